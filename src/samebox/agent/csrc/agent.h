@@ -1,0 +1,83 @@
+/* What the parts of the agent share: records, requests, failures and the file operations.
+ * docs/protocol.md is the specification. */
+#ifndef SAMEBOX_AGENT_H
+#define SAMEBOX_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* A growing byte buffer. buf_* end the process with a message when memory runs out, as there is nobody to tell. */
+struct buf {
+    uint8_t *data;
+    size_t len, cap;
+};
+void buf_reserve(struct buf *b, size_t more);
+void buf_add(struct buf *b, const void *data, size_t len);
+void buf_free(struct buf *b);
+
+/* Records: fields of a u8 tag, a u32 length, the bytes (protocol.md, section 2). */
+void rec_bytes(struct buf *b, int tag, const void *data, size_t len);
+void rec_str(struct buf *b, int tag, const char *s);
+void rec_num(struct buf *b, int tag, int64_t value);
+
+enum op {
+    OP_EXEC = 1, OP_READ = 10, OP_WRITE, OP_STAT, OP_LIST, OP_MAKE_DIR, OP_REMOVE, OP_MOVE, OP_COPY, OP_CHMOD, OP_REALPATH,
+    OP_SYMLINK, OP_READLINK, OP_WALK, OP_GREP, OP_PACK, OP_UNPACK, OP_CONNECT = 30
+};
+
+/* A decoded OPEN frame. Strings are NUL-terminated copies owned by the request; NULL or -1 when the field was absent. */
+struct request {
+    int op;
+    char *path, *root, *destination, *pattern, *target, *cwd, *host;
+    char **argv, **env, **include; /* NULL-terminated, never NULL */
+    int64_t flags;                 /* 0 when absent */
+    int64_t limit, offset, mode, size, depth, timeout, grace, rows, columns, port, window;
+    bool tty, ignore_case, fixed;
+};
+
+/* Why an operation failed: becomes an ERROR record. err == 0 means that it did not. */
+struct failure {
+    int err;
+    const char *kind; /* a string constant, or NULL */
+    char path[4096];  /* the path concerned, cut if it is longer */
+    int64_t size;     /* -1: none */
+};
+void fail(struct failure *f, int err, const char *kind, const char *path);
+
+/* --- files.c, resolve.c: what needs one or a few system calls, done inside the event loop --- */
+
+/* STAT, MAKE_DIR, CHMOD, REALPATH, SYMLINK, READLINK, MOVE and REMOVE and COPY of what is not a tree. Adds the END record to `out`.
+ * Returns false when the operation has to walk a tree and belongs in a worker; then nothing has been done. */
+bool file_op(const struct request *r, struct buf *out, struct failure *f);
+
+/* READ: returns a descriptor positioned at the offset, or -1; adds the REPLY record; *remaining is how much may be sent
+ * (INT64_MAX: up to the end of the file). The loop reads until EOF and fails with EFBIG past the limit (files in /proc have no size). */
+int file_open_read(const struct request *r, struct buf *reply, int64_t *remaining, struct failure *f);
+
+/* WRITE: opens the temporary file, or the target itself (append; in place). The loop writes to w->fd, then commits or aborts. */
+struct file_write {
+    int fd;                  /* what is written to */
+    int dir_fd;              /* directory of temporary file and target; -1 when written in place */
+    char *temp_name, *name;  /* inside dir_fd */
+    int64_t written;
+};
+bool file_open_write(const struct request *r, struct file_write *w, struct failure *f);
+bool file_commit_write(struct file_write *w, struct failure *f);
+void file_abort_write(struct file_write *w);
+
+/* --- tree.c and others: whole trees, run in a forked child that may block --- */
+
+/* LIST, WALK, GREP, PACK, UNPACK and recursive REMOVE, COPY, MOVE, CHMOD. Reads `in` (-1: none) and writes `out` blocking; both are pipes or
+ * sockets. Adds the END record to `end`. */
+void tree_op(const struct request *r, int in, int out, struct buf *end, struct failure *f);
+
+/* Full writes and reads on blocking descriptors; false on error or (read) early EOF. */
+bool write_all(int fd, const void *data, size_t len);
+bool read_all(int fd, void *data, size_t len);
+
+/* sha256.c */
+void sha256_file(int fd, uint8_t digest[32]);
+
+#endif
