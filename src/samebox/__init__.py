@@ -1,0 +1,1 @@
+"""One sandbox API with the same observable behaviour on every engine."""

@@ -1,0 +1,211 @@
+"""The errors that samebox raises: each is a `SandboxError`, and the built-in error that a reader would expect as well."""
+
+from __future__ import annotations
+
+import errno as errnos
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samebox.capabilities import Capability
+    from samebox.results import ExecResult
+
+
+class SandboxError(Exception):
+    """Base of every error that samebox raises on purpose."""
+
+
+class ConfigError(SandboxError, ValueError):
+    """A setting is wrong; nothing has been started."""
+
+
+class UnsupportedError(SandboxError):
+    """A setting or call was asked for that this engine, or this host, cannot honour; nothing has been started.
+
+    Args:
+        capability: The behaviour that is missing.
+        engine: The engine's name.
+        reason: Why it is missing, in words.
+    """
+
+    def __init__(self, capability: Capability, engine: str, reason: str) -> None:
+        super().__init__(f"engine {engine!r} does not support {capability}: {reason}")
+        self.capability = capability
+        self.engine = engine
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[UnsupportedError], tuple[Capability, str, str]]:
+        return type(self), (self.capability, self.engine, self.reason)
+
+
+class EngineError(SandboxError):
+    """The engine refused or failed a call; the text has its own words."""
+
+
+class EngineUnavailableError(EngineError):
+    """The engine cannot be reached; the text names the address that was tried and the remedy."""
+
+
+class ImageNotFoundError(EngineError):
+    """The image is not there and cannot be had."""
+
+
+class SandboxNotFoundError(EngineError):
+    """The engine knows no sandbox of that name or id."""
+
+
+class SandboxExistsError(EngineError):
+    """A sandbox of that name exists already and may not be taken."""
+
+
+class SandboxGoneError(SandboxError):
+    """The sandbox itself is gone: removed, ended, out of memory, or its engine has stopped. Never a failed command."""
+
+
+class SandboxClosedError(SandboxGoneError):
+    """The sandbox was closed on this side."""
+
+
+class ConnectionLostError(SandboxError, ConnectionError):
+    """The connection to the agent ended in the middle of a call, while the sandbox lives on.
+
+    What the call did is unknown. The next call opens a new connection.
+    """
+
+
+class ProtocolError(ConnectionLostError):
+    """The agent's side sent something that the protocol forbids; the connection is closed."""
+
+
+class ExecTimeoutError(SandboxError, TimeoutError):
+    """A command ran into its timeout; it and everything that it had started are ended.
+
+    Args:
+        message: What happened.
+        result: What the command had written until then, and the exit code that its end left.
+    """
+
+    def __init__(self, message: str, result: ExecResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+    @property
+    def stdout(self) -> bytes:
+        """What the command had written to stdout before it was ended."""
+        return self.result.stdout if self.result else b""
+
+    @property
+    def stderr(self) -> bytes:
+        """What the command had written to stderr before it was ended."""
+        return self.result.stderr if self.result else b""
+
+
+class CommandFailedError(SandboxError):
+    """`ExecResult.check()` met an exit code other than 0."""
+
+    def __init__(self, message: str, result: ExecResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class SandboxOSError(SandboxError, OSError):
+    """A call inside the sandbox failed with an errno; `errno`, `strerror` and `filename` are set."""
+
+
+class SpawnError(SandboxOSError):
+    """The sandbox could not make a process: its pids limit or memory is used up, or the arguments are too long."""
+
+
+class PathNotFoundError(SandboxOSError, FileNotFoundError):
+    """Nothing is there under that path."""
+
+
+class PathExistsError(SandboxOSError, FileExistsError):
+    """Something is there already under that path."""
+
+
+class PathIsADirectoryError(SandboxOSError, IsADirectoryError):
+    """A directory is where a file was expected."""
+
+
+class PathNotADirectoryError(SandboxOSError, NotADirectoryError):
+    """Something else is where a directory was expected."""
+
+
+class PathPermissionError(SandboxOSError, PermissionError):
+    """The sandbox user may not do that."""
+
+
+class NotARegularFileError(SandboxOSError):
+    """A FIFO, socket or device is where a regular file was expected; it was not read, as that could wait for ever."""
+
+
+class FileTooLargeError(SandboxOSError):
+    """The file is larger than the limit of the call; `size` is its size in bytes, where known."""
+
+    size: int | None = None
+
+
+class ProtectedPathError(SandboxOSError):
+    """The path is the workdir, an ancestor of it or the root of a confinement, and is not removed."""
+
+
+class PathEscapesError(SandboxError, ValueError):
+    """The path leads out of the directory that the operation is confined to.
+
+    Args:
+        path: The path as it was asked for.
+        root: The directory that it has to stay in.
+    """
+
+    def __init__(self, path: str, root: str) -> None:
+        super().__init__(f"{path!r} leads out of {root!r}")
+        self.filename = path
+        self.root = root
+
+    def __reduce__(self) -> tuple[type[PathEscapesError], tuple[str, str]]:
+        return type(self), (self.filename, self.root)
+
+
+_BY_ERRNO: dict[int, type[SandboxOSError]] = {
+    errnos.ENOENT: PathNotFoundError,
+    errnos.EEXIST: PathExistsError,
+    errnos.EISDIR: PathIsADirectoryError,
+    errnos.ENOTDIR: PathNotADirectoryError,
+    errnos.EACCES: PathPermissionError,
+    errnos.EPERM: PathPermissionError,
+}
+_BY_KIND: dict[str, type[SandboxOSError]] = {
+    "special": NotARegularFileError,
+    "protected": ProtectedPathError,
+    "too-large": FileTooLargeError,
+    "spawn": SpawnError,
+}
+_KIND_TEXT = {
+    "special": "Not a regular file",
+    "protected": "Refused: it is the workdir, an ancestor of it or the root of the confinement",
+    "too-large": "File too large for the limit of this call",
+}
+
+
+def os_error(
+    number: int, path: str | None, *, kind: str = "", message: str = "", size: int | None = None
+) -> SandboxOSError:
+    """Make the error for an errno that the sandbox reported.
+
+    Args:
+        number: The errno; unknown ones are fine.
+        path: The path concerned, or None.
+        kind: The protocol's closer word for the failure (docs/protocol.md, section 2), or "".
+        message: Words that replace the errno's own, or "".
+        size: The size of a file that is too large, in bytes.
+
+    Returns:
+        An error of the class that fits, with `errno`, `strerror` and `filename` set.
+    """
+    cls = _BY_KIND.get(kind) or _BY_ERRNO.get(number, SandboxOSError)
+    text = message or _KIND_TEXT.get(kind) or os.strerror(number)
+    error = cls(number, text, path) if path is not None else cls(number, text)
+    if isinstance(error, FileTooLargeError):
+        error.size = size
+    return error

@@ -1,0 +1,29 @@
+"""The one hook that an engine plugin implements.
+
+A plugin is a distribution with an entry point in the group `samebox`, named like its engine, that leads to a module with
+
+    from samebox.hookspecs import hookimpl
+
+    @hookimpl
+    def samebox_register_engine():
+        return MyEngine
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from samebox.engine import Engine
+
+PROJECT = "samebox"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def samebox_register_engine() -> type[Engine]:
+    """Return the engine's class. Must not contact the engine, nor import its client library."""
+    raise NotImplementedError

@@ -1,0 +1,97 @@
+"""The spellings that docker's command line has for sizes, tmpfs options and Linux capabilities, as validators."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_FACTOR = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+
+LINUX_CAPABILITIES = frozenset(
+    """AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_LOCK
+    IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID
+    SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME
+    SYS_TTY_CONFIG WAKE_ALARM""".split()
+)
+"""The names in capabilities(7), without their CAP_."""
+
+
+def parse_size(value: Any) -> Any:
+    """Turn "512m", "1.5g" or "64KiB" into bytes (powers of 1024, as docker's command line does); leave anything else.
+
+    Raises:
+        ValueError: The text is no size.
+    """
+    if isinstance(value, bool):
+        msg = "a size is a number of bytes or a text such as '512m' or '2g'"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns ValueError into the field's error
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        msg = "a size is a number of bytes or a text such as '512m' or '2g'"
+        raise ValueError(msg)
+    return int(float(match[1]) * _FACTOR[match[2].lower()])
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+"""A number of bytes, or a text such as "512m"."""
+
+
+def linux_capability(name: Any) -> str:
+    """Return a Linux capability's name in its one form: upper case, without CAP_.
+
+    Raises:
+        ValueError: There is no such capability.
+    """
+    plain = str(name).upper().removeprefix("CAP_")
+    if plain != "ALL" and plain not in LINUX_CAPABILITIES:
+        msg = "a Linux capability is a name of capabilities(7) such as NET_RAW, or ALL"
+        raise ValueError(msg)
+    return plain
+
+
+LinuxCapability = Annotated[str, BeforeValidator(linux_capability)]
+"""A name such as "NET_RAW" or "CAP_NET_RAW", or "ALL"."""
+
+
+class Tmpfs(BaseModel):
+    """A memory file system: how large it may grow, and who may use it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    size: Size | None = None
+    """In bytes or as "64m"; None leaves the kernel's default, half of the memory."""
+    mode: Annotated[int, Field(ge=0, le=0o7777)] = 0o1777
+    """Permission bits of its root directory; a text is read as octal."""
+    exec: bool = True
+    """Whether programs on it may be run."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        """Read docker's spelling, as in "size=64m,mode=1777,noexec"."""
+        if value is None:
+            return {}
+        if isinstance(value, dict) and isinstance(value.get("mode"), str):
+            return value | {"mode": int(value["mode"], 8)}
+        if not isinstance(value, str):
+            return value
+        settings: dict[str, Any] = {}
+        for option in filter(None, (part.strip() for part in value.split(","))):
+            key, equals, text = option.partition("=")
+            if key in {"rw", "nosuid", "nodev"} and not equals:
+                continue  # what samebox does anyway
+            if key in {"exec", "noexec"} and not equals:
+                settings["exec"] = key == "exec"
+            elif key == "mode" and re.fullmatch("[0-7]{1,5}", text):
+                settings["mode"] = int(text, 8)
+            elif key == "size" and text:
+                settings["size"] = text
+            else:
+                msg = f"a tmpfs option is size=, mode=, exec or noexec, not {option!r}"
+                raise ValueError(msg)
+        return settings
