@@ -27,6 +27,12 @@ enum op {
     OP_SYMLINK, OP_READLINK, OP_WALK, OP_GREP, OP_PACK, OP_UNPACK, OP_CONNECT = 30
 };
 
+/* Field tags (protocol.md, section 2). */
+enum tag {
+    TAG_UID = 6, TAG_GID = 7, TAG_PATH = 20, TAG_SIZE = 39, TAG_MODE, TAG_FILE_TYPE, TAG_MTIME, TAG_TARGET, TAG_INODE, TAG_LINKS,
+    TAG_LINE, TAG_TEXT, TAG_COUNT, TAG_NAME, TAG_DEVICE
+};
+
 /* A decoded OPEN frame. Strings are NUL-terminated copies owned by the request; NULL or -1 when the field was absent. */
 struct request {
     int op;
@@ -43,8 +49,13 @@ struct failure {
     const char *kind; /* a string constant, or NULL */
     char path[4096];  /* the path concerned, cut if it is longer */
     int64_t size;     /* -1: none */
+    char message[256]; /* what to say instead of strerror(err); empty: nothing special */
 };
+/* Starts with *f all zero (or from an earlier failure, which it overwrites; message is emptied, size is set to -1). */
 void fail(struct failure *f, int err, const char *kind, const char *path);
+
+/* The workdir as serve.c opened it (O_PATH|O_DIRECTORY); it and its ancestors are never removed. Set before any operation. */
+extern int workdir_fd;
 
 /* --- files.c, resolve.c: what needs one or a few system calls, done inside the event loop --- */
 
@@ -53,7 +64,8 @@ void fail(struct failure *f, int err, const char *kind, const char *path);
 bool file_op(const struct request *r, struct buf *out, struct failure *f);
 
 /* READ: returns a descriptor positioned at the offset, or -1; adds the REPLY record; *remaining is how much may be sent
- * (INT64_MAX: up to the end of the file). The loop reads until EOF and fails with EFBIG past the limit (files in /proc have no size). */
+ * (INT64_MAX: up to the end of the file). The loop reads until EOF and fails with EFBIG past the limit (files in /proc have no size). With a limit *remaining is the limit;
+ * when that much was sent and flag 1 is not set, one more byte means EFBIG. The descriptor is O_NONBLOCK: EAGAIN is an error like others. */
 int file_open_read(const struct request *r, struct buf *reply, int64_t *remaining, struct failure *f);
 
 /* WRITE: opens the temporary file, or the target itself (append; in place). The loop writes to w->fd, then commits or aborts. */
@@ -61,8 +73,12 @@ struct file_write {
     int fd;                  /* what is written to */
     int dir_fd;              /* directory of temporary file and target; -1 when written in place */
     char *temp_name, *name;  /* inside dir_fd */
-    int64_t written;
+    int64_t written;         /* counted by the caller */
+    char *path;              /* as asked for, for failures */
+    mode_t mode;             /* what the file at temp_name becomes */
+    bool exclusive;          /* there must be nothing at `name` when it is committed */
 };
+/* commit and abort free everything, each whether it succeeds or not; call one of them once. */
 bool file_open_write(const struct request *r, struct file_write *w, struct failure *f);
 bool file_commit_write(struct file_write *w, struct failure *f);
 void file_abort_write(struct file_write *w);
@@ -70,7 +86,8 @@ void file_abort_write(struct file_write *w);
 /* --- tree.c and others: whole trees, run in a forked child that may block --- */
 
 /* LIST, WALK, GREP, PACK, UNPACK and recursive REMOVE, COPY, MOVE, CHMOD. Reads `in` (-1: none) and writes `out` blocking; both are pipes or
- * sockets. Adds the END record to `end`. */
+ * sockets. Adds the END record to `end`. The worker is ended with SIGTERM, on which it removes
+ * the half-written file (tree_op installs the handler); SIGKILL works too, but leaves that. */
 void tree_op(const struct request *r, int in, int out, struct buf *end, struct failure *f);
 
 /* Full writes and reads on blocking descriptors; false on error or (read) early EOF. */
