@@ -17,31 +17,45 @@ void buf_reserve(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *data, size_t len);
 void buf_free(struct buf *b);
 
+/* Zeroed memory; ends the process like buf_*. */
+void *allocate(size_t size);
+
+void put_u32(uint8_t *p, uint32_t value);
+uint32_t get_u32(const uint8_t *p);
+
 /* Records: fields of a u8 tag, a u32 length, the bytes (protocol.md, section 2). */
 void rec_bytes(struct buf *b, int tag, const void *data, size_t len);
 void rec_str(struct buf *b, int tag, const char *s);
 void rec_num(struct buf *b, int tag, int64_t value);
 
 enum op {
-    OP_EXEC = 1, OP_READ = 10, OP_WRITE, OP_STAT, OP_LIST, OP_MAKE_DIR, OP_REMOVE, OP_MOVE, OP_COPY, OP_CHMOD, OP_REALPATH,
+    OP_HELLO, OP_EXEC, OP_READ = 10, OP_WRITE, OP_STAT, OP_LIST, OP_MAKE_DIR, OP_REMOVE, OP_MOVE, OP_COPY, OP_CHMOD, OP_REALPATH,
     OP_SYMLINK, OP_READLINK, OP_WALK, OP_GREP, OP_PACK, OP_UNPACK, OP_CONNECT = 30
 };
 
 /* Field tags (protocol.md, section 2). */
 enum tag {
-    TAG_UID = 6, TAG_GID = 7, TAG_PATH = 20, TAG_SIZE = 39, TAG_MODE, TAG_FILE_TYPE, TAG_MTIME, TAG_TARGET, TAG_INODE, TAG_LINKS,
-    TAG_LINE, TAG_TEXT, TAG_COUNT, TAG_NAME, TAG_DEVICE
+    TAG_VERSION_MIN = 1, TAG_VERSION_MAX, TAG_VERSION, TAG_DIGEST, TAG_PID, TAG_UID, TAG_GID, TAG_WORKDIR, TAG_ENV, TAG_ARGV,
+    TAG_CWD, TAG_TIMEOUT, TAG_GRACE, TAG_TTY, TAG_ROWS, TAG_COLUMNS, TAG_WINDOW, TAG_CLEAR_ENV,
+    TAG_PATH = 20, TAG_ROOT, TAG_FLAGS, TAG_LIMIT, TAG_OFFSET, TAG_DESTINATION, TAG_PATTERN,
+    TAG_ERRNO = 33, TAG_MESSAGE, TAG_EXIT_CODE, TAG_SIGNAL, TAG_REASON, TAG_KIND, TAG_SIZE, TAG_MODE, TAG_FILE_TYPE, TAG_MTIME,
+    TAG_TARGET, TAG_INODE, TAG_LINKS, TAG_LINE, TAG_TEXT, TAG_COUNT, TAG_NAME, TAG_DEVICE, TAG_WANT_DIGEST, TAG_IGNORE_CASE,
+    TAG_FIXED, TAG_HOST, TAG_PORT, TAG_DEPTH, TAG_INCLUDE
 };
 
-/* A decoded OPEN frame. Strings are NUL-terminated copies owned by the request; NULL or -1 when the field was absent. */
+/* A decoded HELLO or OPEN frame. Strings are NUL-terminated copies owned by the request; NULL or -1 when the field was absent. */
 struct request {
     int op;
-    char *path, *root, *destination, *pattern, *target, *cwd, *host;
+    char *path, *root, *destination, *pattern, *target, *cwd, *host, *workdir;
     char **argv, **env, **include; /* NULL-terminated, never NULL */
     int64_t flags;                 /* 0 when absent */
-    int64_t limit, offset, mode, size, depth, timeout, grace, rows, columns, port, window;
-    bool tty, ignore_case, fixed;
+    int64_t limit, offset, mode, size, depth, timeout, grace, rows, columns, port, window, version_min, version_max;
+    bool tty, ignore_case, fixed, want_digest, clear_env;
+    void *memory; /* what the pointers above point into */
 };
+/* 0, or why the request is refused (EPROTO, EINVAL); -1: not a record at all. Frees nothing that the caller has to: request_free always. */
+int request_decode(struct request *q, int op, const uint8_t *data, size_t len);
+void request_free(struct request *q);
 
 /* Why an operation failed: becomes an ERROR record. err == 0 means that it did not. */
 struct failure {
@@ -53,6 +67,7 @@ struct failure {
 };
 /* Starts with *f all zero (or from an earlier failure, which it overwrites; message is emptied, size is set to -1). */
 void fail(struct failure *f, int err, const char *kind, const char *path);
+void rec_failure(struct buf *b, const struct failure *f);
 
 /* The workdir as serve.c opened it (O_PATH|O_DIRECTORY); it and its ancestors are never removed. Set before any operation. */
 extern int workdir_fd;

@@ -1,0 +1,267 @@
+/* Buffers, records and the decoding of requests (protocol.md, section 2). */
+#include "agent.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Noreturn void out_of_memory(void)
+{
+    static const char text[] = "samebox agent: out of memory\n";
+    if (write(2, text, sizeof text - 1) < 0)
+        _exit(71);
+    _exit(70);
+}
+
+void *allocate(size_t size)
+{
+    void *memory = calloc(1, size ? size : 1);
+    if (!memory)
+        out_of_memory();
+    return memory;
+}
+
+void buf_reserve(struct buf *b, size_t more)
+{
+    if (b->cap - b->len >= more)
+        return;
+    if (more > SIZE_MAX / 4 - b->len)
+        out_of_memory();
+    size_t cap = b->cap ? b->cap : 256;
+    while (cap - b->len < more)
+        cap *= 2;
+    uint8_t *data = realloc(b->data, cap);
+    if (!data)
+        out_of_memory();
+    b->data = data;
+    b->cap = cap;
+}
+
+void buf_add(struct buf *b, const void *data, size_t len)
+{
+    if (len == 0)
+        return;
+    buf_reserve(b, len);
+    memcpy(b->data + b->len, data, len);
+    b->len += len;
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->data);
+    *b = (struct buf){0};
+}
+
+void put_u32(uint8_t *p, uint32_t value)
+{
+    p[0] = (uint8_t)(value >> 24);
+    p[1] = (uint8_t)(value >> 16);
+    p[2] = (uint8_t)(value >> 8);
+    p[3] = (uint8_t)value;
+}
+
+uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+void rec_bytes(struct buf *b, int tag, const void *data, size_t len)
+{
+    uint8_t head[5] = {(uint8_t)tag};
+    put_u32(head + 1, (uint32_t)len);
+    buf_add(b, head, sizeof head);
+    buf_add(b, data, len);
+}
+
+void rec_str(struct buf *b, int tag, const char *s)
+{
+    rec_bytes(b, tag, s, strlen(s));
+}
+
+void rec_num(struct buf *b, int tag, int64_t value)
+{
+    uint8_t bytes[8];
+    put_u32(bytes, (uint32_t)((uint64_t)value >> 32));
+    put_u32(bytes + 4, (uint32_t)value);
+    rec_bytes(b, tag, bytes, sizeof bytes);
+}
+
+void fail(struct failure *f, int err, const char *kind, const char *path)
+{
+    f->err = err;
+    f->kind = kind;
+    f->size = -1;
+    f->message[0] = 0;
+    size_t len = path ? strnlen(path, sizeof f->path - 1) : 0;
+    if (len)
+        memcpy(f->path, path, len);
+    f->path[len] = 0;
+}
+
+void rec_failure(struct buf *b, const struct failure *f)
+{
+    rec_num(b, TAG_ERRNO, f->err);
+    rec_str(b, TAG_MESSAGE, f->message[0] ? f->message : strerror(f->err));
+    if (f->path[0])
+        rec_str(b, TAG_PATH, f->path);
+    if (f->kind)
+        rec_str(b, TAG_KIND, f->kind);
+    if (f->size >= 0)
+        rec_num(b, TAG_SIZE, f->size);
+}
+
+/* --- decoding --- */
+
+enum field_type { NUMBER = 1, BOOLEAN, STRING, LIST };
+
+struct field {
+    enum field_type type;
+    size_t offset; /* in struct request */
+};
+
+#define FIELD(type, member) {type, offsetof(struct request, member)}
+static const struct field fields[64] = {
+    [TAG_VERSION_MIN] = FIELD(NUMBER, version_min), [TAG_VERSION_MAX] = FIELD(NUMBER, version_max),
+    [TAG_WORKDIR] = FIELD(STRING, workdir),         [TAG_ENV] = FIELD(LIST, env),
+    [TAG_ARGV] = FIELD(LIST, argv),                 [TAG_CWD] = FIELD(STRING, cwd),
+    [TAG_TIMEOUT] = FIELD(NUMBER, timeout),         [TAG_GRACE] = FIELD(NUMBER, grace),
+    [TAG_TTY] = FIELD(BOOLEAN, tty),                [TAG_ROWS] = FIELD(NUMBER, rows),
+    [TAG_COLUMNS] = FIELD(NUMBER, columns),         [TAG_WINDOW] = FIELD(NUMBER, window),
+    [TAG_CLEAR_ENV] = FIELD(BOOLEAN, clear_env),    [TAG_PATH] = FIELD(STRING, path),
+    [TAG_ROOT] = FIELD(STRING, root),               [TAG_FLAGS] = FIELD(NUMBER, flags),
+    [TAG_LIMIT] = FIELD(NUMBER, limit),             [TAG_OFFSET] = FIELD(NUMBER, offset),
+    [TAG_DESTINATION] = FIELD(STRING, destination), [TAG_PATTERN] = FIELD(STRING, pattern),
+    [TAG_SIZE] = FIELD(NUMBER, size),               [TAG_MODE] = FIELD(NUMBER, mode),
+    [TAG_TARGET] = FIELD(STRING, target),           [TAG_WANT_DIGEST] = FIELD(BOOLEAN, want_digest),
+    [TAG_IGNORE_CASE] = FIELD(BOOLEAN, ignore_case), [TAG_FIXED] = FIELD(BOOLEAN, fixed),
+    [TAG_HOST] = FIELD(STRING, host),               [TAG_PORT] = FIELD(NUMBER, port),
+    [TAG_DEPTH] = FIELD(NUMBER, depth),             [TAG_INCLUDE] = FIELD(LIST, include),
+};
+
+#define T(tag) (UINT64_C(1) << TAG_##tag)
+/* Which fields an operation knows, and which of them it can't do without. */
+static const struct {
+    uint64_t known, needed;
+} operations[] = {
+    [OP_HELLO] = {T(VERSION_MIN) | T(VERSION_MAX) | T(WORKDIR) | T(ENV) | T(WANT_DIGEST) | T(CLEAR_ENV),
+                  T(VERSION_MIN) | T(VERSION_MAX)},
+    [OP_EXEC] = {T(ARGV) | T(ENV) | T(CWD) | T(TIMEOUT) | T(GRACE) | T(TTY) | T(ROWS) | T(COLUMNS) | T(WINDOW) | T(FLAGS),
+                 T(ARGV)},
+    [OP_READ] = {T(PATH) | T(ROOT) | T(OFFSET) | T(LIMIT) | T(WINDOW) | T(FLAGS), T(PATH)},
+    [OP_WRITE] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS) | T(SIZE), T(PATH)},
+    [OP_STAT] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH)},
+    [OP_LIST] = {T(PATH) | T(ROOT) | T(WINDOW), T(PATH)},
+    [OP_MAKE_DIR] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS), T(PATH)},
+    [OP_REMOVE] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH)},
+    [OP_MOVE] = {T(PATH) | T(DESTINATION) | T(ROOT) | T(FLAGS), T(PATH) | T(DESTINATION)},
+    [OP_COPY] = {T(PATH) | T(DESTINATION) | T(ROOT) | T(FLAGS), T(PATH) | T(DESTINATION)},
+    [OP_CHMOD] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS), T(PATH) | T(MODE)},
+    [OP_REALPATH] = {T(PATH) | T(ROOT), T(PATH)},
+    [OP_SYMLINK] = {T(PATH) | T(TARGET) | T(ROOT) | T(FLAGS), T(PATH) | T(TARGET)},
+    [OP_READLINK] = {T(PATH) | T(ROOT), T(PATH)},
+    [OP_WALK] = {T(PATH) | T(ROOT) | T(PATTERN) | T(DEPTH) | T(FLAGS) | T(LIMIT) | T(WINDOW), T(PATH)},
+    [OP_GREP] = {T(PATH) | T(ROOT) | T(PATTERN) | T(INCLUDE) | T(IGNORE_CASE) | T(FIXED) | T(LIMIT) | T(WINDOW),
+                 T(PATH) | T(PATTERN)},
+    [OP_PACK] = {T(PATH) | T(ROOT) | T(WINDOW), T(PATH)},
+    [OP_UNPACK] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH)},
+    [OP_CONNECT] = {T(HOST) | T(PORT) | T(TIMEOUT) | T(WINDOW), T(HOST) | T(PORT)},
+};
+
+struct reader {
+    const uint8_t *p;
+    size_t left;
+};
+
+/* 1: a field, 0: the end, -1: malformed. */
+static int next_field(struct reader *r, int *tag, const uint8_t **data, size_t *len)
+{
+    if (r->left == 0)
+        return 0;
+    if (r->left < 5 || get_u32(r->p + 1) > r->left - 5)
+        return -1;
+    *tag = r->p[0];
+    *len = get_u32(r->p + 1);
+    *data = r->p + 5;
+    r->p += 5 + *len;
+    r->left -= 5 + *len;
+    return 1;
+}
+
+static int set_number(struct request *q, const struct field *field, const uint8_t *data, size_t len)
+{
+    if (len != 8)
+        return EPROTO;
+    int64_t value = (int64_t)((uint64_t)get_u32(data) << 32 | get_u32(data + 4));
+    if (value < 0 || (field->type == BOOLEAN && value > 1))
+        return EINVAL;
+    if (field->type == BOOLEAN)
+        *(bool *)((char *)q + field->offset) = value == 1;
+    else
+        *(int64_t *)((char *)q + field->offset) = value;
+    return 0;
+}
+
+static int set_string(struct request *q, const struct field *field, const uint8_t *data, size_t len, char **text)
+{
+    if (memchr(data, 0, len))
+        return EINVAL;
+    memcpy(*text, data, len);
+    (*text)[len] = 0;
+    if (field->type == LIST)
+        *(*(char ***)((char *)q + field->offset))++ = *text;
+    else
+        *(char **)((char *)q + field->offset) = *text;
+    *text += len + 1;
+    return 0;
+}
+
+static int decode_fields(struct request *q, struct reader r, char *text)
+{
+    uint64_t seen = 0;
+    int tag, err = 0;
+    const uint8_t *data;
+    size_t len;
+    while (!err && next_field(&r, &tag, &data, &len) > 0) {
+        uint64_t bit = tag < 64 ? UINT64_C(1) << tag : 0;
+        const struct field *field = &fields[tag & 63];
+        if (!(operations[q->op].known & bit) || ((seen & bit) && field->type != LIST))
+            return EPROTO;
+        seen |= bit;
+        err = field->type == NUMBER || field->type == BOOLEAN ? set_number(q, field, data, len) : set_string(q, field, data, len, &text);
+    }
+    if (!err && (operations[q->op].needed & ~seen))
+        err = EPROTO;
+    return err;
+}
+
+int request_decode(struct request *q, int op, const uint8_t *data, size_t len)
+{
+    size_t counts[3] = {0}; /* of argv, env and include */
+    struct reader r = {data, len};
+    const uint8_t *value;
+    size_t value_len;
+    int tag, more;
+    *q = (struct request){.op = op, .limit = -1, .offset = -1, .mode = -1, .size = -1, .depth = -1, .timeout = -1, .grace = -1,
+                          .rows = -1, .columns = -1, .port = -1, .window = -1, .version_min = -1, .version_max = -1};
+    while ((more = next_field(&r, &tag, &value, &value_len)) > 0)
+        counts[0] += tag == TAG_ARGV, counts[1] += tag == TAG_ENV, counts[2] += tag == TAG_INCLUDE;
+    /* The lists, then the text: no longer than the record, as each field has a head of five bytes. */
+    q->memory = allocate((counts[0] + counts[1] + counts[2] + 3) * sizeof(char *) + len);
+    q->argv = q->memory;
+    q->env = q->argv + counts[0] + 1;
+    q->include = q->env + counts[1] + 1;
+    char **lists[] = {q->argv, q->env, q->include};
+    bool known = op >= 0 && op < (int)(sizeof operations / sizeof *operations) && operations[op].known;
+    int err = more < 0 ? -1 : !known ? EPROTO : decode_fields(q, (struct reader){data, len}, (char *)(q->include + counts[2] + 1));
+    q->argv = lists[0]; /* decoding moved them along */
+    q->env = lists[1];
+    q->include = lists[2];
+    return err;
+}
+
+void request_free(struct request *q)
+{
+    free(q->memory);
+    q->memory = NULL;
+}
