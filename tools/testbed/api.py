@@ -1,0 +1,122 @@
+"""Just enough of HTTP over a unix socket to ask an engine for things, without its client library."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+from typing import TYPE_CHECKING, Any
+
+from testbed.failure import TestbedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+__all__ = ["EngineApi"]
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP to a unix socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of to a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class EngineApi:
+    """The API of Docker, or Podman's own one.
+
+    :param path: the engine's socket
+    :param prefix: what every request's path begins with
+    """
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self._path = path
+        self._prefix = prefix
+
+    @contextlib.contextmanager
+    def _request(
+        self, method: str, path: str, *, body: BinaryIO | None = None, missing: bool = False, timeout: float = 300
+    ) -> Iterator[http.client.HTTPResponse | None]:
+        """Send a request; with `missing`, a 404 yields None instead of raising."""
+        connection = UnixConnection(self._path, timeout)
+        tried = f"{method} {self._prefix}{path} at unix://{self._path}"
+        remedy = "`status` says which engines run, and `up` repairs what is missing."
+        try:
+            headers = {"Content-Type": "application/x-tar"} if body is not None else {}
+            connection.request(method, self._prefix + path, body=body, headers=headers)
+            response = connection.getresponse()
+            if missing and response.status == http.client.NOT_FOUND:
+                yield None
+                return
+            if response.status >= http.client.BAD_REQUEST:
+                said = response.read(2000).decode(errors="replace").strip()
+                raise TestbedError(tried, f"status {response.status}: {said}", remedy)
+            yield response
+        except (OSError, http.client.HTTPException) as error:
+            raise TestbedError(tried, str(error) or type(error).__name__, remedy) from error
+        finally:
+            connection.close()
+
+    def json(self, path: str, *, method: str = "GET", timeout: float = 300) -> Any:
+        """Ask for a document.
+
+        :returns: the decoded answer; None when it is empty
+
+        :raises TestbedError: when the engine does not answer, or answers with an error
+        """
+        with self._request(method, path, timeout=timeout) as response:
+            body = b"" if response is None else response.read()
+        return json.loads(body) if body else None
+
+    def find(self, path: str) -> Any:
+        """Ask for a document that need not be there.
+
+        :returns: the decoded answer; None when there is no such thing
+
+        :raises TestbedError: when the engine does not answer, or with another error
+        """
+        with self._request("GET", path, missing=True) as response:
+            return None if response is None else json.loads(response.read())
+
+    def delete(self, path: str) -> None:
+        """Remove a thing; that it is gone already is no error.
+
+        :raises TestbedError: when the engine refuses
+        """
+        with self._request("DELETE", path, missing=True) as response:
+            if response is not None:
+                response.read()
+
+    def upload(self, path: str, archive: Path) -> None:
+        """Send a file.
+
+        :raises TestbedError: when the engine refuses it, be it in the status or in the messages that follow
+        """
+        with archive.open("rb") as body, self._request("POST", path, body=body) as response:
+            said = "" if response is None else response.read().decode(errors="replace")
+        # Docker answers 200 before it has read the archive, and tells a failure in a later line.
+        for line in said.splitlines():
+            if '"error' in line:
+                raise TestbedError(f"POST {path} of {archive}", line, "Run `down`, then `up`, to make the archive anew.")
+
+    def download(self, path: str, destination: Path) -> None:
+        """Receive a file; it is there only when it is whole.
+
+        :raises TestbedError: when the engine does not answer, or with an error
+        """
+        draft = destination.with_name(destination.name + ".draft")
+        with self._request("GET", path) as response, draft.open("wb") as output:
+            if response is not None:
+                shutil.copyfileobj(response, output)
+        draft.replace(destination)

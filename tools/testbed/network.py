@@ -1,0 +1,129 @@
+"""What the engines need of this machine's network, made so that it can be told from everyone else's and taken away."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testbed.failure import TestbedError, run
+
+if TYPE_CHECKING:
+    from testbed.layout import Layout
+    from testbed.state import State
+
+__all__ = ["ensure_network", "free_subnet", "remove_network"]
+
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+
+#: Chains that Podman's netavark makes once, for all rootful Podmans, and leaves behind.
+SHARED_CHAINS = {"NETAVARK_FORWARD", "NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPORT-MASQ", "NETAVARK-HOSTPORT-SETMARK"}
+
+
+def free_subnet() -> str:
+    """Choose a subnet that no route of this machine touches.
+
+    :returns: a /24 in CIDR notation
+
+    :raises TestbedError: when there is none
+    """
+    taken = []
+    for route in json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]"):
+        try:
+            taken.append(ipaddress.IPv4Network(route["dst"], strict=False))
+        except ValueError:
+            # "default", which touches everything and so says nothing.
+            continue
+    for candidate in ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24):
+        if not any(candidate.overlaps(other) for other in taken):
+            return str(candidate)
+    raise TestbedError("choose a subnet", "10.213.0.0/16 is taken", "Free a /24 in it: `ip route` shows who has it.")
+
+
+def ensure_network(layout: Layout, state: State) -> None:
+    """Make Docker's bridge and its way out.
+
+    Left to itself, dockerd would write rules into chains that it shares with another dockerd; a table of our own is
+    nobody else's.
+
+    :raises TestbedError: when ip or nft fails
+    """
+    if "firewall" not in state.get("network", {}):
+        state.set(network={"firewall": _shared_rules() != [], "forward": FORWARD.read_text(encoding="ascii").strip()})
+    bridge = layout.docker_bridge
+    if bridge not in _links():
+        gateway = ipaddress.IPv4Network(free_subnet())
+        run(["ip", "link", "add", bridge, "type", "bridge"])
+        run(["ip", "address", "add", f"{gateway[1]}/{gateway.prefixlen}", "dev", bridge])
+        run(["ip", "link", "set", bridge, "up"])
+    address = json.loads(run(["ip", "-json", "-4", "address", "show", "dev", bridge]))[0]["addr_info"][0]
+    subnet = ipaddress.IPv4Interface(f"{address['local']}/{address['prefixlen']}").network
+    # Podman does the same when it starts its first container; without it Docker warns at every one of its own.
+    FORWARD.write_text("1", encoding="ascii")
+    if _table_exists(layout):
+        return
+    chain = "{ type nat hook postrouting priority 100 ; policy accept ; }"
+    table = ("ip", layout.firewall_table)
+    run(["nft", "add", "table", *table])
+    run(["nft", "add", "chain", *table, "postrouting", *chain.split()])
+    rule = ["ip", "saddr", str(subnet), "oifname", "!=", bridge, "masquerade"]
+    run(["nft", "add", "rule", *table, "postrouting", *rule])
+
+
+def remove_network(layout: Layout, state: State) -> None:
+    """Undo `ensure_network`, and take away what Podman left, as long as nobody else needs it.
+
+    :raises TestbedError: when ip or nft fails
+    """
+    before = state.get("network", {})
+    for bridge in (layout.docker_bridge, layout.podman_bridge):
+        if bridge in _links():
+            run(["ip", "link", "delete", bridge])
+    if _table_exists(layout):
+        run(["nft", "delete", "table", "ip", layout.firewall_table])
+    if before.get("firewall") is False:
+        for command in _shared_rules():
+            run(command)
+    # A bridge that is left is another engine's, which then counts on forwarding.
+    if before.get("forward") == "0" and not _links("type", "bridge"):
+        FORWARD.write_text("0", encoding="ascii")
+    state.set(network={})
+
+
+def _links(*selector: str) -> set[str]:
+    """:returns: names of network interfaces"""
+    return {link["ifname"] for link in json.loads(run(["ip", "-json", "link", "show", *selector]) or "[]") if link}
+
+
+def _table_exists(layout: Layout) -> bool:
+    """:returns: whether the table of this bed is there"""
+    tables = json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]
+    return any(entry.get("table", {}).get("name") == layout.firewall_table for entry in tables)
+
+
+def _shared_rules() -> list[list[str]]:
+    """Look for netavark's shared chains.
+
+    :returns: the commands that remove them; none when they are not there, or a container of some Podman needs them
+    """
+    rules: list[list[str]] = []
+    chains: list[list[str]] = []
+    for table in ("filter", "nat"):
+        for line in run(["iptables-save", "--table", table]).splitlines():
+            name = re.match(r":(NETAVARK\S*)", line)
+            if name is not None and name[1] not in SHARED_CHAINS:
+                return []
+            if name is not None:
+                rules.append(["iptables", "--table", table, "--flush", name[1]])
+                chains.append(["iptables", "--table", table, "--delete-chain", name[1]])
+            jump = re.match(r"-A ((?!NETAVARK)\S+ .*-j NETAVARK\S*)", line)
+            if jump is not None:
+                rules.append(["iptables", "--table", table, "--delete", *_words(jump[1])])
+    return rules + chains
+
+
+def _words(rule: str) -> list[str]:
+    """:returns: the words of a rule as iptables-save prints it, where only comments are quoted"""
+    return [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', rule)]
