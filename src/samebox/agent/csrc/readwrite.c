@@ -1,0 +1,372 @@
+/* READ and WRITE: opening what they read and write, and putting what was written in its place. */
+#include "fileutil.h"
+#include "readwrite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_PREFIX 1 /* send the first `limit` bytes of a larger file */
+#define WRITE_APPEND 1
+#define WRITE_EXCLUSIVE 2
+#define WRITE_NO_PARENTS 4
+
+#define NO_WAIT (O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+
+/* What a path leads to, opened by the kernel in one go; *st tells of it. It is looked at before it is opened for real, because opening a
+ * device or a FIFO has effects of its own. */
+static int open_existing(const struct place *p, const char *path, int flags, struct stat *st, struct failure *f)
+{
+    AUTO_FD look = resolve_open(p, path, O_PATH);
+    if (look < 0 || fstat(look, st) != 0) {
+        fail_at(p, f, errno, path);
+        return -1;
+    }
+    if (not_regular(st) != 0) {
+        fail_not_regular(st, f, path);
+        return -1;
+    }
+    int fd = resolve_open(p, path, flags | NO_WAIT);
+    if (fd < 0 || fstat(fd, st) != 0)
+        fail_at(p, f, errno, path);
+    else if (not_regular(st) != 0)
+        fail_not_regular(st, f, path);
+    else
+        return fd;
+    close_fd(&fd);
+    return -1;
+}
+
+int file_open_read(const struct request *r, struct buf *reply, int64_t *remaining, struct failure *f)
+{
+    struct place p;
+    struct stat st;
+    if (!place_open(&p, r, f))
+        return -1;
+    int fd = open_existing(&p, r->path, O_RDONLY, &st, f);
+    place_close(&p);
+    if (fd < 0)
+        return -1;
+    int64_t offset = r->offset > 0 ? r->offset : 0;
+    *remaining = r->limit >= 0 ? r->limit : INT64_MAX;
+    if (!(r->flags & READ_PREFIX) && st.st_size > offset && st.st_size - offset > *remaining) {
+        fail(f, EFBIG, "too-large", r->path);
+        f->size = st.st_size;
+    } else if (offset > 0 && lseek(fd, offset, SEEK_SET) < 0) {
+        fail(f, errno, NULL, r->path);
+    } else {
+        rec_num(reply, TAG_SIZE, st.st_size);
+        rec_num(reply, TAG_MODE, st.st_mode & 07777);
+        rec_mtime(reply, &st);
+        return fd;
+    }
+    close_fd(&fd);
+    return -1;
+}
+
+/* What a worker that is ended leaves half written. */
+static struct file_write *volatile half_written;
+static bool guarded;
+
+static void on_end(int signal)
+{
+    struct file_write *w = half_written;
+    if (w && w->temp_name)
+        unlinkat(w->dir_fd, w->temp_name, 0);
+    _exit(128 + signal);
+}
+
+void write_guard(void)
+{
+    guarded = true;
+    struct sigaction sa = { .sa_handler = on_end };
+    sigaction(SIGTERM, &sa, NULL);
+}
+
+static void free_write(struct file_write *w)
+{
+    half_written = NULL;
+    close_fd(&w->fd);
+    close_fd(&w->dir_fd);
+    free(w->temp_name);
+    free(w->name);
+    free(w->path);
+    w->temp_name = w->name = w->path = NULL;
+}
+
+static bool open_temp(struct file_write *w)
+{
+    char name[TEMP_NAME_SIZE];
+    do {
+        temp_name(name);
+        w->fd = openat(w->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    } while (w->fd < 0 && errno == EEXIST);
+    if (w->fd >= 0)
+        w->temp_name = copy_string(name, strlen(name));
+    return w->fd >= 0;
+}
+
+static void drop_temp(struct file_write *w)
+{
+    if (w->temp_name)
+        unlinkat(w->dir_fd, w->temp_name, 0);
+    free(w->temp_name);
+    w->temp_name = NULL;
+    close_fd(&w->fd);
+}
+
+static bool keep_owner(const struct file_write *w, const struct stat *old)
+{
+    struct stat st;
+    if (fstat(w->fd, &st) != 0)
+        return false;
+    return (st.st_uid == old->st_uid && st.st_gid == old->st_gid) || fchown(w->fd, old->st_uid, old->st_gid) == 0;
+}
+
+/* What write(2) leaves of the mode of a file that it changes. */
+static mode_t written_mode(mode_t mode)
+{
+    mode &= 07777 & ~(mode_t)S_ISUID;
+    return mode & S_IXGRP ? mode & ~(mode_t)S_ISGID : mode;
+}
+
+bool write_begin(struct file_write *w, int dir, const char *name, mode_t mode, bool exclusive, const char *path, struct failure *f)
+{
+    *w = (struct file_write) { .fd = -1, .dir_fd = fcntl(dir, F_DUPFD_CLOEXEC, 0), .mode = mode, .exclusive = exclusive };
+    w->name = copy_string(name, strlen(name));
+    w->path = copy_string(path, strlen(path));
+    if (w->dir_fd >= 0 && open_temp(w)) {
+        if (guarded)
+            half_written = w;
+        return true;
+    }
+    fail(f, errno, NULL, path);
+    free_write(w);
+    return false;
+}
+
+/* Writes into the file itself. Opening truncates it: what it held is lost even if nothing more comes. */
+static bool begin_in_place(struct file_write *w, const struct place *p, const char *path, struct failure *f)
+{
+    struct stat st;
+    *w = (struct file_write) { .dir_fd = -1, .fd = open_existing(p, path, O_WRONLY | O_TRUNC, &st, f) };
+    if (w->fd >= 0)
+        w->path = copy_string(path, strlen(path));
+    return w->fd >= 0;
+}
+
+static bool begin_append(struct file_write *w, const struct request *r, const struct spot *s, mode_t mode, struct failure *f)
+{
+    int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | NO_WAIT, fd;
+    *w = (struct file_write) { .fd = -1, .dir_fd = -1 };
+    do {
+        fd = r->flags & WRITE_EXCLUSIVE ? (errno = ENOENT, -1) : openat(s->dir, s->name, flags);
+        if (fd < 0 && errno == ENOENT) {
+            fd = openat(s->dir, s->name, flags | O_CREAT | O_EXCL, 0600);
+            if (fd >= 0)
+                fchmod(fd, mode);
+        }
+    } while (fd < 0 && errno == EEXIST && !(r->flags & WRITE_EXCLUSIVE));
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0)
+        fail(f, errno, NULL, r->path);
+    else if (not_regular(&st) != 0)
+        fail_not_regular(&st, f, r->path);
+    else {
+        w->fd = fd;
+        w->path = copy_string(r->path, strlen(r->path));
+        return true;
+    }
+    close_fd(&fd);
+    return false;
+}
+
+enum found { FOUND_ERROR, FOUND_LINK, FOUND_END };
+
+/* st->st_mode is left 0 where nothing is there yet. */
+static enum found look_at(const struct spot *s, struct stat *st)
+{
+    memset(st, 0, sizeof *st);
+    if (fstatat(s->dir, s->name, st, AT_SYMLINK_NOFOLLOW) == 0)
+        return S_ISLNK(st->st_mode) ? FOUND_LINK : FOUND_END;
+    if (errno == ENOENT && s->slash)
+        errno = EISDIR;
+    return errno == ENOENT ? FOUND_END : FOUND_ERROR;
+}
+
+/* Finds the directory and the name of what is to be written, through links, as open(2) with O_CREAT does. Parents are made only for the path
+ * itself. */
+static bool find_target(const struct place *p, const struct request *r, struct spot *s, struct stat *st, struct failure *f)
+{
+    char *path = copy_string(r->path, strlen(r->path));
+    enum found found = FOUND_LINK;
+    int err = ELOOP;
+    for (int links = 0; found == FOUND_LINK && links <= MAX_LINKS; links++) {
+        if (!resolve_spot(p, path, links == 0 && !(r->flags & WRITE_NO_PARENTS), s, f)) {
+            err = f->err;
+            break;
+        }
+        found = look_at(s, st);
+        if (found == FOUND_END)
+            break;
+        if (found == FOUND_ERROR)
+            err = errno;
+        char *target = found == FOUND_LINK ? read_link(s->dir, s->name) : NULL;
+        if (target) { /* else it is no link any more, and looked at again */
+            char *next = path_through_link(path, target);
+            free(target);
+            free(path);
+            path = next;
+        }
+        spot_close(s);
+    }
+    free(path);
+    return found == FOUND_END || fail_at(p, f, err, r->path);
+}
+
+/* What the kernel says of an existing target: its type, links that may not be followed, loops. *look is left -1 where nothing is there. */
+static bool check_existing(const struct place *p, const struct request *r, int *look, struct stat *st, struct failure *f)
+{
+    *look = resolve_open(p, r->path, O_PATH);
+    if (*look < 0)
+        return errno == ENOENT || fail_at(p, f, errno, r->path);
+    if (fstat(*look, st) != 0)
+        return fail_at(p, f, errno, r->path);
+    if (not_regular(st) != 0)
+        return fail_not_regular(st, f, r->path);
+    if (r->flags & WRITE_EXCLUSIVE)
+        return fail_at(p, f, EEXIST, r->path);
+    return true;
+}
+
+static bool may_write(const struct spot *s)
+{
+    if (faccessat(s->dir, s->name, W_OK, AT_EACCESS) == 0)
+        return true;
+    /* EPERM is an immutable file, or an old seccomp filter that refuses the call which takes flags. */
+    return (errno == EPERM || errno == ENOSYS) && faccessat(s->dir, s->name, W_OK, 0) == 0;
+}
+
+static bool begin_replace(struct file_write *w, const struct place *p, const struct request *r, const struct spot *s,
+                          const struct stat *old, struct failure *f)
+{
+    if (write_begin(w, s->dir, s->name, written_mode(old->st_mode), false, r->path, f)) {
+        if (keep_owner(w, old))
+            return true;
+        file_abort_write(w);
+    } else if (f->err != EACCES && f->err != EPERM && f->err != EROFS) {
+        return false;
+    }
+    f->err = 0;
+    return begin_in_place(w, p, r->path, f);
+}
+
+static bool begin_at(struct file_write *w, const struct place *p, const struct request *r, const struct spot *s, const struct stat *st,
+                     struct failure *f)
+{
+    mode_t mode = (r->mode >= 0 ? (mode_t)r->mode & 07777 : 0666) & ~(mode_t)UMASK;
+    bool exclusive = r->flags & WRITE_EXCLUSIVE, exists = st->st_mode != 0;
+    if (exists && exclusive)
+        return fail_at(p, f, EEXIST, r->path);
+    if (exists && not_regular(st) != 0)
+        return fail_not_regular(st, f, r->path);
+    if (exists && s->slash)
+        return fail_at(p, f, ENOTDIR, r->path);
+    if (exists && !may_write(s)) {
+        fail(f, errno, NULL, r->path);
+        return false;
+    }
+    if (r->flags & WRITE_APPEND)
+        return begin_append(w, r, s, mode, f);
+    return exists ? begin_replace(w, p, r, s, st, f) : write_begin(w, s->dir, s->name, mode, exclusive, r->path, f);
+}
+
+bool file_open_write(const struct request *r, struct file_write *w, struct failure *f)
+{
+    struct place p;
+    struct spot s;
+    struct stat by_kernel, st;
+    AUTO_FD look = -1;
+    bool ok = false;
+    *w = (struct file_write) { .fd = -1, .dir_fd = -1 };
+    if (!place_open(&p, r, f))
+        return false;
+    if (check_existing(&p, r, &look, &by_kernel, f) && find_target(&p, r, &s, &st, f)) {
+        /* A link of /proc says where it leads, but not by a name that works. */
+        if (look >= 0 && !same_file(&by_kernel, &st) && !(r->flags & WRITE_APPEND))
+            ok = begin_in_place(w, &p, r->path, f);
+        else
+            ok = begin_at(w, &p, r, &s, &st, f);
+        spot_close(&s);
+    }
+    place_close(&p);
+    return ok;
+}
+
+/* Where the target can't be replaced (it is a mount point; the directory is sticky): its content is. */
+static bool copy_over(struct file_write *w)
+{
+    static char chunk[65536];
+    struct stat st;
+    AUTO_FD out = openat(w->dir_fd, w->name, O_WRONLY | O_NOFOLLOW | NO_WAIT);
+    if (out < 0 || fstat(out, &st) != 0)
+        return false;
+    if (not_regular(&st) != 0) {
+        errno = not_regular(&st);
+        return false;
+    }
+    if (ftruncate(out, 0) != 0 || lseek(w->fd, 0, SEEK_SET) != 0)
+        return false;
+    for (;;) {
+        ssize_t n = read(w->fd, chunk, sizeof chunk);
+        if (n <= 0)
+            return n == 0;
+        if (!write_all(out, chunk, (size_t)n))
+            return false;
+    }
+}
+
+/* Leaves no temporary file when it succeeds. */
+static bool put_in_place(struct file_write *w)
+{
+    fchmod(w->fd, w->mode); /* may be refused by file systems that have no modes */
+    if (w->exclusive)
+        return rename_new(w->dir_fd, w->temp_name, w->dir_fd, w->name);
+    if (renameat(w->dir_fd, w->temp_name, w->dir_fd, w->name) == 0)
+        return true;
+    int err = errno;
+    bool in_place = err == EBUSY || err == EXDEV || err == EPERM || err == EACCES;
+    if (in_place && copy_over(w)) {
+        unlinkat(w->dir_fd, w->temp_name, 0);
+        return true;
+    }
+    errno = in_place && errno != ENOENT ? errno : err;
+    return false;
+}
+
+bool file_commit_write(struct file_write *w, struct failure *f)
+{
+    int err = 0;
+    if (w->temp_name && !put_in_place(w)) {
+        err = errno;
+        unlinkat(w->dir_fd, w->temp_name, 0);
+    }
+    /* Network file systems tell of a full disk only here. */
+    if (close(w->fd) != 0 && err == 0)
+        err = errno;
+    w->fd = -1;
+    if (err)
+        fail(f, err, NULL, w->path);
+    free_write(w);
+    return err == 0;
+}
+
+void file_abort_write(struct file_write *w)
+{
+    drop_temp(w);
+    free_write(w);
+}
