@@ -206,6 +206,10 @@ class Engine(ABC):
             SandboxGoneError: It does not run any more.
         """
 
+    def workdir(self, sandbox_id: str, config: SandboxConfig) -> str:  # noqa: ARG002
+        """Return where commands of a sandbox start; the config's own, wherever the sandbox has a root file system."""
+        return config.workdir
+
     def heal_agent(self) -> bool:
         """Compare the delivered agent with the one of this installation, and deliver it anew if they differ.
 

@@ -38,6 +38,10 @@ class UnsupportedError(SandboxError):
         return type(self), (self.capability, self.engine, self.reason)
 
 
+class IsolationError(SandboxError):
+    """The engine's wall is weaker than the config accepts; nothing has been started."""
+
+
 class EngineError(SandboxError):
     """The engine refused or failed a call; the text has its own words."""
 
@@ -148,6 +152,10 @@ class FileTooLargeError(SandboxOSError):
 
 class ProtectedPathError(SandboxOSError):
     """The path is the workdir, an ancestor of it or the root of a confinement, and is not removed."""
+
+
+class EditError(SandboxError, ValueError):
+    """An edit or patch does not fit the file's content; the file is unchanged."""
 
 
 class PathEscapesError(SandboxError, ValueError):

@@ -1,0 +1,366 @@
+"""Connection and Call: the agent's client over one byte stream, with any number of operations at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from samebox.agent import frames
+from samebox.agent.frames import Event, HostSide
+from samebox.agent.records import Record
+from samebox.agent.transport import transport
+from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from samebox.agent.output import Sink
+    from samebox.agent.records import Field
+    from samebox.engine import ByteStream
+
+READ_SIZE = 256 << 10
+HELLO_TIMEOUT = 30.0
+
+
+class OperationFailedError(SandboxError):
+    """The agent answered ERROR; whoever called knows what that means. Never leaves samebox."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record.text("message") or f"errno {record.number('errno', 0)}")
+        self.record = record
+
+
+class Call:
+    """One operation on a connection.
+
+    `started` is resolved by the agent's interim answer, `finished` by its last one; both fail with `OperationFailedError` or `ConnectionLostError`.
+    """
+
+    def __init__(self, connection: Connection, sinks: Mapping[int, Sink]) -> None:
+        self._connection = connection
+        self._sinks = sinks
+        self.stream = 0
+        self.started: Future[Record] = Future()
+        self.finished: Future[Record] = Future()
+        self.over = False
+        """Whether the agent has given its last answer, or the connection is lost."""
+        self._room: Future[bool] | None = None
+        self._pending = memoryview(b"")
+        self._pending_end = False
+
+    def feed(self, data: bytes) -> None:
+        """Hand over the whole input; it is sent as the agent takes it, without a thread."""
+        with self._connection.lock:
+            self._pending, self._pending_end = memoryview(data), True
+            self._connection.queue(self._pump())
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Send as much of the input as the agent takes now, and return how much; all of it once the operation is over."""
+        view = memoryview(data)
+        with self._connection.lock:
+            if self.over:
+                return len(view)
+            out, sent = self._chunks(view)
+            self._connection.queue(out)
+        return sent
+
+    def end_input(self) -> None:
+        """Tell the agent that no more input comes."""
+        with self._connection.lock:
+            if not self.over:
+                self._connection.queue(frames.frame(frames.EOF, self.stream, b"\0"))
+
+    def room(self) -> Future[bool]:
+        """Return a future that is resolved when `write` takes something again; False: the operation is over."""
+        with self._connection.lock:
+            future: Future[bool] = Future()
+            if self.over or self._connection.protocol.sendable(self.stream):
+                future.set_result(not self.over)
+            else:
+                self._room = future
+            return future
+
+    def credit(self, channel: int, size: int) -> None:
+        """Let the agent send `size` bytes more."""
+        if size:
+            with self._connection.lock:
+                self._connection.queue(self._connection.protocol.credit(self.stream, channel, size))
+
+    def control(self, kind: int, payload: bytes = b"") -> None:
+        """Send SIGNAL, RESIZE or CANCEL; nothing happens once the operation is over."""
+        with self._connection.lock:
+            if not self.over:
+                self._connection.queue(frames.frame(kind, self.stream, payload))
+
+    def cancel(self) -> None:
+        """Ask the agent to end the operation, and everything that a command has started."""
+        self.control(frames.CANCEL)
+
+    def _chunks(self, view: memoryview) -> tuple[bytes, int]:
+        protocol = self._connection.protocol
+        sent = 0
+        out = []
+        while sent < len(view) and (size := min(frames.CHUNK, protocol.sendable(self.stream), len(view) - sent)):
+            out.append(protocol.input(self.stream, view[sent : sent + size]))
+            sent += size
+        return b"".join(out), sent
+
+    def _pump(self) -> bytes:
+        out, sent = self._chunks(self._pending)
+        self._pending = self._pending[sent:]
+        if self._pending_end and not self._pending:
+            self._pending_end = False
+            out += frames.frame(frames.EOF, self.stream, b"\0")
+        return out
+
+    def take(self, event: Event) -> None:
+        """Take one event of this stream, in the transport's thread."""
+        if event.type == frames.DATA:
+            sink = self._sinks.get(event.channel)
+            if sink is None:
+                msg = f"the agent sent output on channel {event.channel}, which this operation does not have"
+                raise ProtocolError(msg)
+            self.credit(event.channel, sink.receive(event.data))
+        elif event.type == frames.CREDIT:
+            with self._connection.lock:
+                if self._pending_end:
+                    self._connection.queue(self._pump())
+            self._wake_writer(more=True)
+        elif event.type == frames.REPLY:
+            resolve(self.started, event.record)
+        elif event.type == frames.EOF:
+            self._sinks[event.channel].finish(None)
+        elif event.type == frames.END:
+            self._end(event.record, None)
+        else:
+            self._end(None, OperationFailedError(event.record))
+
+    def lost(self, error: BaseException) -> None:
+        """The connection is over before the operation was."""
+        self._end(None, error)
+
+    def _end(self, record: Record | None, error: BaseException | None) -> None:
+        self.over = True
+        for sink in self._sinks.values():
+            sink.finish(error)
+        resolve(self.started, record, error)
+        resolve(self.finished, record, error)
+        self._pending, self._pending_end = memoryview(b""), False
+        self._wake_writer(more=False)
+
+    def _wake_writer(self, *, more: bool) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            resolve(room, more)
+
+
+class Connection:
+    """One connection to one agent. Safe to use from several threads.
+
+    Args:
+        stream: The byte stream; closed with the connection.
+        where: What it leads to, for messages.
+    """
+
+    def __init__(self, stream: ByteStream, where: str) -> None:
+        self.lock = threading.RLock()
+        self.protocol = HostSide()
+        self.used = time.monotonic()
+        self._stream = stream
+        self._where = where
+        self._pid = os.getpid()
+        self._calls: dict[int, Call] = {}
+        self._outgoing: deque[memoryview] = deque()
+        self._waiting_to_write = False
+        self._over: BaseException | None = None
+        self._welcome: Future[Record] = Future()
+        self._transport = transport()
+
+    @property
+    def usable(self) -> bool:
+        """Whether calls can be made: it is not over, and no fork has come between."""
+        return self._over is None and self._pid == os.getpid()
+
+    def hello(self, fields: Iterable[Field]) -> Record:
+        """Make the first exchange.
+
+        Returns:
+            The agent's welcome.
+
+        Raises:
+            ProtocolError: The other side is no agent, or speaks no version that this side knows.
+            ConnectionLostError: It ended or said nothing for 30 seconds.
+            OperationFailedError: It refused, as for a workdir that can't be.
+        """
+        with self.lock:
+            self.queue(self.protocol.hello(fields))
+        self._transport.add(self)
+        try:
+            return self._welcome.result(HELLO_TIMEOUT)
+        except TimeoutError:
+            error = ConnectionLostError(f"the agent in {self._where} did not answer for {HELLO_TIMEOUT:g} s")
+            self._fail(error)
+            raise error from None
+
+    def call(
+        self,
+        operation: int,
+        fields: Iterable[Field],
+        sinks: Mapping[int, Sink] | None = None,
+        *,
+        input: bytes | None = None,  # noqa: A002 - the field's name for it
+        window: int = frames.WINDOW,
+    ) -> Call:
+        """Begin an operation.
+
+        Args:
+            operation: Its number.
+            fields: Its record.
+            sinks: Who takes the channels of its output.
+            input: Its whole input; None: none, or by `Call.write`.
+            window: How much of each channel the agent may send before it needs credit, in bytes.
+
+        Returns:
+            The call, under way.
+
+        Raises:
+            ConnectionLostError: The connection is over.
+            ValueError: The request is too long.
+        """
+        call = Call(self, sinks or {})
+        with self.lock:
+            if self._over is not None:
+                raise ConnectionLostError(str(self._over))
+            call.stream, data = self.protocol.open(operation, fields, window)
+            self._calls[call.stream] = call
+            if input is not None:
+                call._pending, call._pending_end = memoryview(input), True  # noqa: SLF001 - saves a write of its own
+                data += call._pump()  # noqa: SLF001
+            self.queue(data)
+        return call
+
+    def queue(self, data: bytes) -> None:
+        """Send bytes from this thread as far as the stream takes them; the transport sends the rest. The lock is held."""
+        if not data or self._over is not None:
+            return
+        self.used = time.monotonic()
+        view = memoryview(data)
+        if not self._outgoing and self._stream.fileno() is not None:
+            try:
+                view = view[self._stream.send(view) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                # The reading side meets the same end, with the last words of the other side before it.
+                return
+        if view:
+            self._outgoing.append(view)
+            if not self._waiting_to_write:
+                self._waiting_to_write = True
+                self._transport.want_write(self)
+
+    def close(self) -> None:
+        """End the connection; calls under way fail."""
+        self._fail(ConnectionLostError(f"the connection to the agent in {self._where} was closed"))
+
+    def fileno(self) -> int | None:
+        """Return the stream's descriptor, or None."""
+        return self._stream.fileno()
+
+    def readable(self) -> bool:
+        """Read and dispatch what is there, in the transport's thread."""
+        if self._over is not None:
+            return False
+        try:
+            data = self._stream.recv(READ_SIZE)
+            if not data:
+                self._lost("ended")
+                return False
+            with self.lock:
+                events = self.protocol.feed(data)
+            for event in events:
+                self._dispatch(event)
+        except BlockingIOError:
+            return True
+        except ProtocolError as error:
+            self._fail(ProtocolError(f"{error} (agent in {self._where}){self._said()}"), removed=True)
+            return False
+        except OSError as error:
+            self._lost(f"broke: {error}")
+            return False
+        except Exception as error:  # noqa: BLE001 - a bug here must end one connection, not the thread that serves all
+            self._fail(ConnectionLostError(f"the connection to the agent in {self._where} failed: {error!r}"), removed=True)
+            return False
+        return True
+
+    def writable(self) -> bool:
+        """Write what is queued, in the transport's thread; return whether something is left."""
+        with self.lock:
+            try:
+                while self._outgoing and self._over is None:
+                    view = self._outgoing[0]
+                    sent = self._stream.send(view)
+                    if sent < len(view):
+                        self._outgoing[0] = view[sent:]
+                    else:
+                        self._outgoing.popleft()
+            except BlockingIOError:
+                return True
+            except OSError:
+                self._outgoing.clear()  # see `queue`
+            self._waiting_to_write = False
+            return False
+
+    def closed(self) -> None:
+        """Close the stream itself; the transport calls this when nobody waits on it any more."""
+        self._stream.close()
+
+    def _dispatch(self, event: Event) -> None:
+        if event.type == frames.WELCOME:
+            resolve(self._welcome, event.record)
+        elif event.stream == 0:
+            if event.type == frames.ERROR:
+                error = OperationFailedError(event.record)
+                resolve(self._welcome, None, error)
+                msg = f"the agent refused: {error}"
+                raise ProtocolError(msg)
+        else:
+            # END and ERROR close a stream: from then on its id may be used anew.
+            calls = self._calls
+            call = calls.pop(event.stream) if event.type in (frames.END, frames.ERROR) else calls[event.stream]
+            call.take(event)
+
+    def _said(self) -> str:
+        said = self._stream.diagnostics()
+        return f"; the engine said: {said}" if said else ""
+
+    def _lost(self, how: str) -> None:
+        self._fail(ConnectionLostError(f"the connection to the agent in {self._where} {how}{self._said()}"), removed=True)
+
+    def _fail(self, error: ConnectionLostError, *, removed: bool = False) -> None:
+        with self.lock:
+            if self._over is not None:
+                return
+            self._over = error
+            calls = list(self._calls.values())
+            self._calls.clear()
+            self._outgoing.clear()
+        resolve(self._welcome, None, error)
+        for call in calls:
+            call.lost(error)
+        if not removed and self._pid == os.getpid():
+            self._transport.remove(self)
+
+
+def resolve(future: Future[Any], result: object, error: BaseException | None = None) -> None:
+    """Resolve a future that may be resolved or cancelled already."""
+    if future.done() or not future.set_running_or_notify_cancel():  # a waiter that was cancelled cancels its future
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -1,0 +1,158 @@
+"""AgentConnections: the open connections to one sandbox's agents, one for each user, opened on demand."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from samebox.agent.client import Connection, OperationFailedError
+from samebox.agent.program import agent_program
+from samebox.agent.records import encode_path
+from samebox.errors import (
+    ConnectionLostError,
+    EngineError,
+    ProtocolError,
+    SandboxClosedError,
+    SandboxError,
+    SandboxGoneError,
+    SandboxNotFoundError,
+    os_error,
+)
+
+if TYPE_CHECKING:
+    from samebox.agent.records import Field
+    from samebox.config import SandboxConfig
+    from samebox.engine import Engine, SandboxStatus
+
+_SETTLE = 2.0
+"""How long a sandbox that is ending may still look alive to its engine, in seconds."""
+_ENDED_BY_INIT = {90: "nothing was asked of it for its idle_timeout", 91: "its max_lifetime was over"}
+
+
+class AgentConnections:
+    """Opens, keeps and replaces the connections to one sandbox's agents.
+
+    Args:
+        engine: The sandbox's engine.
+        sandbox_id: The sandbox.
+        name: Its name, for messages.
+        config: For the workdir and the environment of commands.
+    """
+
+    def __init__(self, engine: Engine, sandbox_id: str, name: str, config: SandboxConfig) -> None:
+        self._engine = engine
+        self._id = sandbox_id
+        self._where = f"sandbox {name!r} on {engine.name}"
+        self._config = config
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._open: dict[str | None, Connection] = {}
+        self._closed = False
+
+    def current(self, user: str | None) -> Connection | None:
+        """Return the open connection of that user, if there is one."""
+        connection = self._open.get(user)
+        return connection if connection is not None and connection.usable else None
+
+    def open(self, user: str | None, *, prove: bool = False) -> Connection:
+        """Return the open connection of that user, or open one; may block.
+
+        Args:
+            user: The user; None: the sandbox's own.
+            prove: Whether the agent has to prove that it is the one of this installation.
+
+        Raises:
+            SandboxGoneError: The sandbox does not run any more.
+            ProtocolError: What answers is no agent, or not the one of this installation.
+            EngineError: The engine could not start an agent there.
+        """
+        if self._pid != os.getpid():
+            # A lock that another thread held at the fork would never be free here.
+            self._lock, self._pid, self._open = threading.Lock(), os.getpid(), {}
+        with self._lock:
+            if self._closed:
+                msg = f"{self._where} was closed"
+                raise SandboxClosedError(msg)
+            connection = self.current(user)
+            if connection is None:
+                connection = self._open[user] = self._connect(user, prove=prove)
+            return connection
+
+    def _connect(self, user: str | None, *, prove: bool) -> Connection:
+        connection = Connection(self._engine.connect(self._id, user), self._where)
+        workdir = self._engine.workdir(self._id, self._config)
+        fields: list[Field] = [("workdir", encode_path(workdir)), ("want_digest", int(prove))]
+        fields += [("env", encode_path(f"{name}={value}")) for name, value in self._config.env.items()]
+        try:
+            welcome = connection.hello(fields)
+        except OperationFailedError as error:
+            connection.close()
+            where = error.record.path("path") if error.record.get("path") else workdir
+            raise os_error(error.record.number("errno", 5), where) from None
+        except BaseException:
+            connection.close()
+            raise
+        if prove:
+            digest = welcome.get("digest", b"").hex()
+            if digest not in {agent_program(machine).digest for machine in _machines()}:
+                connection.close()
+                msg = f"the agent in {self._where} is not the one of this installation (its SHA-256 is {digest or 'not told'})"
+                raise ProtocolError(msg)
+        return connection
+
+    def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
+        """Return what the end of a connection means; may block for as long as a sandbox needs to end.
+
+        Returns:
+            `SandboxGoneError` if the sandbox is gone, else the error itself: only the agent was ended, and the next call has a new one.
+        """
+        if self._closed:
+            return SandboxClosedError(f"{self._where} was closed")
+        deadline = time.monotonic() + _SETTLE
+        while True:
+            try:
+                status = self._engine.inspect(self._id)
+                if status.state != "running":
+                    return SandboxGoneError(f"{self._where} is gone: {describe_end(status)}")
+                self.open(user)
+            except SandboxNotFoundError:
+                return SandboxGoneError(f"{self._where} is gone: it was removed")
+            except SandboxGoneError as gone:
+                return gone
+            except (EngineError, ConnectionLostError, OSError) as reason:
+                if time.monotonic() > deadline:
+                    return SandboxGoneError(f"{self._where} cannot be reached any more: {reason}")
+            else:
+                return error
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Close every connection, for good."""
+        self._closed = True
+        if self._pid == os.getpid():
+            for connection in self._open.values():
+                connection.close()
+            self._open.clear()
+
+
+def describe_end(status: SandboxStatus) -> str:
+    """Return in words how a sandbox ended."""
+    if status.out_of_memory:
+        return "it ran out of memory (give it a larger `memory`)"
+    if status.exit_code in _ENDED_BY_INIT:
+        return f"it ended by itself, as {_ENDED_BY_INIT[status.exit_code]}"
+    code = "" if status.exit_code is None else f" with exit code {status.exit_code}"
+    return f"it was stopped{code}"
+
+
+def _machines() -> list[str]:
+    found = []
+    for machine in ("x86_64", "aarch64"):
+        try:
+            agent_program(machine)
+        except SandboxError:
+            continue
+        found.append(machine)
+    return found

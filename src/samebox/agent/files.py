@@ -1,0 +1,323 @@
+"""AgentFiles: the file operations inside a sandbox, through its agent."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from samebox.agent.client import OperationFailedError
+from samebox.agent.frames import STDOUT
+from samebox.agent.output import Collector, Pipe
+from samebox.agent.records import ItemDecoder, Record, decode_path, encode_path
+from samebox.errors import ConnectionLostError, PathEscapesError, ProtocolError, SandboxError, os_error
+from samebox.files import Files
+from samebox.operation import Blocking, Wait
+from samebox.results import FileInfo, GrepMatch, TreeCount
+from samebox.tree import TreePacker, TreeUnpacker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from samebox.agent.client import Call, Connection
+    from samebox.agent.output import Sink
+    from samebox.agent.records import Field
+    from samebox.files import Path, Progress
+    from samebox.results import FileType
+
+    T = TypeVar("T")
+
+(READ, WRITE, STAT, LIST, MAKE_DIR, REMOVE, MOVE, COPY, CHMOD, REALPATH, SYMLINK, READLINK, WALK, GREP, PACK, UNPACK) = range(10, 26)
+LISTING_LIMIT = 256 << 20
+"""The most bytes of one listing that the host takes from a sandbox."""
+DOWNLOAD_LIMIT = 4 << 30
+_WINDOW = 4 << 20
+"""For transfers, where the way there and back would cost more than the memory."""
+_TYPES: dict[bytes, FileType] = {
+    b"f": "file", b"d": "directory", b"l": "symlink", b"s": "socket", b"p": "fifo", b"c": "char", b"b": "block",
+}  # fmt: skip
+
+
+class Connections(Protocol):
+    """Hands out connections to a sandbox's agents."""
+
+    def current(self, user: str | None) -> Connection | None:
+        """Return the open connection of that user, if there is one."""
+
+    def open(self, user: str | None) -> Connection:
+        """Return the open connection of that user, or open one; may block."""
+
+    def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
+        """Return what the end of a connection means: the sandbox is gone, or only its agent was; may block."""
+
+
+class AgentCaller:
+    """Makes operations on a sandbox's agent, and turns its errors into samebox's.
+
+    Args:
+        connections: Where the connection comes from.
+        root: What file operations are confined to, or None.
+    """
+
+    def __init__(self, connections: Connections, root: bytes | None = None) -> None:
+        self._connections = connections
+        self._root = root
+
+    async def _begin(
+        self, operation: int, fields: Sequence[Field], sinks: Mapping[int, Sink], user: str | None = None, **settings: Any
+    ) -> Call:
+        connection = self._connections.current(user)
+        if connection is not None:
+            try:
+                return connection.call(operation, fields, sinks, **settings)
+            except ConnectionLostError:
+                pass  # it ended since it was last used, so nothing has been asked of it yet
+        connection = await Blocking(functools.partial(self._connections.open, user))
+        return connection.call(operation, fields, sinks, **settings)
+
+    async def _end(self, call: Call, path: Path | None, user: str | None = None, timeout: float | None = None) -> Record:
+        try:
+            return await self._settled(call.finished, path, user, timeout)
+        except BaseException:
+            call.cancel()
+            raise
+
+    async def _settled(
+        self, future: Future[Record], path: Path | None, user: str | None = None, timeout: float | None = None
+    ) -> Record:
+        """Wait for an answer; raise what the agent's error, or the end of the connection, means."""
+        try:
+            return await Wait(future, timeout)
+        except OperationFailedError as error:
+            raise self._failure(error.record, path) from None
+        except ConnectionLostError as error:
+            raise await Blocking(functools.partial(self._connections.explain, error, user)) from error
+
+    def _failure(self, record: Record, path: Path | None) -> SandboxError:
+        asked = decode_path(encode_path(os.fspath(path))) if path is not None else None
+        kind, number = record.text("kind"), record.number("errno")
+        if kind == "escape":
+            return PathEscapesError(asked or "", decode_path(self._root or b""))
+        size = record.number("size", -1)
+        where = record.path("path") if record.get("path") else asked
+        message = record.text("message")[:500] if kind in {"pattern", "spawn"} else ""
+        known = number if 0 < number < 4096 else 5  # noqa: PLR2004 - EIO for what no kernel says
+        return os_error(known, where, kind=kind, message=message, size=size if size >= 0 else None)
+
+
+class _Items:
+    """Takes a listing's items, at most `LISTING_LIMIT` bytes of them."""
+
+    def __init__(self, make: Callable[[Record], Any]) -> None:
+        self._decoder = ItemDecoder()
+        self._make = make
+        self._size = 0
+        self.items: list[Any] = []
+
+    def receive(self, data: bytes) -> int:
+        """Take bytes; see `Sink.receive`."""
+        self._size += len(data)
+        if self._size > LISTING_LIMIT:
+            msg = f"the agent sent a listing of more than {LISTING_LIMIT} bytes"
+            raise ProtocolError(msg)
+        self.items += [self._make(record) for record in self._decoder.feed(data)]
+        return len(data)
+
+    def finish(self, error: BaseException | None) -> None:
+        """Nothing more comes."""
+
+
+class AgentFiles(AgentCaller, Files):
+    """File operations through a sandbox's agent.
+
+    Args:
+        connections: Where the connection comes from.
+        file_limit: The largest file that one call reads, in bytes.
+        root: What the operations are confined to, or None.
+    """
+
+    def __init__(self, connections: Connections, file_limit: int, root: bytes | None = None) -> None:
+        super().__init__(connections, root)
+        self._file_limit = file_limit
+
+    def _fields(self, path: Path, *fields: Field) -> list[Field]:
+        confined: list[Field] = [("root", self._root)] if self._root is not None else []
+        return [("path", encode_path(os.fspath(path))), *confined, *((name, value) for name, value in fields if value != 0)]
+
+    async def _do(self, operation: int, path: Path, *fields: Field, input: bytes | None = None) -> Record:  # noqa: A002
+        return await self._end(await self._begin(operation, self._fields(path, *fields), {}, input=input), path)
+
+    async def _items(self, operation: int, path: Path, make: Callable[[Record], T], *fields: Field) -> list[T]:
+        sink = _Items(make)
+        await self._end(await self._begin(operation, self._fields(path, *fields), {STDOUT: sink}), path)
+        return sink.items
+
+    async def read_bytes(self, path: Path, *, limit: int | None = None) -> bytes:
+        """See `Files.read_bytes`."""
+        most = self._file_limit if limit is None else limit
+        sink = Collector(most)
+        call = await self._begin(READ, [*self._fields(path), ("limit", most)], {STDOUT: sink}, window=_WINDOW)
+        await self._end(call, path)
+        data = sink.data
+        if sink.truncated:
+            msg = f"the agent sent more than the {most} bytes that were asked for"
+            raise ProtocolError(msg)
+        return data
+
+    async def write_bytes(self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False) -> int:
+        """See `Files.write_bytes`."""
+        return await self._write(path, bytes(data), 2 if exclusive else 0, mode)
+
+    async def append(self, path: Path, data: bytes | str, *, mode: int | None = None) -> int:
+        """See `Files.append`."""
+        return await self._write(path, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data), 1, mode)
+
+    async def _write(self, path: Path, data: bytes, flags: int, mode: int | None) -> int:
+        fields: list[Field] = [("flags", flags), ("size", len(data))]
+        if mode is not None:
+            fields.append(("mode", mode))
+        return (await self._do(WRITE, path, *fields, input=data)).number("size")
+
+    async def stat(self, path: Path, *, follow: bool = True) -> FileInfo:
+        """See `Files.stat`."""
+        record = await self._do(STAT, path, ("flags", int(follow)))
+        record["name"] = encode_path(os.fspath(path))
+        return file_info(record)
+
+    async def list_dir(self, path: Path = ".") -> list[FileInfo]:
+        """See `Files.list_dir`."""
+        return await self._items(LIST, path, file_info)
+
+    async def walk(self, path: Path = ".", *, depth: int | None = None) -> list[FileInfo]:
+        """See `Files.walk`."""
+        return await self._items(WALK, path, file_info, *([("depth", depth)] if depth is not None else []))
+
+    async def glob(self, pattern: str, path: Path = ".") -> list[str]:
+        """See `Files.glob`."""
+        return await self._items(WALK, path, lambda record: record.path("name"), ("pattern", encode_path(pattern)))
+
+    async def grep(
+        self,
+        pattern: str,
+        path: Path = ".",
+        *,
+        include: Sequence[str] = (),
+        ignore_case: bool = False,
+        fixed: bool = False,
+        limit: int = 1000,
+    ) -> list[GrepMatch]:
+        """See `Files.grep`."""
+        fields: list[Field] = [("pattern", encode_path(pattern)), ("ignore_case", int(ignore_case)), ("fixed", int(fixed)), ("limit", limit)]
+        return await self._items(GREP, path, _match, *fields, *(("include", encode_path(glob)) for glob in include))
+
+    async def make_dir(
+        self, path: Path, *, parents: bool = True, exist_ok: bool = True, mode: int | None = None
+    ) -> None:
+        """See `Files.make_dir`."""
+        await self._do(MAKE_DIR, path, ("flags", parents + 2 * exist_ok), ("mode", 0o755 if mode is None else mode))
+
+    async def remove(self, path: Path, *, recursive: bool = False, missing_ok: bool = False) -> None:
+        """See `Files.remove`."""
+        await self._do(REMOVE, path, ("flags", recursive + 2 * missing_ok))
+
+    async def move(self, path: Path, destination: Path, *, replace: bool = True) -> None:
+        """See `Files.move`."""
+        await self._do(MOVE, path, ("destination", encode_path(os.fspath(destination))), ("flags", int(replace)))
+
+    async def copy(self, path: Path, destination: Path, *, replace: bool = True) -> None:
+        """See `Files.copy`."""
+        await self._do(COPY, path, ("destination", encode_path(os.fspath(destination))), ("flags", 1 + 2 * replace))
+
+    async def chmod(self, path: Path, mode: int, *, recursive: bool = False) -> None:
+        """See `Files.chmod`."""
+        fields = [*self._fields(path, ("flags", int(recursive))), ("mode", mode)]
+        await self._end(await self._begin(CHMOD, fields, {}), path)
+
+    async def realpath(self, path: Path) -> str:
+        """See `Files.realpath`."""
+        return (await self._do(REALPATH, path)).path("path")
+
+    async def symlink(self, target: Path, path: Path, *, replace: bool = False) -> None:
+        """See `Files.symlink`."""
+        await self._do(SYMLINK, path, ("target", encode_path(os.fspath(target))), ("flags", int(replace)))
+
+    async def upload(self, source: Path, destination: Path = ".", *, progress: Progress | None = None) -> TreeCount:
+        """See `Files.upload`."""
+        packer = await Blocking(functools.partial(TreePacker, os.fsencode(source), progress))
+        chunks = iter(packer)
+        call = await self._begin(UNPACK, self._fields(destination, ("flags", 1)), {})
+        try:
+            while (chunk := await Blocking(functools.partial(_several, chunks))) and not call.over:
+                view = memoryview(chunk)
+                while len(view) and await Wait(call.room()):
+                    view = view[call.write(view) :]
+            call.end_input()
+        except BaseException:
+            call.cancel()
+            raise
+        await self._end(call, destination)
+        return packer.count
+
+    async def download(
+        self, source: Path, destination: Path, *, progress: Progress | None = None, limit: int = DOWNLOAD_LIMIT
+    ) -> TreeCount:
+        """See `Files.download`."""
+        pipe = Pipe()
+        call = await self._begin(PACK, self._fields(source), {STDOUT: pipe}, window=_WINDOW)
+        unpacker = TreeUnpacker(os.fsencode(destination), limit, progress)
+        try:
+            while True:
+                data, credit = pipe.take()
+                call.credit(STDOUT, credit)
+                if data is None:
+                    await Wait(pipe.waiter())
+                elif data:
+                    await Blocking(functools.partial(unpacker.feed, data))
+                else:
+                    break
+            await self._end(call, source)
+            return await Blocking(unpacker.finish)
+        except ConnectionLostError as error:
+            raise await Blocking(functools.partial(self._connections.explain, error, None)) from error
+        except BaseException:
+            call.cancel()
+            raise
+        finally:
+            unpacker.close()
+
+
+def file_info(record: Record) -> FileInfo:
+    """Return what a STAT or a listing's item says.
+
+    Raises:
+        ProtocolError: Something is missing.
+    """
+    return FileInfo(
+        name=record.path("name"),
+        type=_TYPES.get(record.get("file_type", b""), "unknown"),
+        size=record.number("size"),
+        mode=record.number("mode"),
+        mtime_ns=record.number("mtime"),
+        uid=record.number("uid"),
+        gid=record.number("gid"),
+        inode=record.number("inode", 0),
+        links=record.number("links", 1),
+        target=record.path("target") if "target" in record else None,
+    )
+
+
+def _match(record: Record) -> GrepMatch:
+    return GrepMatch(record.path("name"), record.number("line"), record.path("text"))
+
+
+def _several(chunks: Any, size: int = 256 << 10) -> bytes:
+    """Return some chunks in one, as a small file is far smaller than what one write can carry."""
+    found: list[bytes] = []
+    total = 0
+    for chunk in chunks:
+        found.append(chunk)
+        total += len(chunk)
+        if total >= size:
+            break
+    return b"".join(found)

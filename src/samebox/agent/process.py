@@ -1,0 +1,210 @@
+"""AgentProcess: a running command inside a sandbox, through its agent."""
+
+from __future__ import annotations
+
+import signal as signals
+import struct
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from samebox.agent import frames
+from samebox.agent.client import resolve
+from samebox.errors import ConnectionLostError, ExecTimeoutError, SandboxError
+from samebox.operation import Blocking, Wait
+from samebox.process import InputCore, OutputCore, ProcessCore
+from samebox.results import ExecResult, display, signal_name
+
+if TYPE_CHECKING:
+    from samebox.agent.client import Call
+    from samebox.agent.files import AgentCaller
+    from samebox.agent.output import Collector, Pipe
+    from samebox.agent.records import Record
+    from samebox.files import Path
+
+
+class AgentProcess(ProcessCore):
+    """A command that was started with `spawn`."""
+
+    def __init__(
+        self,
+        caller: AgentCaller,
+        call: Call,
+        argv: tuple[str | bytes, ...],
+        stdout: Pipe,
+        stderr: Pipe,
+        *,
+        user: str | None,
+        timeout: float | None,
+        tty: bool,
+        output_limit: int,
+    ) -> None:
+        self._caller = caller
+        self._call = call
+        self._argv = argv
+        self._pipes = {frames.STDOUT: stdout, frames.STDERR: stderr}
+        self._user = user
+        self._timeout = timeout
+        self._tty = tty
+        self._output_limit = output_limit
+        self._began = time.perf_counter()
+        self._ended = 0.0
+        call.finished.add_done_callback(self._note_end)
+        self.stdin = _Input(call)
+        self.stdout = _Output(self, call, frames.STDOUT, stdout)
+        self.stderr = _Output(self, call, frames.STDERR, stderr)
+
+    def _note_end(self, _future: object) -> None:
+        self._ended = time.perf_counter()
+
+    async def started(self, cwd: Path | None) -> None:
+        """Wait until it runs; the errors of `Guest.spawn`."""
+        try:
+            record = await self._caller._settled(self._call.started, cwd, self._user)  # noqa: SLF001
+        except BaseException:
+            self._call.cancel()
+            raise
+        self.pid = record.number("pid", 0)
+
+    async def explained(self, error: ConnectionLostError) -> SandboxError:
+        """Return what the end of the connection means."""
+        return await Blocking(lambda: self._caller._connections.explain(error, self._user))  # noqa: SLF001
+
+    async def wait(self, timeout: float | None = None) -> ExecResult:  # noqa: ASYNC109
+        """See `ProcessCore.wait`."""
+        for channel, pipe in self._pipes.items():
+            self._call.credit(channel, pipe.release(self._output_limit))
+        waiter: Future[Record] = Future()
+        self._call.finished.add_done_callback(lambda done: resolve(waiter, *_outcome(done)))
+        record = await self._caller._settled(waiter, None, self._user, timeout)  # noqa: SLF001
+        return self._result(record)
+
+    async def poll(self) -> ExecResult | None:
+        """See `ProcessCore.poll`."""
+        return self._result(self._call.finished.result()) if self._call.finished.done() else None
+
+    def _result(self, record: Record) -> ExecResult:
+        stdout, stderr = self._pipes.values()
+        return exec_result(record, self._argv, stdout, stderr, self._ended - self._began, self._timeout)
+
+    async def send_signal(self, signal: int) -> None:
+        """See `ProcessCore.send_signal`."""
+        self._call.control(frames.SIGNAL, struct.pack(">I", signals.Signals(signal) if signal < signals.SIGRTMIN else signal))
+
+    async def kill(self) -> None:
+        """See `ProcessCore.kill`."""
+        self._call.control(frames.CANCEL, struct.pack(">I", 0))
+
+    async def terminate(self) -> None:
+        """See `ProcessCore.terminate`."""
+        self._call.cancel()
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """See `ProcessCore.resize`."""
+        if not self._tty:
+            msg = f"resize: {display(self._argv)} has no terminal; start it with tty=True"
+            raise SandboxError(msg)
+        self._call.control(frames.RESIZE, struct.pack(">HH", rows, columns))
+
+
+class _Output(OutputCore):
+    def __init__(self, process: AgentProcess, call: Call, channel: int, pipe: Pipe) -> None:
+        self._process = process
+        self._call = call
+        self._channel = channel
+        self._pipe = pipe
+
+    async def _next(self) -> bytes:
+        while True:
+            try:
+                data, credit = self._pipe.take()
+            except ConnectionLostError as error:
+                raise await self._process.explained(error) from error
+            self._call.credit(self._channel, credit)
+            if data is not None:
+                return data
+            await Wait(self._pipe.waiter())
+
+    async def read(self, size: int = -1) -> bytes:
+        """See `OutputCore.read`."""
+        if size == 0:
+            return b""
+        if size < 0:
+            chunks = []
+            while data := await self._next():
+                chunks.append(data)
+            return b"".join(chunks)
+        data = await self._next()
+        if len(data) > size:
+            self._pipe.put_back(data[size:])
+        return data[:size]
+
+    async def readline(self) -> bytes:
+        """See `OutputCore.readline`."""
+        chunks = []
+        while data := await self._next():
+            line, newline, rest = data.partition(b"\n")
+            chunks.append(line + newline)
+            if newline:
+                if rest:
+                    self._pipe.put_back(rest)
+                break
+        return b"".join(chunks)
+
+
+class _Input(InputCore):
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._closed = False
+
+    async def write(self, data: bytes | str) -> None:
+        """See `InputCore.write`."""
+        if self._closed:
+            msg = "write to a stdin that is closed"
+            raise ValueError(msg)
+        view = memoryview(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+        while len(view) and await Wait(self._call.room()):
+            view = view[self._call.write(view) :]
+
+    async def close(self) -> None:
+        """See `InputCore.close`."""
+        if not self._closed:
+            self._closed = True
+            self._call.end_input()
+
+
+def _outcome(future: Future[Record]) -> tuple[Record | None, BaseException | None]:
+    error = future.exception()
+    return (None, error) if error is not None else (future.result(), None)
+
+
+def exec_result(
+    record: Record,
+    argv: tuple[str | bytes, ...],
+    stdout: Collector | Pipe,
+    stderr: Collector | Pipe,
+    duration: float,
+    timeout: float | None,
+) -> ExecResult:
+    """Return what the agent's last answer says of a command.
+
+    Raises:
+        ExecTimeoutError: The timeout has ended it.
+        ProtocolError: The answer has no exit code.
+    """
+    number = record.number("signal", 0)
+    # A Pipe's bytes belong to whoever reads it; a Collector's are the result's.
+    out, err = getattr(stdout, "data", b""), getattr(stderr, "data", b"")
+    result = ExecResult(
+        exit_code=record.number("exit_code"),
+        stdout=out,
+        stderr=err,
+        truncated=stdout.truncated or stderr.truncated,
+        duration=duration,
+        argv=argv,
+        signal=signal_name(number) if number else None,
+    )
+    if record.text("reason") == "timeout":
+        msg = f"{display(argv)} ran into its timeout of {timeout or 0:g} s; it and everything that it had started are ended"
+        raise ExecTimeoutError(msg, result)
+    return result

@@ -1,0 +1,120 @@
+"""Guest: commands and files inside one sandbox, as an interface.
+
+`samebox.agent.guest.AgentGuest` is the implementation that every engine gets; an engine with a remote API of its own may bring another.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from samebox.files import Files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import IO
+
+    from samebox.files import Path
+    from samebox.process import ProcessCore
+    from samebox.results import ExecResult
+
+    Argv = Sequence[str | bytes]
+    Input = bytes | bytearray | memoryview | str | IO[bytes] | Iterable[bytes]
+
+GRACE = 1.0
+"""How long a command may take to end by itself after SIGTERM, in seconds."""
+
+
+class Guest(Files):
+    """Commands and files inside a sandbox."""
+
+    @abstractmethod
+    async def exec(
+        self,
+        argv: Argv,
+        *,
+        input: Input | None = None,  # noqa: A002 - subprocess's word
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - kept inside the sandbox
+        output_limit: int | None = None,
+    ) -> ExecResult:
+        """Run a command to its end.
+
+        Args:
+            argv: The program and its arguments, passed literally; no shell. Text is passed as UTF-8 (surrogateescape).
+            input: Its stdin: bytes, text (as UTF-8), a binary file or an iterable of bytes; None: at its end from the start.
+            cwd: Where it runs, relative to the workdir; None: the workdir.
+            env: Environment to add; values are kept out of logs and errors.
+            user: Who it runs as; None: the sandbox's user. Needs `Capability.EXEC_USER`.
+            timeout: In seconds; then the command and everything that it has started are ended: SIGTERM, a second, SIGKILL. None: no limit.
+            output_limit: How much of each stream to keep, in bytes: its beginning and its end; None: the config's.
+
+        Returns:
+            How it ended and what it wrote. Another exit code than 0 is a result too: 128+n for death by signal n, 127 for a missing program, 126 for one
+            that can't be executed.
+
+        Raises:
+            ExecTimeoutError: The timeout was over; the error has what was written until then.
+            PathNotFoundError: The cwd is not there (and the other path errors).
+            SpawnError: No process can be made: the pids limit or memory is used up, or the arguments are too long.
+            UnsupportedError: The engine can't run commands as another user.
+            SandboxGoneError: The sandbox is gone.
+            ConnectionLostError: The agent was ended from inside the sandbox; what the command did is unknown.
+            ValueError: argv is empty or a text, or something has a NUL; nothing was run.
+        """
+
+    async def sh(
+        self,
+        script: str,
+        *,
+        input: Input | None = None,  # noqa: A002
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+        output_limit: int | None = None,
+    ) -> ExecResult:
+        """Run a script with the sandbox's `sh`; otherwise as `exec`."""
+        return await self.exec(
+            ["sh", "-c", script], input=input, cwd=cwd, env=env, user=user, timeout=timeout, output_limit=output_limit
+        )
+
+    @abstractmethod
+    async def spawn(
+        self,
+        argv: Argv,
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+        stdin: bool = True,
+        tty: bool = False,
+        rows: int = 24,
+        columns: int = 80,
+    ) -> ProcessCore:
+        """Start a command and return while it runs.
+
+        Args:
+            argv: As for `exec`.
+            cwd: As for `exec`.
+            env: As for `exec`.
+            user: As for `exec`.
+            timeout: As for `exec`; `Process.wait` raises the error.
+            stdin: Whether its stdin can be written; False: at its end from the start.
+            tty: Whether it runs on a terminal; stderr then comes with stdout.
+            rows: The terminal's size.
+            columns: The terminal's size.
+
+        Returns:
+            The process.
+
+        Raises:
+            PathNotFoundError: As for `exec`, and the other errors but the timeout.
+        """
+
+    @abstractmethod
+    def confined(self, root: Path) -> Files:
+        """Return the file operations confined to one directory: a path that leads out is refused with `PathEscapesError`."""

@@ -1,0 +1,204 @@
+"""Lifecycle: one sandbox from the choice of its engine to its removal; what Sandbox and AsyncSandbox share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from samebox.agent.connections import AgentConnections, describe_end
+from samebox.agent.guest import AgentGuest
+from samebox.errors import (
+    ConnectionLostError,
+    EngineError,
+    ProtocolError,
+    SandboxClosedError,
+    SandboxError,
+    SandboxExistsError,
+    SandboxGoneError,
+    SandboxNotFoundError,
+)
+from samebox.operation import Blocking
+from samebox.owner import KEEP, MANAGED, NAME, OWNER, VERSION, Owner
+from samebox.selection import Selection, select
+from samebox.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from samebox.capabilities import Capability
+    from samebox.config import SandboxConfig
+    from samebox.engine import Engine, EngineInfo, SandboxStatus
+    from samebox.guest import Guest
+
+
+def silent(_line: str) -> None:
+    """Take progress and say nothing."""
+
+
+class Lifecycle:
+    """Makes a sandbox on its first use, and removes it at the end unless it was attached to or is to be kept.
+
+    Args:
+        config: What it is asked to be.
+        progress: Told what is being done, a line at a time.
+    """
+
+    def __init__(self, config: SandboxConfig, progress: Callable[[str], None] | None = None) -> None:
+        self.config = config
+        self._progress = progress or silent
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._selection: Selection | None = None
+        self._id = ""
+        self._name = config.name or f"samebox-{secrets.token_hex(6)}"
+        self._attached = False
+        self._connections: AgentConnections | None = None
+        self._guest: AgentGuest | None = None
+        self._closed = False
+        self._finalizer: weakref.finalize[..., Lifecycle] | None = None
+
+    @property
+    def name(self) -> str:
+        """The sandbox's name."""
+        return self._name
+
+    @property
+    def id(self) -> str:
+        """The engine's id of it; "" before its start."""
+        return self._id
+
+    @property
+    def attached(self) -> bool:
+        """Whether it was there already."""
+        return self._attached
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine; None before the start."""
+        return self._selection.engine if self._selection else None
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is on this host; None before the start."""
+        return self._selection.info if self._selection else None
+
+    @property
+    def unenforced(self) -> Mapping[Capability, str]:
+        """Default hardening that this host can't enforce."""
+        return self._selection.unenforced if self._selection else {}
+
+    async def guest(self) -> Guest:
+        """Return what runs commands and handles files, starting the sandbox if it is not."""
+        if self._guest is None or self._closed:
+            await Blocking(self.start)
+        assert self._guest is not None  # noqa: S101 - start sets it or raises
+        return self._guest
+
+    def start(self) -> None:
+        """Choose the engine, make or attach to the sandbox and reach its agent; nothing happens if that is done.
+
+        Raises:
+            SandboxError: What went wrong; nothing is left behind.
+        """
+        with self._lock:
+            if self._closed:
+                msg = f"sandbox {self._name!r} was closed"
+                raise SandboxClosedError(msg)
+            if self._guest is not None:
+                return
+            if self._selection is None:
+                self._selection = select(self.config)
+            engine = self._selection.engine
+            existing = self._existing(engine)
+            connections = self._attach(engine, existing) if existing is not None else self._make(engine)
+            self._connections = connections
+            self._guest = AgentGuest(connections, self.config.file_limit, self.config.output_limit)
+            if not self._attached and not self.config.keep:
+                self._finalizer = weakref.finalize(self, _remove, engine, self._id, self._pid)
+
+    def _existing(self, engine: Engine) -> SandboxStatus | None:
+        if self.config.name is None:
+            return None
+        with contextlib.suppress(SandboxNotFoundError):
+            return engine.inspect(self.config.name)
+        return None
+
+    def _attach(self, engine: Engine, status: SandboxStatus) -> AgentConnections:
+        if status.labels.get(MANAGED) != "1":
+            msg = f"{engine.name} has something of the name {status.name!r} that samebox did not make; choose another name"
+            raise SandboxExistsError(msg)
+        self._attached = True
+        self._id = status.id
+        if status.state != "running":
+            self._progress(f"starting {self._name} again")
+            engine.start(status.id)
+        connections = AgentConnections(engine, status.id, self._name, self.config)
+        connections.open(None)
+        return connections
+
+    def _make(self, engine: Engine) -> AgentConnections:
+        image = engine.ensure_image(self.config, self._progress)
+        for healed in (False, True):
+            try:
+                return self._made(engine, image)
+            except (EngineError, SandboxGoneError, ConnectionLostError):
+                if healed or not engine.agent_delivered or not engine.heal_agent():
+                    raise
+                self._progress("the agent on the engine was not whole; delivered it anew")
+        raise AssertionError
+
+    def _made(self, engine: Engine, image: str) -> AgentConnections:
+        labels = {**self.config.labels, MANAGED: "1", NAME: self._name, OWNER: str(Owner.current()), VERSION: __version__}
+        if self.config.keep:
+            labels[KEEP] = "1"
+        sandbox_id = engine.create(self.config, image=image, name=self._name, labels=labels)
+        try:
+            engine.start(sandbox_id)
+            connections = AgentConnections(engine, sandbox_id, self._name, self.config)
+            try:
+                connections.open(None, prove=engine.agent_delivered)
+            except ProtocolError:
+                raise
+            except ConnectionLostError as error:
+                status = engine.inspect(sandbox_id)
+                if status.state != "running":
+                    msg = f"sandbox {self._name!r} on {engine.name} ended as soon as it had started: {describe_end(status)}; {error}"
+                    raise SandboxGoneError(msg) from error
+                raise
+        except BaseException as error:
+            try:
+                engine.remove(sandbox_id)
+            except SandboxError as second:
+                error.add_note(f"and sandbox {self._name!r} could not be removed: {second}")
+            raise
+        self._id = sandbox_id
+        return connections
+
+    def close(self) -> None:
+        """End the sandbox; remove it unless it was attached to or is to be kept. May be called again."""
+        if self._pid != os.getpid():
+            return  # a forked child has no say over its parent's sandbox
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._connections is not None:
+                self._connections.close()
+            try:
+                if self._finalizer is not None and self._finalizer.detach() and self._selection is not None:
+                    self._selection.engine.remove(self._id)
+            finally:
+                if self._selection is not None:
+                    self._selection.engine.close()
+
+
+def _remove(engine: Engine, sandbox_id: str, pid: int) -> None:
+    """Remove a sandbox that nobody closed, at the end of its object or of the process."""
+    if pid == os.getpid():
+        with contextlib.suppress(Exception):
+            engine.remove(sandbox_id)
+            engine.close()

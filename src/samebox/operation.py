@@ -1,0 +1,153 @@
+"""Operation: a coroutine that waits on futures and blocking calls, driven by a plain thread or by asyncio.
+
+All that a sandbox does is written once, as `async def`, and awaits only `Wait` and `Blocking`. `run` drives such a coroutine by waiting,
+`drive` from asyncio; so the sync and the async interface are the same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from concurrent.futures import Future
+
+P = ParamSpec("P")
+T = TypeVar("T")
+W = TypeVar("W")
+
+
+class Wait(Generic[T]):
+    """Awaits a future of another thread.
+
+    Args:
+        future: Resolved by whoever; must not be shared with another waiter, as cancelling one cancels it.
+        timeout: In seconds; None waits for ever.
+
+    Raises:
+        TimeoutError: The time is over.
+    """
+
+    def __init__(self, future: Future[T], timeout: float | None = None) -> None:
+        self.future = future
+        self.timeout = timeout
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        result: T = yield self
+        return result
+
+    def wait(self) -> T:
+        """Wait in this thread."""
+        return self.future.result(self.timeout)
+
+    async def wait_async(self) -> T:
+        """Wait in the event loop."""
+        return await asyncio.wait_for(asyncio.wrap_future(self.future), self.timeout)
+
+
+class Blocking(Generic[T]):
+    """Awaits a call that may block: made in place by `run`, in a worker thread by `drive`."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self.call = call
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        result: T = yield self
+        return result
+
+    def wait(self) -> T:
+        """Make the call in this thread."""
+        return self.call()
+
+    async def wait_async(self) -> T:
+        """Make the call in a worker thread."""
+        return await asyncio.to_thread(self.call)
+
+
+def run(operation: Coroutine[Any, Any, T]) -> T:
+    """Drive an operation to its end by waiting in this thread, and return its result."""
+    resume: Callable[[], Any] = functools.partial(operation.send, None)
+    while True:
+        try:
+            step = resume()
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        try:
+            resume = functools.partial(operation.send, step.wait())
+        except BaseException as error:  # noqa: BLE001 - the operation decides, KeyboardInterrupt included
+            resume = functools.partial(operation.throw, error)
+
+
+async def drive(operation: Coroutine[Any, Any, T]) -> T:
+    """Drive an operation to its end from asyncio, and return its result; cancelling throws into the operation."""
+    resume: Callable[[], Any] = functools.partial(operation.send, None)
+    while True:
+        try:
+            step = resume()
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        try:
+            resume = functools.partial(operation.send, await step.wait_async())
+        except BaseException as error:  # noqa: BLE001 - the operation decides, CancelledError included
+            resume = functools.partial(operation.throw, error)
+
+
+class Target(Protocol):
+    """What has the operations that an interface offers, as a sandbox has its guest's."""
+
+    async def _target(self) -> Any:
+        """Return the object whose methods are called."""
+
+
+async def _invoke(holder: Any, name: str, args: Any, settings: Any) -> Any:
+    return await getattr(await holder._target(), name)(*args, **settings)  # noqa: SLF001 - the protocol above
+
+
+def waits(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
+    """Make the method of a sync interface that runs the target's operation of the same name."""
+
+    def call(self: Any, *args: P.args, **settings: P.kwargs) -> T:
+        result: T = run(_invoke(self, method.__name__, args, settings))
+        return result
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+def awaits(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Make the method of an async interface that runs the target's operation of the same name."""
+
+    async def call(self: Any, *args: P.args, **settings: P.kwargs) -> T:
+        result: T = await drive(_invoke(self, method.__name__, args, settings))
+        return result
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+def waits_as(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]], wrap: Callable[[Any], W]
+) -> Callable[Concatenate[Any, P], W]:
+    """As `waits`, for an operation whose result is an object with operations: `wrap` makes it a sync one."""
+
+    def call(self: Any, *args: P.args, **settings: P.kwargs) -> W:
+        return wrap(run(_invoke(self, method.__name__, args, settings)))
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+def awaits_as(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]], wrap: Callable[[Any], W]
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, W]]:
+    """As `awaits`, for an operation whose result is an object with operations: `wrap` makes it an async one."""
+
+    async def call(self: Any, *args: P.args, **settings: P.kwargs) -> W:
+        return wrap(await drive(_invoke(self, method.__name__, args, settings)))
+
+    functools.update_wrapper(call, method)
+    return call

@@ -1,0 +1,103 @@
+"""What a config asks of an engine: the check that refuses before anything has started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, IsolationError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from samebox.config import SandboxConfig
+    from samebox.engine import Engine, EngineInfo
+
+
+def image_capability(image: str | None) -> Capability | None:
+    """Return what an image reference asks of an engine; None for the engine's default."""
+    if image is None:
+        return None
+    if image == "host":
+        return Capability.HOST_IMAGE
+    if image.startswith("dir:"):
+        return Capability.DIRECTORY_IMAGE
+    return Capability.ARCHIVE_IMAGE if image.startswith("tar:") else Capability.CONTAINER_IMAGE
+
+
+def required(config: SandboxConfig) -> Iterator[tuple[Capability, str]]:
+    """Yield what the config asks for in so many words: each capability and the field that needs it."""
+    asked = config.asked
+    if (capability := image_capability(config.image)) is not None:
+        yield capability, "image"
+    for field, capability, wanted in (
+        ("user", Capability.USER, config.user is not None),
+        ("hostname", Capability.HOSTNAME, config.hostname is not None),
+        ("memory", Capability.MEMORY_LIMIT, config.memory is not None),
+        ("cpus", Capability.CPU_LIMIT, config.cpus is not None),
+        ("pids_limit", Capability.PIDS_LIMIT, "pids_limit" in asked),
+        ("read_only", Capability.READ_ONLY_ROOT, config.read_only),
+        ("tmpfs", Capability.TMPFS, bool(config.tmpfs)),
+        ("cap_add", Capability.CAP_ADD, bool(config.cap_add)),
+        ("cap_drop", Capability.CAP_DROP, "cap_drop" in asked and bool(config.cap_drop)),
+        ("no_new_privileges", Capability.NO_NEW_PRIVILEGES, "no_new_privileges" in asked and config.no_new_privileges),
+        ("keep", Capability.PERSISTENT, config.keep),
+        ("name", Capability.PERSISTENT, config.name is not None),
+        ("network", Capability.NETWORK_NONE, "network" in asked and config.network is False),
+        ("network", Capability.NETWORK, config.network is True),
+        ("network", Capability.NETWORK_NAMED, isinstance(config.network, str)),
+    ):
+        if wanted:
+            yield capability, field
+
+
+_HARDENING = (
+    Capability.ROOT_FILESYSTEM,
+    Capability.PROCESS_ISOLATION,
+    Capability.NETWORK_NONE,
+    Capability.PIDS_LIMIT,
+    Capability.CAP_DROP,
+    Capability.NO_NEW_PRIVILEGES,
+    Capability.SECCOMP,
+)
+
+
+def lacking(engine: Engine, info: EngineInfo, capability: Capability) -> str | None:
+    """Return why an engine has not got a capability on this host; None if it has."""
+    if capability not in engine.capabilities:
+        return "no such thing on this engine"
+    return info.missing.get(capability)
+
+
+def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Capability, str]:
+    """Check that an engine can honour a config on this host, before anything has started.
+
+    Returns:
+        Hardening that is a default, was not asked for and cannot be enforced here, each with the reason.
+
+    Raises:
+        UnsupportedError: It can't honour a setting that was asked for.
+        IsolationError: Its wall is weaker than the config accepts.
+        ConfigError: The engine has no default image, and the config has none.
+    """
+    if info.isolation < config.isolation:
+        msg = (
+            f"engine {engine.name!r} isolates at the tier {info.isolation!s}, the config asks for {config.isolation!s} at least; "
+            f"choose another engine, or accept less with isolation={info.isolation.value!r}"
+        )
+        raise IsolationError(msg)
+    for capability, field in required(config):
+        if (reason := lacking(engine, info, capability)) is not None:
+            value = getattr(config, field)
+            shown = "" if isinstance(value, bool | dict) else f"={value!r}"
+            raise UnsupportedError(capability, engine.name, f"{reason} (asked for by {field}{shown})")
+    if config.image is None and engine.default_image is None:
+        msg = f"engine {engine.name!r} has no default image; name one with image="
+        raise ConfigError(msg)
+    off = {
+        Capability.NETWORK_NONE: config.network is not False,
+        Capability.CAP_DROP: not config.cap_drop,
+        Capability.NO_NEW_PRIVILEGES: not config.no_new_privileges,
+    }
+    found = {capability: lacking(engine, info, capability) for capability in _HARDENING if not off.get(capability, False)}
+    return {capability: reason for capability, reason in found.items() if reason is not None}
