@@ -1,0 +1,1 @@
+"""The Docker engine of samebox, by docker-py and the Docker Engine API."""
