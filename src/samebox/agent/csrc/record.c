@@ -173,6 +173,11 @@ struct reader {
     size_t left;
 };
 
+static void *member(struct request *q, const struct field *field)
+{
+    return (char *)q + field->offset;
+}
+
 /* 1: a field, 0: the end, -1: malformed. */
 static int next_field(struct reader *r, int *tag, const uint8_t **data, size_t *len)
 {
@@ -196,9 +201,9 @@ static int set_number(struct request *q, const struct field *field, const uint8_
     if (value < 0 || (field->type == BOOLEAN && value > 1))
         return EINVAL;
     if (field->type == BOOLEAN)
-        *(bool *)((char *)q + field->offset) = value == 1;
+        *(bool *)member(q, field) = value == 1;
     else
-        *(int64_t *)((char *)q + field->offset) = value;
+        *(int64_t *)member(q, field) = value;
     return 0;
 }
 
@@ -208,10 +213,12 @@ static int set_string(struct request *q, const struct field *field, const uint8_
         return EINVAL;
     memcpy(*text, data, len);
     (*text)[len] = 0;
-    if (field->type == LIST)
-        *(*(char ***)((char *)q + field->offset))++ = *text;
-    else
-        *(char **)((char *)q + field->offset) = *text;
+    if (field->type == LIST) {
+        char ***list = member(q, field);
+        *(*list)++ = *text;
+    } else {
+        *(char **)member(q, field) = *text;
+    }
     *text += len + 1;
     return 0;
 }

@@ -1,0 +1,348 @@
+/* EXEC: a command and its pipes, or its terminal, as serve sees them. */
+#include "command.h"
+#include "process.h"
+#include "serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define FLAG_INPUT 1
+#define FLAG_TELL_START 2
+#define GRACE 1000
+
+struct exec {
+    struct stream stream;
+    struct watch link;
+    const char *reason; /* why we are ending it; NULL: we are not */
+    bool exited, ended; /* ended: by us */
+    int status;
+};
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* --- what the supervisor tells --- */
+
+static void end(struct exec *e)
+{
+    struct buf record = {0};
+    bool signalled = WIFSIGNALED(e->status);
+    rec_num(&record, TAG_EXIT_CODE, signalled ? 128 + WTERMSIG(e->status) : WEXITSTATUS(e->status));
+    if (signalled)
+        rec_num(&record, TAG_SIGNAL, WTERMSIG(e->status));
+    if (e->ended && e->reason)
+        rec_str(&record, TAG_REASON, e->reason);
+    for (int i = 0; i < 2; i++) {
+        struct watch *w = &e->stream.output[i].watch;
+        if (w->fd < 0)
+            continue;
+        /* Closing it would kill a background process that goes on writing. */
+        watch_set(w, 0);
+        drain_adopt(w->fd);
+        w->fd = -1;
+    }
+    stream_end(&e->stream, &record);
+    buf_free(&record);
+}
+
+static void end_if_complete(struct exec *e)
+{
+    if (e->exited && !e->stream.closed && e->stream.output[0].done && e->stream.output[1].done)
+        end(e);
+}
+
+static void exited(struct exec *e, const struct report *r)
+{
+    e->exited = true;
+    e->status = r->value;
+    e->ended = r->ended;
+    e->stream.deadline = -1;
+    sink_close(&e->stream.input);
+    for (int i = 0; i < 2; i++)
+        source_settle(&e->stream.output[i], e->stream.request.tty);
+    end_if_complete(e);
+}
+
+static void not_started(struct exec *e, int err, const char *kind, const char *path)
+{
+    struct failure f;
+    fail(&f, err, kind, path);
+    stream_fail(&e->stream, &f);
+}
+
+static void started(struct exec *e, pid_t pid)
+{
+    struct buf record = {0};
+    rec_num(&record, TAG_PID, pid);
+    connection_send(FRAME_REPLY, e->stream.id, record.data, record.len);
+    buf_free(&record);
+}
+
+static void link_ready(struct watch *w, uint32_t events)
+{
+    (void)events;
+    struct exec *e = w->owner;
+    struct report r = {0};
+    ssize_t n = recv(w->fd, &r, sizeof r, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    const struct request *q = &e->stream.request;
+    if (n <= 0) {
+        struct failure f;
+        fail(&f, EIO, "spawn", NULL);
+        snprintf(f.message, sizeof f.message, "the command's supervisor was killed");
+        watch_set(w, 0);
+        if (!e->exited)
+            stream_fail(&e->stream, &f);
+    } else if (r.type == REPORT_STARTED) {
+        started(e, r.value);
+    } else if (r.type == REPORT_EXITED) {
+        exited(e, &r);
+    } else if (r.type == REPORT_BAD_CWD) {
+        not_started(e, r.value, "cwd", q->cwd);
+    } else {
+        not_started(e, r.value, "spawn", q->argv[0]);
+    }
+}
+
+/* --- what the host asks --- */
+
+static void order(struct exec *e, int type, int value)
+{
+    struct order o = {type, value};
+    /* A failure means that the supervisor is gone, of which link_ready hears too. */
+    if (send(e->link.fd, &o, sizeof o, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return;
+}
+
+static void ask_to_end(struct exec *e, const char *reason)
+{
+    if (e->reason || e->exited)
+        return;
+    e->reason = reason;
+    e->stream.deadline = -1;
+    order(e, ORDER_END, 0);
+}
+
+static void exec_cancel(struct stream *s)
+{
+    struct exec *e = (struct exec *)s;
+    ask_to_end(e, "cancel");
+    if (!e->exited)
+        return;
+    /* What is left of the output waits for credit, and nobody wants it any more. */
+    s->output[0].done = s->output[1].done = true;
+    end_if_complete(e);
+}
+
+static void exec_expire(struct stream *s)
+{
+    ask_to_end((struct exec *)s, "timeout");
+}
+
+static void exec_input(struct stream *s, const uint8_t *data, size_t len)
+{
+    sink_write(&s->input, data, len);
+}
+
+static void exec_input_end(struct stream *s)
+{
+    sink_end(&s->input);
+}
+
+static void exec_input_done(struct stream *s)
+{
+    struct termios mode;
+    int fd = s->input.watch.fd;
+    if (s->request.tty && fd >= 0 && tcgetattr(fd, &mode) == 0 && write(fd, &mode.c_cc[VEOF], 1) == 1)
+        return;
+    sink_close(&s->input);
+}
+
+static void exec_output_end(struct stream *s, struct source *source, int err)
+{
+    (void)err; /* EIO is how a terminal ends */
+    struct exec *e = (struct exec *)s;
+    if (!e->exited) {
+        uint8_t channel = (uint8_t)source->channel;
+        connection_send(FRAME_EOF, s->id, &channel, 1);
+    }
+    end_if_complete(e);
+}
+
+static void exec_release(struct stream *s)
+{
+    struct exec *e = (struct exec *)s;
+    watch_close(&e->link); /* releases the supervisor */
+    server.exiting++;
+}
+
+static const struct stream_type exec_type = {
+    .input = exec_input, .input_end = exec_input_end, .output_end = exec_output_end, .input_done = exec_input_done,
+    .cancel = exec_cancel, .expire = exec_expire, .release = exec_release,
+};
+
+void exec_signal(struct stream *s, int signal)
+{
+    struct exec *e = (struct exec *)s;
+    if (s->type == &exec_type && !e->exited)
+        order(e, ORDER_SIGNAL, signal);
+}
+
+void exec_resize(struct stream *s, int rows, int columns)
+{
+    struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+    if (s->type == &exec_type && s->request.tty && s->output[0].watch.fd >= 0)
+        ioctl(s->output[0].watch.fd, TIOCSWINSZ, &size);
+}
+
+/* --- starting --- */
+
+/* ours[0] is written by us, ours[1] and ours[2] are read; -1 where there is none. */
+struct plumbing {
+    int ours[3], theirs[3], link[2];
+};
+
+static bool open_pipe(int *reader, int *writer)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return false;
+    *reader = fds[0];
+    *writer = fds[1];
+    return true;
+}
+
+static bool open_pipes(struct plumbing *p, bool input)
+{
+    if (input) {
+        if (!open_pipe(&p->theirs[0], &p->ours[0]))
+            return false;
+    } else if ((p->theirs[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0) {
+        /* An image without /dev/null: an empty pipe is at EOF as well. */
+        int writer;
+        if (!open_pipe(&p->theirs[0], &writer))
+            return false;
+        close(writer);
+    }
+    return open_pipe(&p->ours[1], &p->theirs[1]) && open_pipe(&p->ours[2], &p->theirs[2]);
+}
+
+static int open_slave(int master)
+{
+    char path[32];
+    if (unlockpt(master) < 0)
+        return -1;
+#ifdef TIOCGPTPEER
+    /* Right also where /dev/pts is another instance than the master's. */
+    int fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0)
+        return fd;
+#endif
+    if (ptsname_r(master, path, sizeof path) != 0)
+        return -1;
+    return open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+}
+
+static bool open_terminal(struct plumbing *p, const struct request *r)
+{
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    if (r->rows > 0)
+        size.ws_row = (unsigned short)r->rows;
+    if (r->columns > 0)
+        size.ws_col = (unsigned short)r->columns;
+    p->ours[1] = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (p->ours[1] < 0)
+        p->ours[1] = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (p->ours[1] < 0 || (p->theirs[0] = open_slave(p->ours[1])) < 0)
+        return false;
+    ioctl(p->ours[1], TIOCSWINSZ, &size);
+    p->theirs[1] = fcntl(p->theirs[0], F_DUPFD_CLOEXEC, 3);
+    p->theirs[2] = fcntl(p->theirs[0], F_DUPFD_CLOEXEC, 3);
+    p->ours[0] = fcntl(p->ours[1], F_DUPFD_CLOEXEC, 3);
+    return p->theirs[1] >= 0 && p->theirs[2] >= 0 && p->ours[0] >= 0;
+}
+
+static void close_plumbing(struct plumbing *p)
+{
+    for (int i = 0; i < 3; i++) {
+        close_fd(&p->ours[i]);
+        close_fd(&p->theirs[i]);
+    }
+    close_fd(&p->link[0]);
+    close_fd(&p->link[1]);
+}
+
+static pid_t fork_supervisor(const struct plumbing *p, const struct request *r)
+{
+    struct command c = {
+        .argv = r->argv, .env = r->env[0] ? environment_merge(server.env, r->env) : server.env, .cwd = r->cwd,
+        .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .link = p->link[1], .tty = r->tty,
+        .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = server.files,
+    };
+    pid_t pid = fork();
+    if (pid == 0)
+        supervise(&c);
+    int err = errno;
+    if (c.env != server.env)
+        free(c.env);
+    errno = err;
+    return pid;
+}
+
+/* Hands our ends over to a new stream; what can't be watched ends the command with an error. */
+static void watch_command(uint32_t id, struct plumbing *p, struct request *r)
+{
+    struct exec *e = allocate(sizeof *e);
+    stream_register(&e->stream, id, &exec_type, r);
+    e->link = (struct watch){.fd = p->link[0], .ready = link_ready, .owner = e};
+    bool watched = watch_set(&e->link, EPOLLIN);
+    for (int channel = 1; channel <= 2; channel++)
+        if (p->ours[channel] >= 0)
+            watched &= source_attach(&e->stream, channel, p->ours[channel]);
+    if (p->ours[0] >= 0)
+        watched &= sink_attach(&e->stream, p->ours[0]);
+    p->link[0] = p->ours[0] = p->ours[1] = p->ours[2] = -1;
+    if (e->stream.request.timeout >= 0)
+        e->stream.deadline = now_ms(CLOCK_MONOTONIC) + e->stream.request.timeout;
+    if (!watched)
+        not_started(e, errno, "spawn", e->stream.request.argv[0]);
+}
+
+static int check(const struct request *r)
+{
+    int64_t most = INT64_C(1) << 40;
+    bool sizes = r->rows <= UINT16_MAX && r->columns <= UINT16_MAX && r->timeout < most && r->grace < most;
+    return sizes && environment_valid(r->env) && !(r->flags & ~(FLAG_INPUT | FLAG_TELL_START)) ? 0 : EINVAL;
+}
+
+void exec_open(uint32_t id, struct request *r)
+{
+    struct plumbing p = {{-1, -1, -1}, {-1, -1, -1}, {-1, -1}};
+    struct failure f;
+    int err = check(r);
+    if (!err) {
+        bool open = (r->tty ? open_terminal(&p, r) : open_pipes(&p, r->flags & FLAG_INPUT)) && link_pair(p.link) == 0;
+        if (!open || fork_supervisor(&p, r) < 0)
+            err = errno;
+    }
+    if (err) {
+        fail(&f, err, "spawn", r->argv[0]);
+        answer_failure(id, &f);
+    } else {
+        watch_command(id, &p, r);
+    }
+    close_plumbing(&p);
+}

@@ -1,0 +1,122 @@
+/* Streams: their table, their beginnings and ends. */
+#include "process.h"
+#include "serve.h"
+
+#include <stdlib.h>
+
+#define BUCKETS 256
+
+static struct stream *buckets[BUCKETS];
+static struct stream *first, *graves;
+static size_t total;
+
+/* --- the table --- */
+
+struct stream *stream_find(uint32_t id)
+{
+    struct stream *s = buckets[id % BUCKETS];
+    while (s && s->id != id)
+        s = s->next_in_bucket;
+    return s;
+}
+
+struct stream *stream_first(void)
+{
+    return first;
+}
+
+size_t stream_count(void)
+{
+    return total;
+}
+
+void stream_register(struct stream *s, uint32_t id, const struct stream_type *type, struct request *r)
+{
+    s->id = id;
+    s->type = type;
+    s->request = *r;
+    r->memory = NULL;
+    s->deadline = -1;
+    for (int i = 0; i < 2; i++)
+        s->output[i] = (struct source){.watch.fd = -1, .done = true, .channel = i + 1, .stream = s};
+    s->input = (struct sink){.watch.fd = -1, .stream = s};
+    s->next_in_bucket = buckets[id % BUCKETS];
+    buckets[id % BUCKETS] = s;
+    s->next = first;
+    if (first)
+        first->previous = s;
+    first = s;
+    total++;
+}
+
+void stream_close(struct stream *s)
+{
+    struct stream **place = &buckets[s->id % BUCKETS];
+    while (*place != s)
+        place = &(*place)->next_in_bucket;
+    *place = s->next_in_bucket;
+    if (s->previous)
+        s->previous->next = s->next;
+    else
+        first = s->next;
+    if (s->next)
+        s->next->previous = s->previous;
+    total--;
+    s->closed = true;
+    s->type->release(s);
+    for (int i = 0; i < 2; i++)
+        watch_close(&s->output[i].watch);
+    sink_close(&s->input);
+    /* Events of this turn may still point to it. */
+    s->next = graves;
+    graves = s;
+}
+
+void streams_bury(void)
+{
+    while (graves) {
+        struct stream *s = graves;
+        graves = s->next;
+        request_free(&s->request);
+        free(s);
+    }
+}
+
+void stream_end(struct stream *s, const struct buf *record)
+{
+    connection_send(FRAME_END, s->id, record->data, record->len);
+    stream_close(s);
+}
+
+void stream_fail(struct stream *s, const struct failure *f)
+{
+    answer_failure(s->id, f);
+    stream_close(s);
+}
+
+int streams_expire(void)
+{
+    int64_t now = -1, nearest = -1;
+    for (struct stream *s = first, *next; s; s = next) {
+        next = s->next;
+        if (s->deadline < 0)
+            continue;
+        if (now < 0)
+            now = now_ms(CLOCK_MONOTONIC);
+        if (s->deadline <= now) {
+            s->deadline = -1;
+            s->type->expire(s);
+        } else if (nearest < 0 || s->deadline < nearest)
+            nearest = s->deadline;
+    }
+    if (nearest < 0)
+        return -1;
+    return nearest - now > 60000 ? 60000 : (int)(nearest - now);
+}
+
+void streams_resume(void)
+{
+    for (struct stream *s = first; s; s = s->next)
+        for (int i = 0; i < 2; i++)
+            source_update(&s->output[i]);
+}

@@ -1,0 +1,205 @@
+/* A command's supervisor: parent, in the end, of everything that the command starts, so that all of it can be ended. */
+#include "command.h"
+#include "process.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PASS 2 /* ms between two looks for what is still to be killed */
+#define GIVE_UP 10000 /* ms of SIGKILL after which what is left can't be killed: another user's, or stuck in the kernel */
+
+enum state { RUNNING, TERMINATING, KILLING, REPORTED };
+
+struct supervisor {
+    const struct command *command;
+    enum state state;
+    pid_t child;
+    bool child_gone;
+    int status;
+    int link;          /* -1: serve is gone */
+    int64_t deadline;  /* of TERMINATING and KILLING */
+    int64_t next_pass; /* of KILLING */
+};
+
+static void report(const struct command *c, int type, int value, bool ended)
+{
+    struct report r = {type, value, ended};
+    while (write(c->link, &r, sizeof r) < 0 && errno == EINTR)
+        ;
+}
+
+/* --- the child --- */
+
+/* In the vfork child: memory is the supervisor's. */
+static _Noreturn void become(const struct command *c, volatile int *spawn_error)
+{
+    char found[512];
+    if (c->tty) {
+        setsid();
+        ioctl(0, TIOCSCTTY, 0);
+    } else {
+        setpgid(0, 0);
+    }
+    /* A guest that kills the supervisor does not keep its command. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setrlimit(RLIMIT_NOFILE, &c->files);
+    signals_default();
+    int err = program_run(c->argv, c->env, found, sizeof found);
+    if (err == E2BIG || err == ENOMEM || err == EAGAIN) {
+        *spawn_error = err;
+        _exit(126);
+    }
+    _exit(program_complain(c->argv[0], err, found));
+}
+
+static pid_t start(const struct command *c, int *err)
+{
+    volatile int spawn_error = 0;
+    pid_t pid = vfork();
+    if (pid == 0)
+        become(c, &spawn_error);
+    *err = pid < 0 ? errno : spawn_error;
+    return pid;
+}
+
+/* --- ending --- */
+
+static void send_to_all(const struct supervisor *s, const int *signals, int count)
+{
+    if (proctree_signal(getpid(), signals, count) >= 0)
+        return;
+    /* No /proc: the process group is what we know. */
+    for (int i = 0; i < count && !s->child_gone; i++)
+        kill(-s->child, signals[i]);
+}
+
+static void terminate(struct supervisor *s)
+{
+    static const int signals[] = {SIGTERM, SIGCONT};
+    s->state = TERMINATING;
+    s->deadline = now_ms(CLOCK_MONOTONIC) + s->command->grace;
+    send_to_all(s, signals, 2);
+}
+
+static void kill_all(const struct supervisor *s)
+{
+    static const int signals[] = {SIGKILL};
+    send_to_all(s, signals, 1);
+}
+
+/* Reaps; false when there is no child left. As a subreaper without a child we have no descendant either. */
+static bool reap(struct supervisor *s)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
+        if (pid == s->child) {
+            s->child_gone = true;
+            s->status = status;
+        }
+    }
+    return pid == 0;
+}
+
+static void finish(struct supervisor *s)
+{
+    report(s->command, REPORT_EXITED, s->status, s->state != RUNNING);
+    if (s->link < 0)
+        _exit(0);
+    s->state = REPORTED;
+}
+
+/* --- the loop --- */
+
+static void take_order(struct supervisor *s)
+{
+    struct order order = {0};
+    ssize_t n = recv(s->link, &order, sizeof order, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) { /* released, or serve is gone */
+        if (s->state == REPORTED)
+            _exit(0);
+        s->link = -1;
+    }
+    if (order.type == ORDER_SIGNAL && !s->child_gone)
+        kill(s->command->tty ? -s->child : s->child, order.value);
+    else if ((n <= 0 || order.type == ORDER_END) && s->state == RUNNING)
+        terminate(s);
+}
+
+/* Moves on to what is due; returns how many ms there are until the next thing is, -1: none. */
+static int64_t advance(struct supervisor *s, bool children)
+{
+    if (s->state == RUNNING && s->child_gone)
+        finish(s);
+    if (s->state == RUNNING || s->state == REPORTED)
+        return -1;
+    int64_t now = now_ms(CLOCK_MONOTONIC);
+    if (s->state == TERMINATING && children) {
+        if (now < s->deadline)
+            return s->deadline - now;
+        s->state = KILLING;
+        s->deadline = now + GIVE_UP;
+    }
+    if (!children || now >= s->deadline) {
+        finish(s);
+        return -1;
+    }
+    if (now >= s->next_pass) {
+        kill_all(s);
+        s->next_pass = now_ms(CLOCK_MONOTONIC) + PASS;
+    }
+    return PASS;
+}
+
+static void on_child(int signal)
+{
+    (void)signal; /* it only has to interrupt ppoll */
+}
+
+static void take_stdio(const struct command *c)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        dup2(c->stdio[fd], fd);
+    close_except((int[]){0, 1, 2, c->link}, 4);
+}
+
+_Noreturn void supervise(const struct command *c)
+{
+    struct supervisor s = {.command = c, .link = c->link, .status = SIGKILL};
+    sigset_t none;
+    int err;
+    take_stdio(c);
+    prctl(PR_SET_NAME, "samebox-run");
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* where it is lacking, orphans are init's */
+    if (c->cwd && chdir(c->cwd) < 0) {
+        report(c, REPORT_BAD_CWD, errno, false);
+        _exit(0);
+    }
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = on_child}, NULL); /* blocked but in ppoll */
+    s.child = start(c, &err);
+    if (err) {
+        report(c, REPORT_NOT_SPAWNED, err, false);
+        _exit(0);
+    }
+    for (int fd = 0; fd <= 2; fd++)
+        close(fd); /* the command's end of the pipes is the command's alone */
+    if (c->tell_start)
+        report(c, REPORT_STARTED, s.child, false);
+    sigemptyset(&none);
+    for (;;) {
+        int64_t wait = advance(&s, reap(&s));
+        struct timespec timeout = {wait / 1000, wait % 1000 * 1000000};
+        struct pollfd order = {.fd = s.link, .events = POLLIN};
+        if (ppoll(&order, 1, wait < 0 ? NULL : &timeout, &none) > 0)
+            take_order(&s);
+    }
+}

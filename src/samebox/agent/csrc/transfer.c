@@ -1,0 +1,192 @@
+/* READ and WRITE of one file, in the loop: files never make us wait for long. */
+#include "serve.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define READ_CUT 1 /* flag: a longer file is cut at the limit, which is no error */
+
+/* --- READ --- */
+
+struct reading {
+    struct stream stream;
+    int fd;
+    int64_t remaining, sent;
+    struct reading *next;
+};
+static struct reading *readings;
+
+static void read_end(struct reading *d)
+{
+    struct buf record = {0};
+    rec_num(&record, TAG_SIZE, d->sent);
+    stream_end(&d->stream, &record);
+    buf_free(&record);
+}
+
+static void read_fail(struct reading *d, int err, const char *kind)
+{
+    struct failure f;
+    fail(&f, err, kind, d->stream.request.path);
+    stream_fail(&d->stream, &f);
+}
+
+/* At the limit: one more byte is an error. */
+static void read_limit(struct reading *d)
+{
+    uint8_t byte;
+    if (!(d->stream.request.flags & READ_CUT) && read(d->fd, &byte, 1) > 0)
+        read_fail(d, EFBIG, "too-large");
+    else
+        read_end(d);
+}
+
+/* Sends one chunk; false when it has to wait or has come to its end. */
+static bool read_step(struct reading *d)
+{
+    struct source *output = &d->stream.output[0];
+    if (d->remaining == 0) {
+        read_limit(d);
+        return false;
+    }
+    if (output->credit <= 0 || connection_congested())
+        return false;
+    int64_t room = output->credit < CHUNK ? output->credit : CHUNK;
+    if (room > d->remaining)
+        room = d->remaining;
+    ssize_t n = read(d->fd, connection_data_begin((size_t)room), (size_t)room);
+    if (n < 0 && errno == EINTR)
+        return true;
+    if (n < 0) {
+        read_fail(d, errno, NULL);
+        return false;
+    }
+    if (n == 0) {
+        read_end(d);
+        return false;
+    }
+    connection_data_end(d->stream.id, 1, (size_t)n);
+    output->credit -= n;
+    d->sent += n;
+    if (d->remaining != INT64_MAX)
+        d->remaining -= n;
+    return true;
+}
+
+bool reads_continue(void)
+{
+    bool more = false;
+    for (struct reading *d = readings, *next; d; d = next) {
+        next = d->next;
+        more |= read_step(d);
+    }
+    return more;
+}
+
+static void read_cancel(struct stream *s)
+{
+    read_fail((struct reading *)s, ECANCELED, NULL);
+}
+
+static void read_release(struct stream *s)
+{
+    struct reading *d = (struct reading *)s, **place = &readings;
+    while (*place != d)
+        place = &(*place)->next;
+    *place = d->next;
+    close(d->fd);
+}
+
+static const struct stream_type read_type = {.cancel = read_cancel, .release = read_release};
+
+void read_open(uint32_t id, struct request *r)
+{
+    struct buf reply = {0};
+    struct failure f = {0};
+    int64_t remaining;
+    int fd = file_open_read(r, &reply, &remaining, &f);
+    if (fd < 0) {
+        answer_failure(id, &f);
+    } else {
+        struct reading *d = allocate(sizeof *d);
+        stream_register(&d->stream, id, &read_type, r);
+        d->stream.output[0].credit = d->stream.request.window > 0 ? d->stream.request.window : WINDOW;
+        d->fd = fd;
+        d->remaining = remaining;
+        d->next = readings;
+        readings = d;
+        connection_send(FRAME_REPLY, id, reply.data, reply.len);
+    }
+    buf_free(&reply);
+}
+
+/* --- WRITE --- */
+
+struct writing {
+    struct stream stream;
+    struct file_write file;
+    bool open;
+};
+
+static void write_input(struct stream *s, const uint8_t *data, size_t len)
+{
+    struct writing *w = (struct writing *)s;
+    if (write_all(w->file.fd, data, len)) {
+        w->file.written += (int64_t)len;
+        input_consumed(s, len);
+        return;
+    }
+    struct failure f;
+    fail(&f, errno, NULL, s->request.path);
+    stream_fail(s, &f);
+}
+
+static void write_input_end(struct stream *s)
+{
+    struct writing *w = (struct writing *)s;
+    struct failure f = {0};
+    struct buf record = {0};
+    int64_t written = w->file.written;
+    s->input.ended = true;
+    w->open = false;
+    if (file_commit_write(&w->file, &f)) {
+        rec_num(&record, TAG_SIZE, written);
+        stream_end(s, &record);
+        buf_free(&record);
+    } else {
+        stream_fail(s, &f);
+    }
+}
+
+static void write_cancel(struct stream *s)
+{
+    struct failure f;
+    fail(&f, ECANCELED, NULL, s->request.path);
+    stream_fail(s, &f);
+}
+
+static void write_release(struct stream *s)
+{
+    struct writing *w = (struct writing *)s;
+    if (w->open)
+        file_abort_write(&w->file);
+}
+
+static const struct stream_type write_type = {
+    .input = write_input, .input_end = write_input_end, .cancel = write_cancel, .release = write_release,
+};
+
+void write_open(uint32_t id, struct request *r)
+{
+    struct failure f = {0};
+    struct writing *w = allocate(sizeof *w);
+    if (!file_open_write(r, &w->file, &f)) {
+        answer_failure(id, &f);
+        free(w);
+        return;
+    }
+    w->open = true;
+    stream_register(&w->stream, id, &write_type, r);
+    w->stream.input.window = WINDOW;
+}
