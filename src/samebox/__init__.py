@@ -1,9 +1,9 @@
 """samebox: one sandbox API with the same observable behaviour on every engine.
 
-    from samebox import Sandbox
+from samebox import Sandbox
 
-    with Sandbox() as box:
-        print(box.exec(["echo", "hello"]).text)
+with Sandbox() as box:
+print(box.exec(["echo", "hello"]).text)
 """
 
 from samebox.capabilities import Capability, Isolation

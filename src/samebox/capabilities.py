@@ -8,8 +8,8 @@ from enum import StrEnum
 class Capability(StrEnum):
     """One observable behaviour that some engines have and some lack; never the name of an engine.
 
-    What every engine owes (exec and files as in the design) is no capability. Each one is a question that the conformance suite
-    answers by a test.
+    What every engine owes (exec and files as in the design) is no capability. Each one is a question that the
+    conformance suite answers by a test.
     """
 
     CONTAINER_IMAGE = "container-image"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
@@ -20,7 +20,8 @@ HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
 
 
 class SandboxConfig(BaseModel):
-    """What a sandbox is asked to be. Frozen; secure by default; a setting that an engine cannot honour is refused, never ignored.
+    """What a sandbox is asked to be. Frozen; secure by default; a setting that an engine cannot honour is refused,
+    never ignored.
 
     Raises:
         ConfigError: A setting is unknown or wrong; the text names each field, the value and what is accepted.
@@ -31,7 +32,8 @@ class SandboxConfig(BaseModel):
     engine: str = "auto"
     """The engine's name, or "auto": the first usable one that can honour the config."""
     image: str | None = None
-    """A container image's name, `tar:/path` (rootfs, `docker save` or OCI archive), `dir:/path` (a root file system), or `host` (the host's
+    """A container image's name, `tar:/path` (rootfs, `docker save` or OCI archive), `dir:/path` (a root file system),
+    or `host` (the host's
     programs, read-only). None: the engine's default."""
     name: str | None = None
     """A fixed name, to attach to what has it or to make it; None: a new one."""
@@ -68,7 +70,8 @@ class SandboxConfig(BaseModel):
     isolation: Isolation = Isolation.PROCESS
     """The least acceptable wall; an engine below it is refused."""
     idle_timeout: PositiveFloat | None = None
-    """End the sandbox when nothing has been asked of it for so many seconds and no command runs; kept inside it, also when this process is killed."""
+    """End the sandbox when nothing has been asked of it for so many seconds and no command runs; kept inside it, also
+    when this process is killed."""
     max_lifetime: PositiveFloat | None = None
     """End the sandbox after so many seconds; kept inside it, also when this process is killed."""
     output_limit: Size = 16 << 20
@@ -158,7 +161,8 @@ def absolute_path(path: str) -> str:
     """Return an absolute path without needless slashes.
 
     Raises:
-        ValueError: The path is relative, has `.` or `..` components, a NUL or a comma or colon that mount options would split at.
+        ValueError: The path is relative, has `.` or `..` components, a NUL or a comma or colon that mount options
+            would split at.
     """
     parts = [part for part in path.split("/") if part]
     if not path.startswith("/") or not parts or {".", ".."} & set(parts) or re.search(r"[\0,:\n]", path):
@@ -209,5 +213,3 @@ def config_error(error: ValidationError, settings: dict[str, Any], what: str = "
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
-
-

@@ -1,7 +1,7 @@
 """Engine and ByteStream: what a plugin writes.
 
-An engine only creates, starts, stops and removes sandboxes, delivers the agent and opens a byte stream to it. Commands and files go
-through the agent and are the same code on every engine.
+An engine only creates, starts, stops and removes sandboxes, delivers the agent and opens a byte stream to it.
+Commands and files go through the agent and are the same code on every engine.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ State = Literal["created", "running", "stopped"]
 class ByteStream(ABC):
     """A duplex stream of bytes to one agent.
 
-    With a file descriptor, `fileno` returns it and both `recv` and `send` never block; samebox waits for it with a selector. Without
-    one (a websocket), `fileno` returns None, `recv` blocks, and samebox reads from a thread of its own.
+    With a file descriptor, `fileno` returns it and both `recv` and `send` never block; samebox waits for it with a
+    selector. Without one (a websocket), `fileno` returns None, `recv` blocks, and samebox reads from a thread of its
+    own.
     """
 
     @abstractmethod
@@ -103,9 +104,9 @@ class EngineOptions(BaseModel):
 class Engine(ABC):
     """Lifecycle of sandboxes on one engine. Synchronous; methods may be called from several threads at once.
 
-    A plugin registers the class (see `samebox.hookspecs`); making an instance contacts nothing. Every method that talks to the
-    engine raises `EngineUnavailableError` where it can't be reached, with the address tried and the remedy, and `EngineError` with the engine's own words
-    where it refuses.
+    A plugin registers the class (see `samebox.hookspecs`); making an instance contacts nothing. Every method that
+    talks to the engine raises `EngineUnavailableError` where it can't be reached, with the address tried and the
+    remedy, and `EngineError` with the engine's own words where it refuses.
 
     Args:
         options: The config's `options`.
@@ -133,7 +134,8 @@ class Engine(ABC):
 
     @abstractmethod
     def probe(self) -> EngineInfo:
-        """Reach the engine and tell what it is, and which claimed capabilities this host lacks. Cached by the engine where it is costly."""
+        """Reach the engine and tell what it is, and which claimed capabilities this host lacks. Cached by the engine
+        where it is costly."""
 
     @abstractmethod
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
@@ -146,11 +148,12 @@ class Engine(ABC):
 
     @abstractmethod
     def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
-        """Create a sandbox with the agent delivered and its first process `agent init` (see `samebox.agent.program.init_argv`).
+        """Create a sandbox with the agent delivered and its first process `agent init` (see
+        `samebox.agent.program.init_argv`).
 
         Args:
-            config: What it is asked to be; already checked against the capabilities. Its env is not the engine's to set: the agent client hands
-                it over, so that no value is stored in the engine's metadata.
+            config: What it is asked to be; already checked against the capabilities. Its env is not the engine's to
+                set: the agent client hands it over, so that no value is stored in the engine's metadata.
             image: What `ensure_image` returned.
             name: The sandbox's name.
             labels: All of its labels.
@@ -200,7 +203,8 @@ class Engine(ABC):
 
         Args:
             sandbox_id: Which one.
-            user: Who the agent and so its commands run as; None: the sandbox's own user. Asked for only of an engine with `Capability.EXEC_USER`.
+            user: Who the agent and so its commands run as; None: the sandbox's own user. Asked for only of an engine
+                with `Capability.EXEC_USER`.
 
         Raises:
             SandboxGoneError: It does not run any more.
@@ -213,7 +217,8 @@ class Engine(ABC):
     def heal_agent(self) -> bool:
         """Compare the delivered agent with the one of this installation, and deliver it anew if they differ.
 
-        Called when a new sandbox's agent doesn't start or does not prove its digest, as after a crash in the middle of a delivery.
+        Called when a new sandbox's agent doesn't start or does not prove its digest, as after a crash in the middle
+        of a delivery.
 
         Returns:
             Whether it was wrong, so that another try makes sense.

@@ -1,4 +1,5 @@
-"""The errors that samebox raises: each is a `SandboxError`, and the built-in error that a reader would expect as well."""
+"""The errors that samebox raises: each is a `SandboxError`, and the built-in error that a reader would expect as
+well."""
 
 from __future__ import annotations
 

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 class Files(ABC):
     """File operations inside a sandbox, with the authority of its user.
 
-    Paths are relative to the workdir unless absolute; text, bytes or path objects. Names hold any byte but `/` and NUL (surrogateescape in text).
-    Every operation raises `PathNotFoundError`, `PathPermissionError` and the other `SandboxOSError`s as the built-in open and os functions raise
-    theirs, and `SandboxGoneError` when the sandbox is gone.
+    Paths are relative to the workdir unless absolute; text, bytes or path objects. Names hold any byte but `/` and
+    NUL (surrogateescape in text). Every operation raises `PathNotFoundError`, `PathPermissionError` and the other
+    `SandboxOSError`s as the built-in open and os functions raise theirs, and `SandboxGoneError` when the sandbox is
+    gone.
     """
 
     @abstractmethod
@@ -58,7 +59,8 @@ class Files(ABC):
 
     @abstractmethod
     async def append(self, path: Path, data: bytes | str, *, mode: int | None = None) -> int:
-        """Append to a file in one go, making it and its parents if need be; text is written as UTF-8. Returns the number of bytes."""
+        """Append to a file in one go, making it and its parents if need be; text is written as UTF-8. Returns the
+        number of bytes."""
 
     @abstractmethod
     async def stat(self, path: Path, *, follow: bool = True) -> FileInfo:
@@ -102,7 +104,8 @@ class Files(ABC):
         Args:
             pattern: A POSIX extended regular expression, or a plain text with `fixed`.
             path: A directory, searched with all below, or a file.
-            include: Globs that a file's name (or relative path, if the glob has a `/`) must match one of; none: all files.
+            include: Globs that a file's name (or relative path, if the glob has a `/`) must match one of; none: all
+                files.
             ignore_case: Whether case makes no difference.
             fixed: Whether the pattern is plain text.
             limit: The most matches.
@@ -128,7 +131,8 @@ class Files(ABC):
 
     @abstractmethod
     async def move(self, path: Path, destination: Path, *, replace: bool = True) -> None:
-        """Rename a file or directory, also across file systems; the destination is the new path, never a directory to move into."""
+        """Rename a file or directory, also across file systems; the destination is the new path, never a directory to
+        move into."""
 
     @abstractmethod
     async def copy(self, path: Path, destination: Path, *, replace: bool = True) -> None:
@@ -151,7 +155,8 @@ class Files(ABC):
         """Copy a file or a tree of this host into the sandbox.
 
         Args:
-            source: A file or directory of the host. Links below it are copied as links; devices, sockets and FIFOs are left out.
+            source: A file or directory of the host. Links below it are copied as links; devices, sockets and FIFOs
+                are left out.
             destination: The path that it gets; a directory is merged into one that is there.
             progress: Called with each path and the bytes moved so far.
 
@@ -161,19 +166,22 @@ class Files(ABC):
 
     @abstractmethod
     async def download(self, source: Path, destination: Path, *, progress: Progress | None = None) -> TreeCount:
-        """Copy a file or a tree of the sandbox to this host; never writes outside the destination, whatever names and links it meets.
+        """Copy a file or a tree of the sandbox to this host; never writes outside the destination, whatever names and
+        links it meets.
 
         Args:
             source: A file or directory of the sandbox.
-            destination: The path that it gets on the host; a directory is merged into one that is there, and files are replaced. Links that
-                point out of the tree are left out and named in the result.
+            destination: The path that it gets on the host; a directory is merged into one that is there, and files
+                are replaced. Links that point out of the tree are left out and named in the result.
             progress: Called with each path and the bytes moved so far.
 
         Raises:
             OSError: The host's file can't be written.
         """
 
-    async def read_text(self, path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: int | None = None) -> str:
+    async def read_text(
+        self, path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: int | None = None
+    ) -> str:
         """Return a file's content as text, line ends as they are.
 
         Raises:
@@ -231,7 +239,8 @@ class Files(ABC):
             path: The file, in UTF-8; what is not UTF-8 is kept as it is.
             start: The first line to replace, from 1; one past the last line appends.
             end: The last line to replace; `start - 1` inserts before `start` without replacing any.
-            text: What comes in their place; a line end is added if it lacks one and something follows, or "" to delete them.
+            text: What comes in their place; a line end is added if it lacks one and something follows, or "" to
+                delete them.
 
         Raises:
             EditError: The file has no such lines; it is unchanged.
@@ -261,4 +270,3 @@ def _encoded(text: str) -> bytes:
 
 def _shown(path: Any) -> str:
     return repr(path if isinstance(path, str | bytes) else str(path))
-

@@ -1,6 +1,7 @@
 """Guest: commands and files inside one sandbox, as an interface.
 
-`samebox.agent.guest.AgentGuest` is the implementation that every engine gets; an engine with a remote API of its own may bring another.
+`samebox.agent.guest.AgentGuest` is the implementation that every engine gets; an engine with a remote API of its own
+may bring another.
 """
 
 from __future__ import annotations
@@ -37,23 +38,25 @@ class Guest(Files):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - kept inside the sandbox
+        timeout: float | None = None,
         output_limit: int | None = None,
     ) -> ExecResult:
         """Run a command to its end.
 
         Args:
             argv: The program and its arguments, passed literally; no shell. Text is passed as UTF-8 (surrogateescape).
-            input: Its stdin: bytes, text (as UTF-8), a binary file or an iterable of bytes; None: at its end from the start.
+            input: Its stdin: bytes, text (as UTF-8), a binary file or an iterable of bytes; None: at its end from the
+                start.
             cwd: Where it runs, relative to the workdir; None: the workdir.
             env: Environment to add; values are kept out of logs and errors.
             user: Who it runs as; None: the sandbox's user. Needs `Capability.EXEC_USER`.
-            timeout: In seconds; then the command and everything that it has started are ended: SIGTERM, a second, SIGKILL. None: no limit.
+            timeout: In seconds; then the command and everything that it has started are ended: SIGTERM, a second,
+                SIGKILL. None: no limit.
             output_limit: How much of each stream to keep, in bytes: its beginning and its end; None: the config's.
 
         Returns:
-            How it ended and what it wrote. Another exit code than 0 is a result too: 128+n for death by signal n, 127 for a missing program, 126 for one
-            that can't be executed.
+            How it ended and what it wrote. Another exit code than 0 is a result too: 128+n for death by signal n, 127
+            for a missing program, 126 for one that can't be executed.
 
         Raises:
             ExecTimeoutError: The timeout was over; the error has what was written until then.
@@ -73,7 +76,7 @@ class Guest(Files):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         output_limit: int | None = None,
     ) -> ExecResult:
         """Run a script with the sandbox's `sh`; otherwise as `exec`."""
@@ -89,7 +92,7 @@ class Guest(Files):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         stdin: bool = True,
         tty: bool = False,
         rows: int = 24,
@@ -117,4 +120,5 @@ class Guest(Files):
 
     @abstractmethod
     def confined(self, root: Path) -> Files:
-        """Return the file operations confined to one directory: a path that leads out is refused with `PathEscapesError`."""
+        """Return the file operations confined to one directory: a path that leads out is refused with
+        `PathEscapesError`."""

@@ -1,6 +1,7 @@
 """The one hook that an engine plugin implements.
 
-A plugin is a distribution with an entry point in the group `samebox`, named like its engine, that leads to a module with
+A plugin is a distribution with an entry point in the group `samebox`, named like its engine, that leads to a module
+with
 
     from samebox.hookspecs import hookimpl
 

@@ -1,4 +1,5 @@
-"""The operations that Sandbox and AsyncSandbox offer, written once: `waits` makes the sync ones, `awaits` the async ones."""
+"""The operations that Sandbox and AsyncSandbox offer, written once: `waits` makes the sync ones, `awaits` the async
+ones."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class SyncGuest(SyncFiles):
     spawn = waits_as(Guest.spawn, Process)
 
     def confined(self, root: Path) -> ConfinedFiles:
-        """Return the file operations confined to one directory: a path that leads out is refused with `PathEscapesError`."""
+        """Return the file operations confined to one directory: a path that leads out is refused with
+        `PathEscapesError`."""
         return ConfinedFiles(self, root)
 
 
@@ -105,7 +107,8 @@ class AsyncGuest(AsyncFiles):
     spawn = awaits_as(Guest.spawn, AsyncProcess)
 
     def confined(self, root: Path) -> AsyncConfinedFiles:
-        """Return the file operations confined to one directory: a path that leads out is refused with `PathEscapesError`."""
+        """Return the file operations confined to one directory: a path that leads out is refused with
+        `PathEscapesError`."""
         return AsyncConfinedFiles(self, root)
 
 

@@ -152,7 +152,13 @@ class Lifecycle:
         raise AssertionError
 
     def _made(self, engine: Engine, image: str) -> AgentConnections:
-        labels = {**self.config.labels, MANAGED: "1", NAME: self._name, OWNER: str(Owner.current()), VERSION: __version__}
+        labels = {
+            **self.config.labels,
+            MANAGED: "1",
+            NAME: self._name,
+            OWNER: str(Owner.current()),
+            VERSION: __version__,
+        }
         if self.config.keep:
             labels[KEEP] = "1"
         sandbox_id = engine.create(self.config, image=image, name=self._name, labels=labels)

@@ -1,7 +1,7 @@
 """Operation: a coroutine that waits on futures and blocking calls, driven by a plain thread or by asyncio.
 
-All that a sandbox does is written once, as `async def`, and awaits only `Wait` and `Blocking`. `run` drives such a coroutine by waiting,
-`drive` from asyncio; so the sync and the async interface are the same code.
+All that a sandbox does is written once, as `async def`, and awaits only `Wait` and `Blocking`. `run` drives such a
+coroutine by waiting, `drive` from asyncio; so the sync and the async interface are the same code.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ async def _invoke(holder: Any, name: str, args: Any, settings: Any) -> Any:
 def waits(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
     """Make the method of a sync interface that runs the target's operation of the same name."""
 
-    def call(self: Any, *args: P.args, **settings: P.kwargs) -> T:
+    def call(self: Any, /, *args: P.args, **settings: P.kwargs) -> T:
         result: T = run(_invoke(self, method.__name__, args, settings))
         return result
 
@@ -121,7 +121,7 @@ def awaits(
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
     """Make the method of an async interface that runs the target's operation of the same name."""
 
-    async def call(self: Any, *args: P.args, **settings: P.kwargs) -> T:
+    async def call(self: Any, /, *args: P.args, **settings: P.kwargs) -> T:
         result: T = await drive(_invoke(self, method.__name__, args, settings))
         return result
 
@@ -134,7 +134,7 @@ def waits_as(
 ) -> Callable[Concatenate[Any, P], W]:
     """As `waits`, for an operation whose result is an object with operations: `wrap` makes it a sync one."""
 
-    def call(self: Any, *args: P.args, **settings: P.kwargs) -> W:
+    def call(self: Any, /, *args: P.args, **settings: P.kwargs) -> W:
         return wrap(run(_invoke(self, method.__name__, args, settings)))
 
     functools.update_wrapper(call, method)
@@ -146,7 +146,7 @@ def awaits_as(
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, W]]:
     """As `awaits`, for an operation whose result is an object with operations: `wrap` makes it an async one."""
 
-    async def call(self: Any, *args: P.args, **settings: P.kwargs) -> W:
+    async def call(self: Any, /, *args: P.args, **settings: P.kwargs) -> W:
         return wrap(await drive(_invoke(self, method.__name__, args, settings)))
 
     functools.update_wrapper(call, method)

@@ -19,7 +19,8 @@ class OutputCore(ABC):
 
     @abstractmethod
     async def read(self, size: int = -1) -> bytes:
-        """Return what is there, at most `size` bytes, waiting for the first; everything up to the end if `size` is -1; b"" at the end.
+        """Return what is there, at most `size` bytes, waiting for the first; everything up to the end if `size` is
+        -1; b"" at the end.
 
         Raises:
             SandboxGoneError: The sandbox is gone.
@@ -36,7 +37,8 @@ class InputCore(ABC):
 
     @abstractmethod
     async def write(self, data: bytes | str) -> None:
-        """Write all of it, waiting while the process does not read; text as UTF-8. What a process that has closed its stdin leaves is dropped."""
+        """Write all of it, waiting while the process does not read; text as UTF-8. What a process that has closed its
+        stdin leaves is dropped."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -55,7 +57,8 @@ class ProcessCore(ABC):
 
     @abstractmethod
     async def wait(self, timeout: float | None = None) -> ExecResult:
-        """Wait until the command has ended, and return how; output that nobody has read can still be read up to the output limit.
+        """Wait until the command has ended, and return how; output that nobody has read can still be read up to the
+        output limit.
 
         Args:
             timeout: In seconds; None waits for ever. The command is not ended by it.
@@ -142,7 +145,9 @@ class Process(_Holder):
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         run(_leave(self._core))
 
 

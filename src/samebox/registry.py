@@ -38,7 +38,8 @@ class PluginFailure:
     error: str
 
     def __str__(self) -> str:
-        return f"engine {self.source.name!r} of {self.source.distribution} {self.source.version} could not be loaded: {self.error}"
+        where = f"{self.source.distribution} {self.source.version}"
+        return f"engine {self.source.name!r} of {where} could not be loaded: {self.error}"
 
 
 class Registry:
@@ -65,14 +66,18 @@ class Registry:
     def _load(self, point: EntryPoint) -> None:
         distribution = point.dist
         source = EngineSource(
-            point.name, distribution.name if distribution else "an unknown distribution", distribution.version if distribution else ""
+            point.name,
+            distribution.name if distribution else "an unknown distribution",
+            distribution.version if distribution else "",
         )
         try:
             plugin = point.load()
             self._manager.register(plugin, name=point.name)
             self._manager.check_pending()
             registered = [
-                hook.function() for hook in self._manager.hook.samebox_register_engine.get_hookimpls() if hook.plugin is plugin
+                hook.function()
+                for hook in self._manager.hook.samebox_register_engine.get_hookimpls()
+                if hook.plugin is plugin
             ]
             if len(registered) != 1 or not (isinstance(registered[0], type) and issubclass(registered[0], Engine)):
                 msg = f"its hook samebox_register_engine gave {registered!r}, expected one subclass of samebox.engine.Engine"
@@ -108,7 +113,9 @@ class Registry:
             msg = f"engine {name!r} is disabled by {DISABLED}"
             raise ConfigError(msg)
         known = ", ".join(sorted(self.engines)) or "none"
-        msg = f"there is no engine {name!r}; installed: {known}. An engine is installed with `pip install samebox-{name}`"
+        msg = (
+            f"there is no engine {name!r}; installed: {known}. An engine is installed with `pip install samebox-{name}`"
+        )
         raise ConfigError(msg)
 
 

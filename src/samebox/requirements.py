@@ -99,5 +99,7 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
         Capability.CAP_DROP: not config.cap_drop,
         Capability.NO_NEW_PRIVILEGES: not config.no_new_privileges,
     }
-    found = {capability: lacking(engine, info, capability) for capability in _HARDENING if not off.get(capability, False)}
+    found = {
+        capability: lacking(engine, info, capability) for capability in _HARDENING if not off.get(capability, False)
+    }
     return {capability: reason for capability, reason in found.items() if reason is not None}

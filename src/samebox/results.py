@@ -17,13 +17,15 @@ class ExecResult:
     """How a command ended and what it wrote."""
 
     exit_code: int
-    """The exit code; 128+n if the command died of signal n, 127 if the program is missing, 126 if it can't be executed."""
+    """The exit code; 128+n if the command died of signal n, 127 if the program is missing, 126 if it can't be
+    executed."""
     stdout: bytes = b""
     """What it wrote to stdout, byte for byte (see `truncated`)."""
     stderr: bytes = b""
     """What it wrote to stderr, byte for byte (see `truncated`)."""
     truncated: bool = False
-    """Whether a stream was longer than the output limit: it then holds its beginning and its end, without the middle."""
+    """Whether a stream was longer than the output limit: it then holds its beginning and its end, without the
+    middle."""
     duration: float = 0.0
     """From the call to the result, in seconds."""
     argv: tuple[str | bytes, ...] = field(default=(), repr=False)
@@ -56,7 +58,8 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What is known of a file, as `stat` and listings tell it; it describes a link itself unless the call followed it."""
+    """What is known of a file, as `stat` and listings tell it; it describes a link itself unless the call followed
+    it."""
 
     name: str
     """The name in a listing, the path relative to the start in a walk, the path asked for in a stat."""

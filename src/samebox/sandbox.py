@@ -25,7 +25,9 @@ class _Holder:
     def __init__(
         self, config: SandboxConfig | None = None, /, *, progress: Callable[[str], None] | None = None, **settings: Any
     ) -> None:
-        self._lifecycle = Lifecycle(config.replace(**settings) if config is not None else SandboxConfig(**settings), progress)
+        self._lifecycle = Lifecycle(
+            config.replace(**settings) if config is not None else SandboxConfig(**settings), progress
+        )
 
     async def _target(self) -> Guest:
         return await self._lifecycle.guest()
@@ -72,7 +74,8 @@ class _Holder:
 
 
 class Sandbox(_Holder, SyncGuest):
-    """An isolated environment to run commands and handle files in; made on its first use, removed at the end of its `with` block.
+    """An isolated environment to run commands and handle files in; made on its first use, removed at the end of its
+    `with` block.
 
     Args:
         config: What it is asked to be; default: the settings alone.
@@ -101,7 +104,9 @@ class Sandbox(_Holder, SyncGuest):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

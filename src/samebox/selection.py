@@ -39,7 +39,8 @@ def select(config: SandboxConfig, known: Registry | None = None) -> Selection:
         known: The engines; default: those that are installed.
 
     Raises:
-        EngineUnavailableError: The engine named, or every engine, is not usable; the text says what was wrong with each and how to get one.
+        EngineUnavailableError: The engine named, or every engine, is not usable; the text says what was wrong with
+            each and how to get one.
         UnsupportedError: The engine named can't honour the config (and `IsolationError`, `ConfigError`).
     """
     known = known or registry()
@@ -67,8 +68,8 @@ def select(config: SandboxConfig, known: Registry | None = None) -> Selection:
     tried = "\n".join(f"  - {line}" for line in wrong) or "  none is installed"
     msg = (
         f"no usable engine for this config. Tried:\n{tried}\n"
-        "Get one: `pip install samebox-bubblewrap` needs no daemon; Docker and Podman need `samebox-docker` or `samebox-podman` and the engine itself. "
-        "`samebox engines` tells more."
+        "Get one: `pip install samebox-bubblewrap` needs no daemon; Docker and Podman need `samebox-docker` or "
+        "`samebox-podman` and the engine itself. `samebox engines` tells more."
     )
     raise EngineUnavailableError(msg)
 
@@ -79,9 +80,11 @@ def _checked(engine: Engine, config: SandboxConfig) -> Selection:
 
 
 def preference(config: SandboxConfig, known: Registry) -> Iterator[tuple[type[Engine], bool | None]]:
-    """Yield engines in the order in which they are tried; the second part, if not None, is whether it has to be rootless.
+    """Yield engines in the order in which they are tried; the second part, if not None, is whether it has to be
+    rootless.
 
-    The embedded engine comes first where no container image is asked for; then rootless Podman, Docker, rootful Podman, and third parties by name.
+    The embedded engine comes first where no container image is asked for; then rootless Podman, Docker, rootful
+    Podman, and third parties by name.
     """
     engines = known.engines
     container = image_capability(config.image) is Capability.CONTAINER_IMAGE

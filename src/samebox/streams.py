@@ -18,7 +18,8 @@ class SocketStream(ByteStream):
 
     Args:
         sock: The socket; it is made non-blocking, and closed with the stream.
-        owner: Whatever has to stay alive as long as the stream, as an HTTP response; its `close` is called with the stream's.
+        owner: Whatever has to stay alive as long as the stream, as an HTTP response; its `close` is called with the
+            stream's.
     """
 
     def __init__(self, sock: socket.socket, owner: object = None) -> None:
@@ -62,8 +63,8 @@ class SocketStream(ByteStream):
 class MultiplexedStream(ByteStream):
     """A stream whose incoming side has Docker's 8-byte headers (stdcopy), as an exec without a terminal has.
 
-    Stdout is the stream; stderr is kept for `diagnostics`, as the container runtime writes there why it could not start the agent.
-    https://docs.docker.com/reference/api/engine/ (ContainerAttach, "Stream format")
+    Stdout is the stream; stderr is kept for `diagnostics`, as the container runtime writes there why it could not
+    start the agent. https://docs.docker.com/reference/api/engine/ (ContainerAttach, "Stream format")
 
     Args:
         stream: What carries both.
@@ -109,10 +110,10 @@ class MultiplexedStream(ByteStream):
                 need = 8 - len(self._header)
                 self._header += data[position : position + need]
                 position += need
-                if len(self._header) < 8:  # noqa: PLR2004
+                if len(self._header) < 8:
                     break
                 self._kind, zeros, self._left = struct.unpack(">B3sI", self._header)
-                if zeros != b"\0\0\0" or self._kind > 2:  # noqa: PLR2004
+                if zeros != b"\0\0\0" or self._kind > 2:
                     msg = f"the engine's stream has no frame header where one is due, but {bytes(self._header)!r}"
                     raise ProtocolError(msg)
                 self._header.clear()

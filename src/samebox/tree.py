@@ -1,4 +1,5 @@
-"""TreePacker and TreeUnpacker: the host's ends of an upload and a download. docs/protocol.md, section 7, has the format."""
+"""TreePacker and TreeUnpacker: the host's ends of an upload and a download. docs/protocol.md, section 7, has the
+format."""
 
 from __future__ import annotations
 
@@ -54,7 +55,11 @@ class TreePacker:
         return TreeCount(self.files, self.directories, self.links, self.bytes, tuple(self.skipped))
 
     def _item(self, path: bytes, name: bytes, info: os.stat_result) -> Iterator[bytes]:
-        fields: list[tuple[str, int | bytes | str]] = [("name", name), ("mode", stat.S_IMODE(info.st_mode) & 0o777), ("mtime", info.st_mtime_ns)]
+        fields: list[tuple[str, int | bytes | str]] = [
+            ("name", name),
+            ("mode", stat.S_IMODE(info.st_mode) & 0o777),
+            ("mtime", info.st_mtime_ns),
+        ]
         if stat.S_ISREG(info.st_mode):
             self.files += 1
             yield from self._file(path, fields)
@@ -62,7 +67,9 @@ class TreePacker:
             self.directories += 1
             yield encode_item([*fields, ("file_type", "d")])
             for entry in sorted(os.scandir(path), key=lambda found: found.name):
-                yield from self._item(entry.path, name + b"/" + entry.name if name else entry.name, entry.stat(follow_symlinks=False))
+                yield from self._item(
+                    entry.path, name + b"/" + entry.name if name else entry.name, entry.stat(follow_symlinks=False)
+                )
         elif stat.S_ISLNK(info.st_mode):
             self.links += 1
             yield encode_item([*fields, ("file_type", "l"), ("target", os.readlink(path))])
@@ -90,8 +97,8 @@ class TreePacker:
 class TreeUnpacker:
     """Writes a tree stream of a sandbox, which is hostile, to this host.
 
-    Every name is checked and every directory opened without following links, so nothing is written outside the destination. Links come
-    last, and only those that cannot lead out.
+    Every name is checked and every directory opened without following links, so nothing is written outside the
+    destination. Links come last, and only those that cannot lead out.
 
     Args:
         destination: The path of the file or directory to make; its parents are made.
@@ -216,7 +223,9 @@ class TreeUnpacker:
                 current = below
         except OSError as error:
             os.close(current)
-            raise OSError(error.errno, f"{error.strerror} (links in the destination are not followed)", os.fsdecode(name)) from None
+            raise OSError(
+                error.errno, f"{error.strerror} (links in the destination are not followed)", os.fsdecode(name)
+            ) from None
         if self._directory >= 0:
             os.close(self._directory)
         self._directory, self._directory_name = current, name
@@ -239,7 +248,12 @@ class TreeUnpacker:
             raise ProtocolError(msg)
         self._take(self._left)
         self._temp = b".samebox-" + secrets.token_hex(8).encode()
-        self._file = os.open(self._temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+        self._file = os.open(
+            self._temp,
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+            dir_fd=self._directory,
+        )
         self.files += 1
         if not self._left:
             self._close_file()
@@ -293,8 +307,9 @@ class TreeUnpacker:
 def stays_inside(name: bytes, target: bytes) -> bool:
     """Whether a link of that relative name cannot lead out of its tree.
 
-    `..` is accepted only at the target's start and no deeper than the link itself lies: directories there are real ones, so each goes one up. After another
-    component it could follow a second link and then go up from wherever that leads.
+    `..` is accepted only at the target's start and no deeper than the link itself lies: directories there are real
+    ones, so each goes one up. After another component it could follow a second link and then go up from wherever that
+    leads.
     """
     if not target or target.startswith(b"/") or b"\0" in target:
         return False

@@ -14,6 +14,7 @@ from samebox.agent.frames import Event, HostSide
 from samebox.agent.records import Record
 from samebox.agent.transport import transport
 from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
+from samebox.operation import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +38,8 @@ class OperationFailedError(SandboxError):
 class Call:
     """One operation on a connection.
 
-    `started` is resolved by the agent's interim answer, `finished` by its last one; both fail with `OperationFailedError` or `ConnectionLostError`.
+    `started` is resolved by the agent's interim answer, `finished` by its last one; both fail with
+    `OperationFailedError` or `ConnectionLostError`.
     """
 
     def __init__(self, connection: Connection, sinks: Mapping[int, Sink]) -> None:
@@ -59,7 +61,8 @@ class Call:
             self._connection.queue(self._pump())
 
     def write(self, data: bytes | memoryview) -> int:
-        """Send as much of the input as the agent takes now, and return how much; all of it once the operation is over."""
+        """Send as much of the input as the agent takes now, and return how much; all of it once the operation is
+        over."""
         view = memoryview(data)
         with self._connection.lock:
             if self.over:
@@ -67,6 +70,15 @@ class Call:
             out, sent = self._chunks(view)
             self._connection.queue(out)
         return sent
+
+    async def write_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it as the agent takes it; what is left when the operation is over is dropped."""
+        view = memoryview(data)
+        while view:
+            more: bool = await Wait(self.room())
+            if not more:
+                return
+            view = view[self.write(view) :]
 
     def end_input(self) -> None:
         """Tell the agent that no more input comes."""
@@ -244,7 +256,8 @@ class Connection:
         return call
 
     def queue(self, data: bytes) -> None:
-        """Send bytes from this thread as far as the stream takes them; the transport sends the rest. The lock is held."""
+        """Send bytes from this thread as far as the stream takes them; the transport sends the rest. The lock is
+        held."""
         if not data or self._over is not None:
             return
         self.used = time.monotonic()
@@ -293,7 +306,9 @@ class Connection:
             self._lost(f"broke: {error}")
             return False
         except Exception as error:  # noqa: BLE001 - a bug here must end one connection, not the thread that serves all
-            self._fail(ConnectionLostError(f"the connection to the agent in {self._where} failed: {error!r}"), removed=True)
+            self._fail(
+                ConnectionLostError(f"the connection to the agent in {self._where} failed: {error!r}"), removed=True
+            )
             return False
         return True
 
@@ -339,7 +354,9 @@ class Connection:
         return f"; the engine said: {said}" if said else ""
 
     def _lost(self, how: str) -> None:
-        self._fail(ConnectionLostError(f"the connection to the agent in {self._where} {how}{self._said()}"), removed=True)
+        self._fail(
+            ConnectionLostError(f"the connection to the agent in {self._where} {how}{self._said()}"), removed=True
+        )
 
     def _fail(self, error: ConnectionLostError, *, removed: bool = False) -> None:
         with self.lock:

@@ -106,7 +106,8 @@ class AgentConnections:
         """Return what the end of a connection means; may block for as long as a sandbox needs to end.
 
         Returns:
-            `SandboxGoneError` if the sandbox is gone, else the error itself: only the agent was ended, and the next call has a new one.
+            `SandboxGoneError` if the sandbox is gone, else the error itself: only the agent was ended, and the next
+            call has a new one.
         """
         if self._closed:
             return SandboxClosedError(f"{self._where} was closed")

@@ -28,7 +28,24 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-(READ, WRITE, STAT, LIST, MAKE_DIR, REMOVE, MOVE, COPY, CHMOD, REALPATH, SYMLINK, READLINK, WALK, GREP, PACK, UNPACK) = range(10, 26)
+(
+    READ,
+    WRITE,
+    STAT,
+    LIST,
+    MAKE_DIR,
+    REMOVE,
+    MOVE,
+    COPY,
+    CHMOD,
+    REALPATH,
+    SYMLINK,
+    READLINK,
+    WALK,
+    GREP,
+    PACK,
+    UNPACK,
+) = range(10, 26)
 LISTING_LIMIT = 256 << 20
 """The most bytes of one listing that the host takes from a sandbox."""
 DOWNLOAD_LIMIT = 4 << 30
@@ -65,7 +82,12 @@ class AgentCaller:
         self._root = root
 
     async def _begin(
-        self, operation: int, fields: Sequence[Field], sinks: Mapping[int, Sink], user: str | None = None, **settings: Any
+        self,
+        operation: int,
+        fields: Sequence[Field],
+        sinks: Mapping[int, Sink],
+        user: str | None = None,
+        **settings: Any,
     ) -> Call:
         connection = self._connections.current(user)
         if connection is not None:
@@ -76,7 +98,9 @@ class AgentCaller:
         connection = await Blocking(functools.partial(self._connections.open, user))
         return connection.call(operation, fields, sinks, **settings)
 
-    async def _end(self, call: Call, path: Path | None, user: str | None = None, timeout: float | None = None) -> Record:
+    async def _end(
+        self, call: Call, path: Path | None, user: str | None = None, timeout: float | None = None
+    ) -> Record:
         try:
             return await self._settled(call.finished, path, user, timeout)
         except BaseException:
@@ -102,7 +126,7 @@ class AgentCaller:
         size = record.number("size", -1)
         where = record.path("path") if record.get("path") else asked
         message = record.text("message")[:500] if kind in {"pattern", "spawn"} else ""
-        known = number if 0 < number < 4096 else 5  # noqa: PLR2004 - EIO for what no kernel says
+        known = number if 0 < number < 4096 else 5
         return os_error(known, where, kind=kind, message=message, size=size if size >= 0 else None)
 
 
@@ -143,7 +167,11 @@ class AgentFiles(AgentCaller, Files):
 
     def _fields(self, path: Path, *fields: Field) -> list[Field]:
         confined: list[Field] = [("root", self._root)] if self._root is not None else []
-        return [("path", encode_path(os.fspath(path))), *confined, *((name, value) for name, value in fields if value != 0)]
+        return [
+            ("path", encode_path(os.fspath(path))),
+            *confined,
+            *((name, value) for name, value in fields if value != 0),
+        ]
 
     async def _do(self, operation: int, path: Path, *fields: Field, input: bytes | None = None) -> Record:  # noqa: A002
         return await self._end(await self._begin(operation, self._fields(path, *fields), {}, input=input), path)
@@ -171,7 +199,9 @@ class AgentFiles(AgentCaller, Files):
 
     async def append(self, path: Path, data: bytes | str, *, mode: int | None = None) -> int:
         """See `Files.append`."""
-        return await self._write(path, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data), 1, mode)
+        return await self._write(
+            path, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data), 1, mode
+        )
 
     async def _write(self, path: Path, data: bytes, flags: int, mode: int | None) -> int:
         fields: list[Field] = [("flags", flags), ("size", len(data))]
@@ -208,7 +238,12 @@ class AgentFiles(AgentCaller, Files):
         limit: int = 1000,
     ) -> list[GrepMatch]:
         """See `Files.grep`."""
-        fields: list[Field] = [("pattern", encode_path(pattern)), ("ignore_case", int(ignore_case)), ("fixed", int(fixed)), ("limit", limit)]
+        fields: list[Field] = [
+            ("pattern", encode_path(pattern)),
+            ("ignore_case", int(ignore_case)),
+            ("fixed", int(fixed)),
+            ("limit", limit),
+        ]
         return await self._items(GREP, path, _match, *fields, *(("include", encode_path(glob)) for glob in include))
 
     async def make_dir(
@@ -249,9 +284,7 @@ class AgentFiles(AgentCaller, Files):
         call = await self._begin(UNPACK, self._fields(destination, ("flags", 1)), {})
         try:
             while (chunk := await Blocking(functools.partial(_several, chunks))) and not call.over:
-                view = memoryview(chunk)
-                while len(view) and await Wait(call.room()):
-                    view = view[call.write(view) :]
+                await call.write_all(chunk)
             call.end_input()
         except BaseException:
             call.cancel()

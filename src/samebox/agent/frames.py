@@ -1,7 +1,7 @@
 """HostSide: the host's side of the wire protocol, without any I/O. docs/protocol.md is the specification.
 
-Bytes go in by `feed`, events come out; bytes to send come out of the other methods. Whatever the agent sends, `feed` returns or raises
-`ProtocolError`; it holds at most one frame (`MAX_REPLY`) beside what it was just given.
+Bytes go in by `feed`, events come out; bytes to send come out of the other methods. Whatever the agent sends, `feed`
+returns or raises `ProtocolError`; it holds at most one frame (`MAX_REPLY`) beside what it was just given.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from samebox.errors import ProtocolError
 from samebox.agent.records import Record, decode_record, encode_record
+from samebox.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,7 +15,7 @@ from samebox.agent.records import encode_path
 from samebox.config import check_env
 from samebox.errors import ExecTimeoutError
 from samebox.guest import GRACE, Guest
-from samebox.operation import Wait
+from samebox.operation import run
 from samebox.results import ExecResult, display
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class AgentGuest(AgentFiles, Guest):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         output_limit: int | None = None,
     ) -> ExecResult:
         """See `Guest.exec`."""
@@ -73,8 +73,12 @@ class AgentGuest(AgentFiles, Guest):
         except TimeoutError as error:
             if isinstance(error, ExecTimeoutError):
                 raise
-            result = ExecResult(137, stdout.data, stderr.data, stdout.truncated or stderr.truncated, timeout or 0, tuple(argv))
-            msg = f"{display(result.argv)} ran into its timeout of {timeout:g} s, and the sandbox's agent did not end it"
+            result = ExecResult(
+                137, stdout.data, stderr.data, stdout.truncated or stderr.truncated, timeout or 0, tuple(argv)
+            )
+            msg = (
+                f"{display(result.argv)} ran into its timeout of {timeout:g} s, and the sandbox's agent did not end it"
+            )
             raise ExecTimeoutError(msg, result) from None
         if feeder is not None and feeder.error is not None:
             raise feeder.error
@@ -87,7 +91,7 @@ class AgentGuest(AgentFiles, Guest):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,
         stdin: bool = True,
         tty: bool = False,
         rows: int = 24,
@@ -100,7 +104,17 @@ class AgentGuest(AgentFiles, Guest):
             fields += [("tty", 1), ("rows", rows), ("columns", columns)]
         stdout, stderr = Pipe(), Pipe()
         call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user)
-        process = AgentProcess(self, call, tuple(argv), stdout, stderr, user=user, timeout=timeout, tty=tty, output_limit=self._output_limit)
+        process = AgentProcess(
+            self,
+            call,
+            tuple(argv),
+            stdout,
+            stderr,
+            user=user,
+            timeout=timeout,
+            tty=tty,
+            output_limit=self._output_limit,
+        )
         await process.started(cwd)
         return process
 
@@ -109,9 +123,7 @@ class AgentGuest(AgentFiles, Guest):
         return AgentFiles(self._connections, self._file_limit, encode_path(os.fspath(root)))
 
 
-def command_fields(
-    argv: Argv, cwd: Path | None, env: Mapping[str, str] | None, timeout: float | None
-) -> list[Field]:
+def command_fields(argv: Argv, cwd: Path | None, env: Mapping[str, str] | None, timeout: float | None) -> list[Field]:
     """Return the record of a command.
 
     Raises:
@@ -144,7 +156,8 @@ def _split(data: Input | None) -> tuple[bytes | None, IO[bytes] | Iterable[bytes
 
 
 class _Feeder:
-    """Feeds a command from a file or an iterable, in a thread, as reading from either may block for longer than the command lives."""
+    """Feeds a command from a file or an iterable, in a thread, as reading from either may block for longer than the
+    command lives."""
 
     def __init__(self, call: Call, source: IO[bytes] | Iterable[bytes]) -> None:
         self._call = call
@@ -160,9 +173,7 @@ class _Feeder:
                 if not isinstance(chunk, bytes | bytearray | memoryview):
                     msg = f"input gives bytes, not {type(chunk).__name__}; open files in binary mode"
                     raise TypeError(msg)  # noqa: TRY301
-                view = memoryview(chunk)
-                while len(view) and Wait(self._call.room()).wait():
-                    view = view[self._call.write(view) :]
+                run(self._call.write_all(chunk))
                 if self._call.over:
                     return
             self._call.end_input()

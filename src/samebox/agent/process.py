@@ -70,7 +70,7 @@ class AgentProcess(ProcessCore):
         """Return what the end of the connection means."""
         return await Blocking(lambda: self._caller._connections.explain(error, self._user))  # noqa: SLF001
 
-    async def wait(self, timeout: float | None = None) -> ExecResult:  # noqa: ASYNC109
+    async def wait(self, timeout: float | None = None) -> ExecResult:
         """See `ProcessCore.wait`."""
         for channel, pipe in self._pipes.items():
             self._call.credit(channel, pipe.release(self._output_limit))
@@ -89,7 +89,9 @@ class AgentProcess(ProcessCore):
 
     async def send_signal(self, signal: int) -> None:
         """See `ProcessCore.send_signal`."""
-        self._call.control(frames.SIGNAL, struct.pack(">I", signals.Signals(signal) if signal < signals.SIGRTMIN else signal))
+        self._call.control(
+            frames.SIGNAL, struct.pack(">I", signals.Signals(signal) if signal < signals.SIGRTMIN else signal)
+        )
 
     async def kill(self) -> None:
         """See `ProcessCore.kill`."""
@@ -162,9 +164,7 @@ class _Input(InputCore):
         if self._closed:
             msg = "write to a stdin that is closed"
             raise ValueError(msg)
-        view = memoryview(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
-        while len(view) and await Wait(self._call.room()):
-            view = view[self._call.write(view) :]
+        await self._call.write_all(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
     async def close(self) -> None:
         """See `InputCore.close`."""

@@ -59,8 +59,8 @@ def agent_program(machine: str | None = None) -> AgentProgram:
     if known is None or not path.is_file():
         have = ", ".join(sorted(found.name.removeprefix("agent-") for found in _BIN.glob("agent-*"))) or "none"
         msg = (
-            f"no agent for the processor architecture {asked!r} in {_BIN}; there is: {have}. "
-            "Install samebox from a release wheel, which has x86_64 and aarch64, or build it with `python -m samebox.agent.build_agent`."
+            f"no agent for the processor architecture {asked!r} in {_BIN}; there is: {have}. Install samebox from a "
+            "release wheel, which has x86_64 and aarch64, or build it with `python src/samebox/agent/build_agent.py`."
         )
         raise SandboxError(msg)
     return AgentProgram(path, known, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -60,7 +60,9 @@ class LocalEngine(Engine):
 
     def probe(self) -> EngineInfo:
         """See `Engine.probe`."""
-        return EngineInfo(self.name, platform.release(), Isolation.NONE, str(agent_program().path), rootless=os.geteuid() != 0)
+        return EngineInfo(
+            self.name, platform.release(), Isolation.NONE, str(agent_program().path), rootless=os.geteuid() != 0
+        )
 
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:  # noqa: ARG002
         """Return the one image that there is."""
@@ -85,7 +87,7 @@ class LocalEngine(Engine):
         with theirs:
             argv = [*init_argv(sandbox.config, program=str(agent_program().path)), "--control", str(theirs.fileno())]
             try:
-                sandbox.process = subprocess.Popen(  # noqa: S603 - our own program
+                sandbox.process = subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -142,7 +144,8 @@ class LocalEngine(Engine):
         return SocketStream(ours)
 
     def workdir(self, sandbox_id: str, config: SandboxConfig) -> str:
-        """Return the config's if it was asked for, else the sandbox's own directory: the default would lie in the host's root."""
+        """Return the config's if it was asked for, else the sandbox's own directory: the default would lie in the
+        host's root."""
         return config.workdir if "workdir" in config.asked else str(self._get(sandbox_id).directory)
 
     def close(self) -> None:
