@@ -94,12 +94,16 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
     if config.image is None and engine.default_image is None:
         msg = f"engine {engine.name!r} has no default image; name one with image="
         raise ConfigError(msg)
+    return hardening_lacking(config, engine, info)
+
+
+def hardening_lacking(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Capability, str]:
+    """Return default hardening that the config leaves on and this engine can't enforce here, each with the reason."""
     off = {
         Capability.NETWORK_NONE: config.network is not False,
         Capability.CAP_DROP: not config.cap_drop,
         Capability.NO_NEW_PRIVILEGES: not config.no_new_privileges,
     }
-    found = {
-        capability: lacking(engine, info, capability) for capability in _HARDENING if not off.get(capability, False)
-    }
+    wanted = (capability for capability in _HARDENING if not off.get(capability, False))
+    found = {capability: lacking(engine, info, capability) for capability in wanted}
     return {capability: reason for capability, reason in found.items() if reason is not None}

@@ -1,0 +1,41 @@
+"""The typer application that the commands belong to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from samebox.cli import engines, manage, run
+from samebox.version import __version__
+
+app = typer.Typer(
+    name="samebox",
+    help="Run commands that you don't trust in a sandbox that behaves the same on every engine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its frames show local variables, and so environment values
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})(run.run)
+app.command("engines")(engines.engines)
+app.command("ps")(manage.ps)
+app.command("rm")(manage.rm)
+app.command("prune")(manage.prune)

@@ -1,0 +1,36 @@
+"""What the commands share: where they speak, and how they fail."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from rich.console import Console
+
+from samebox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OWN_FAILURE = 125
+"""Exit code of a failure of samebox itself, as docker's: the command's own codes stay apart from it."""
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str, code: int = OWN_FAILURE) -> NoReturn:
+    """Say what went wrong and end with an exit code."""
+    err.print(f"samebox: {message}", style="red" if err.is_terminal else None, markup=False)
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """Turn samebox's errors, and the host's of files, into a line on stderr and exit code 125."""
+    try:
+        yield
+    except (SandboxError, OSError, ValueError) as error:
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
+        fail(f"{error}{notes}")
