@@ -47,7 +47,7 @@ class Collector:
         if data:
             self._tail.append(data)
             self._tail_size += len(data)
-            while self._tail_size - len(self._tail[0]) >= self._tail_limit:
+            while self._tail and self._tail_size - len(self._tail[0]) >= self._tail_limit:
                 self._tail_size -= len(self._tail.popleft())
                 self.truncated = True
         if self._owed < _BATCH:
