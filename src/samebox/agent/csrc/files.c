@@ -13,8 +13,6 @@
 #define STAT_FOLLOW 1
 #define DIR_PARENTS 1
 #define DIR_MAY_EXIST 2
-#define REMOVE_RECURSIVE 1
-#define REMOVE_MAY_BE_MISSING 2
 #define CHMOD_RECURSIVE 1
 #define SYMLINK_REPLACE 1
 
@@ -94,15 +92,16 @@ static bool op_remove(const struct place *p, const struct request *r, struct fai
 static bool op_chmod(const struct place *p, const struct request *r, struct failure *f)
 {
     struct stat st;
+    if (r->mode < 0) {
+        fail(f, EINVAL, NULL, r->path);
+        return true;
+    }
     AUTO_FD fd = resolve_open(p, r->path, O_PATH);
     if (!ok_or_fail(fd >= 0 && fstat(fd, &st) == 0, p, r, f))
         return true;
     if (S_ISDIR(st.st_mode) && (r->flags & CHMOD_RECURSIVE))
         return false;
-    if (r->mode < 0)
-        fail(f, EINVAL, NULL, r->path);
-    else
-        ok_or_fail(chmod_fd(fd, (mode_t)r->mode & 07777, p, r->path), p, r, f);
+    ok_or_fail(chmod_fd(fd, (mode_t)r->mode & 07777, p, r->path), p, r, f);
     return true;
 }
 

@@ -1,0 +1,59 @@
+/* LIST and WALK. */
+#include "tree.h"
+
+#include "glob.h"
+
+#include <string.h>
+
+#define WALK_FILES 1 /* all but directories */
+#define WALK_DIRECTORIES 2
+
+static bool wanted(const struct request *r, const struct walk *w)
+{
+    bool is_dir = S_ISDIR(w->st.st_mode);
+    if ((r->flags & WALK_FILES && is_dir) || (r->flags & WALK_DIRECTORIES && !is_dir))
+        return false;
+    return !r->pattern || glob_match(r->pattern, (char *)w->path.data);
+}
+
+static bool send_entry(struct job *j, const struct walk *w)
+{
+    struct buf record = { 0 };
+    rec_str(&record, TAG_NAME, (char *)w->path.data);
+    rec_stat(&record, &w->st, w->dir, w->name);
+    bool ok = job_record(j, &record);
+    buf_free(&record);
+    return ok;
+}
+
+void list_op(struct job *j)
+{
+    struct request r = *j->r;
+    struct walk w = { 0 };
+    int64_t count = 0;
+    if (r.op == OP_LIST) {
+        r.depth = 1;
+        r.limit = -1;
+        r.flags = 0;
+        r.pattern = NULL;
+    }
+    if (!job_walk(j, &w))
+        return;
+    enum walk_event event = WALK_ENTRY;
+    while ((r.limit < 0 || count < r.limit) && (event = walk_next(&w)) != WALK_END) {
+        if (event == WALK_LEAVE)
+            continue; /* a directory that can't be read is told as an entry, and that's all */
+        bool deep = r.depth >= 0 && (int64_t)w.depth >= r.depth;
+        if (deep || (r.pattern && !glob_below(r.pattern, (char *)w.path.data)))
+            walk_skip(&w);
+        if ((r.depth < 0 || (int64_t)w.depth <= r.depth) && wanted(&r, &w)) {
+            count++;
+            if (!send_entry(j, &w))
+                break;
+        }
+    }
+    if (event == WALK_END && w.err)
+        job_fail(j, w.err, r.path, "");
+    rec_num(j->end, TAG_COUNT, count);
+    walk_stop(&w);
+}

@@ -1,0 +1,39 @@
+/* The operations on whole trees; each in a process of its own, which may block. */
+#ifndef SAMEBOX_TREE_H
+#define SAMEBOX_TREE_H
+
+#include "walk.h"
+
+/* What is under way, and where its answer goes. */
+struct job {
+    const struct request *r;
+    struct place place;
+    int in, out;
+    struct buf pending; /* output that is not written yet */
+    struct buf *end;
+    struct failure *f;
+};
+
+/* Output; false when nobody reads it any more. */
+bool job_write(struct job *j, const void *data, size_t len);
+bool job_record(struct job *j, const struct buf *record); /* with its length before it */
+bool job_flush(struct job *j);
+
+/* A failure at `path` below `base` (a path of the request), unless there was one before. */
+void job_fail(struct job *j, int err, const char *base, const char *path);
+
+/* Opens the directory of the request for a walk; links on the way and at the end are followed. */
+bool job_walk(struct job *j, struct walk *w);
+
+void list_op(struct job *j);  /* LIST and WALK */
+void grep_op(struct job *j);
+void pack_op(struct job *j);
+void unpack_op(struct job *j);
+void copy_op(struct job *j);  /* COPY, and MOVE across file systems */
+
+/* Removes what is in a directory: the walk's own descriptor. */
+void remove_tree(struct job *j, int dir, const char *base);
+/* An entry and all that is in it. */
+void remove_entry(struct job *j, int dir, const char *name, const char *base);
+
+#endif
