@@ -105,9 +105,8 @@ void file_abort_write(struct file_write *w);
  * the half-written file (tree_op installs the handler); SIGKILL works too, but leaves that. */
 void tree_op(const struct request *r, int in, int out, struct buf *end, struct failure *f);
 
-/* Full writes and reads on blocking descriptors; false on error or (read) early EOF. */
+/* A full write on a blocking descriptor; false and errno on error. */
 bool write_all(int fd, const void *data, size_t len);
-bool read_all(int fd, void *data, size_t len);
 
 /* sha256.c */
 void sha256_file(int fd, uint8_t digest[32]);
