@@ -26,7 +26,7 @@ struct report {
 };
 
 /* To the supervisor. Closing the link releases it; as long as its command runs, that ends the command too. */
-enum order_type { ORDER_SIGNAL = 1, ORDER_END };
+enum order_type { ORDER_SIGNAL = 1, ORDER_END }; /* the value: a signal; ms of grace, -1: as in the command */
 struct order {
     int32_t type;
     int32_t value;

@@ -148,8 +148,9 @@ static void connect_input_end(struct stream *s)
         sink_end(&s->input);
 }
 
-static void connect_cancel(struct stream *s)
+static void connect_cancel(struct stream *s, int64_t grace)
 {
+    (void)grace;
     connect_fail((struct connecting *)s, ECANCELED);
 }
 

@@ -127,21 +127,22 @@ static void order(struct exec *e, int type, int value)
         return;
 }
 
-static void ask_to_end(struct exec *e, const char *reason)
+/* May be asked for more than once: with less grace than before. */
+static void ask_to_end(struct exec *e, const char *reason, int64_t grace)
 {
-    if (e->reason || e->exited)
-        return;
-    e->reason = reason;
+    if (!e->reason)
+        e->reason = reason;
     e->stream.deadline = -1;
-    order(e, ORDER_END, 0);
+    order(e, ORDER_END, grace > INT32_MAX ? INT32_MAX : (int)grace);
 }
 
-static void exec_cancel(struct stream *s)
+static void exec_cancel(struct stream *s, int64_t grace)
 {
     struct exec *e = (struct exec *)s;
-    ask_to_end(e, "cancel");
-    if (!e->exited)
+    if (!e->exited) {
+        ask_to_end(e, "cancel", grace);
         return;
+    }
     /* What is left of the output waits for credit, and nobody wants it any more. */
     s->output[0].done = s->output[1].done = true;
     end_if_complete(e);
@@ -149,7 +150,7 @@ static void exec_cancel(struct stream *s)
 
 static void exec_expire(struct stream *s)
 {
-    ask_to_end((struct exec *)s, "timeout");
+    ask_to_end((struct exec *)s, "timeout", -1);
 }
 
 static void exec_input(struct stream *s, const uint8_t *data, size_t len)

@@ -244,7 +244,7 @@ static void frame_eof(struct stream *s, const uint8_t *payload, size_t len)
 {
     if (len != 1 || payload[0] != 0)
         malformed("malformed EOF");
-    else if (s && !s->input.ended)
+    else if (s && s->type->input_end && !s->input.ended)
         s->type->input_end(s);
 }
 
@@ -273,6 +273,14 @@ static void frame_resize(struct stream *s, const uint8_t *payload, size_t len)
         exec_resize(s, payload[0] << 8 | payload[1], payload[2] << 8 | payload[3]);
 }
 
+static void frame_cancel(struct stream *s, const uint8_t *payload, size_t len)
+{
+    if (len != 0 && len != 4)
+        malformed("malformed CANCEL");
+    else if (s)
+        s->type->cancel(s, len ? (int64_t)get_u32(payload) : -1);
+}
+
 void serve_frame(int type, uint32_t id, const uint8_t *payload, size_t len)
 {
     if (greeted == (type == FRAME_HELLO) || (id == 0) != (type == FRAME_HELLO || type == FRAME_PING)) {
@@ -288,10 +296,7 @@ void serve_frame(int type, uint32_t id, const uint8_t *payload, size_t len)
     case FRAME_CREDIT: frame_credit(s, payload, len); break;
     case FRAME_SIGNAL: frame_signal(s, payload, len); break;
     case FRAME_RESIZE: frame_resize(s, payload, len); break;
-    case FRAME_CANCEL:
-        if (s)
-            s->type->cancel(s);
-        break;
+    case FRAME_CANCEL: frame_cancel(s, payload, len); break;
     case FRAME_PING:
         if (len <= 64)
             connection_send(FRAME_PONG, 0, payload, len);
@@ -329,7 +334,7 @@ static void cancel_all(void)
 {
     for (struct stream *s = stream_first(), *next; s; s = next) {
         next = s->next;
-        s->type->cancel(s);
+        s->type->cancel(s, -1);
     }
     streams_resume();
 }
@@ -349,8 +354,10 @@ static void turn(void)
     timeout = streams_expire();
     bool congested = connection_congested();
     connection_flush();
-    if (congested && !connection_congested())
+    if (congested && !connection_congested()) {
         streams_resume();
+        more = true;
+    }
     streams_bury();
     drains_bury();
     reap();

@@ -70,7 +70,7 @@ struct stream_type {
     void (*output_end)(struct stream *s, struct source *source, int err);
     /* All queued input is written, and none will come: close, or half-close. */
     void (*input_done)(struct stream *s);
-    void (*cancel)(struct stream *s);
+    void (*cancel)(struct stream *s, int64_t grace); /* ms; -1: the request's own */
     void (*expire)(struct stream *s);
     void (*release)(struct stream *s); /* frees what the type added */
 };

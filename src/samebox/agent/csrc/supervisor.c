@@ -80,12 +80,19 @@ static void send_to_all(const struct supervisor *s, const int *signals, int coun
         kill(-s->child, signals[i]);
 }
 
-static void terminate(struct supervisor *s)
+/* Again with less grace: an earlier end. Without any it is SIGKILL at once. */
+static void terminate(struct supervisor *s, int64_t grace)
 {
     static const int signals[] = {SIGTERM, SIGCONT};
-    s->state = TERMINATING;
-    s->deadline = now_ms(CLOCK_MONOTONIC) + s->command->grace;
-    send_to_all(s, signals, 2);
+    int64_t deadline = now_ms(CLOCK_MONOTONIC) + grace;
+    if (s->state == RUNNING) {
+        s->state = TERMINATING;
+        s->deadline = deadline;
+        if (grace > 0)
+            send_to_all(s, signals, 2);
+    } else if (s->state == TERMINATING && deadline < s->deadline) {
+        s->deadline = deadline;
+    }
 }
 
 static void kill_all(const struct supervisor *s)
@@ -131,8 +138,8 @@ static void take_order(struct supervisor *s)
     }
     if (order.type == ORDER_SIGNAL && !s->child_gone)
         kill(s->command->tty ? -s->child : s->child, order.value);
-    else if ((n <= 0 || order.type == ORDER_END) && s->state == RUNNING)
-        terminate(s);
+    else if (n <= 0 || order.type == ORDER_END)
+        terminate(s, n <= 0 || order.value < 0 ? s->command->grace : order.value);
 }
 
 /* Moves on to what is due; returns how many ms there are until the next thing is, -1: none. */

@@ -84,8 +84,9 @@ bool reads_continue(void)
     return more;
 }
 
-static void read_cancel(struct stream *s)
+static void read_cancel(struct stream *s, int64_t grace)
 {
+    (void)grace;
     read_fail((struct reading *)s, ECANCELED, NULL);
 }
 
@@ -159,8 +160,9 @@ static void write_input_end(struct stream *s)
     }
 }
 
-static void write_cancel(struct stream *s)
+static void write_cancel(struct stream *s, int64_t grace)
 {
+    (void)grace;
     struct failure f;
     fail(&f, ECANCELED, NULL, s->request.path);
     stream_fail(s, &f);

@@ -74,8 +74,9 @@ static void worker_input_done(struct stream *s)
     sink_close(&s->input);
 }
 
-static void worker_cancel(struct stream *s)
+static void worker_cancel(struct stream *s, int64_t grace)
 {
+    (void)grace;
     struct worker *w = (struct worker *)s;
     if (w->status.fd < 0) {
         s->output[0].done = true; /* only its output was left, which waits for credit */
