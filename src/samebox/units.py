@@ -134,3 +134,55 @@ class Tmpfs(BaseModel):
                 msg = f"a tmpfs option is size=, mode=, exec or noexec, not {option!r}"
                 raise ValueError(msg)
         return settings
+
+
+class Ulimit(BaseModel):
+    """A resource limit of each process; accepts a number for both, (soft, hard) or "soft:hard"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    soft: Annotated[int, Field(ge=-1)]
+    """What is enforced; -1: no limit."""
+    hard: Annotated[int, Field(ge=-1)]
+    """How far the process may raise it; -1: no limit."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_spelling(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            soft, colon, hard = value.partition(":")
+            value = (soft, hard if colon else soft)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = (value, value)
+        if isinstance(value, tuple | list) and len(value) == 2:
+            return {"soft": value[0], "hard": value[1]}
+        return value
+
+    @model_validator(mode="after")
+    def _order(self) -> Ulimit:
+        if self.hard != -1 and (self.soft == -1 or self.soft > self.hard):
+            raise ValueError("a ulimit's soft value is at most its hard one")
+        return self
+
+
+ULIMITS = frozenset(
+    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+)
+"""The names that docker's command line knows."""
+
+
+def pairs(value: Any, separator: str = "=") -> Any:
+    """Turn a list of "NAME=VALUE" into a mapping; leave anything else.
+
+    Raises:
+        ValueError: An entry has no separator; the text shows only its name.
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    found: dict[str, str] = {}
+    for text in value:
+        name, found_separator, rest = str(text).partition(separator)
+        if not found_separator:
+            raise ValueError(f"an entry of the list is NAME{separator}VALUE; one has no {separator!r}")
+        found[name] = rest
+    return found

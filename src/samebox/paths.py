@@ -1,0 +1,24 @@
+"""Paths of a sandbox as settings name them."""
+
+from __future__ import annotations
+
+import re
+
+
+def absolute_path(path: str, *, root: bool = False) -> str:
+    """Return an absolute path without needless slashes.
+
+    Args:
+        path: As it was given.
+        root: Whether "/" itself is one.
+
+    Raises:
+        ValueError: It is relative, has `.` or `..` components, or a NUL, comma, colon or line end, at which mount
+            options would split.
+    """
+    parts = [part for part in path.split("/") if part]
+    if not path.startswith("/") or (not parts and not root) or {".", ".."} & set(parts) or re.search(r"[\0,:\n]", path):
+        below = "" if root else " below '/'"
+        msg = f"it is an absolute path{below}, without '.', '..', ',', ':' or line ends (found {path!r})"
+        raise ValueError(msg)
+    return "/" + "/".join(parts)
