@@ -43,6 +43,7 @@ WARNINGS = [
 COMMON = ["-std=c11", "-D_GNU_SOURCE", *WARNINGS]
 RELEASE = [
     *COMMON, "-Os", "-mcpu=baseline", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections",
+    "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
     # A static-pie, for which zig's driver has no option of that name.
     "-static", "-fPIE", "-pie",
     "-fstack-protector-strong", "-ftrivial-auto-var-init=zero", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack",
