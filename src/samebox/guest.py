@@ -6,10 +6,14 @@ may bring another.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import errno
+import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from samebox.errors import SandboxOSError
 from samebox.files import Files
+from samebox.operation import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +28,26 @@ if TYPE_CHECKING:
 
 GRACE = 1.0
 """How long a command may take to end by itself after SIGTERM, in seconds."""
+
+
+class SocketCore(ABC):
+    """A TCP connection from inside a sandbox."""
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """Return the next bytes, or b"" when the other side has ended."""
+
+    @abstractmethod
+    async def write(self, data: bytes) -> None:
+        """Send all of it."""
+
+    @abstractmethod
+    async def end(self) -> None:
+        """Tell the other side that nothing more comes; it can still be read from."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connection."""
 
 
 class Guest(Files):
@@ -117,6 +141,48 @@ class Guest(Files):
         Raises:
             PathNotFoundError: As for `exec`, and the other errors but the timeout.
         """
+
+    @abstractmethod
+    async def connect(self, port: int, host: str = "127.0.0.1", *, timeout: float = 10.0) -> SocketCore:  # noqa: ASYNC109
+        """Open a TCP connection from inside the sandbox; it needs no network but the sandbox's own loopback.
+
+        Args:
+            port: The port.
+            host: An IP address, or "localhost".
+            timeout: In seconds.
+
+        Raises:
+            SandboxOSError: With the errno of the connection, as ECONNREFUSED or ETIMEDOUT.
+        """
+
+    async def wait_for_port(self, port: int, timeout: float = 30.0, *, host: str = "127.0.0.1") -> None:  # noqa: ASYNC109
+        """Wait until something inside the sandbox listens on a TCP port.
+
+        Args:
+            port: The port.
+            timeout: In seconds.
+            host: An IP address, or "localhost".
+
+        Raises:
+            TimeoutError: Nothing listens there after that time; the text has the last answer.
+        """
+        deadline = time.monotonic() + timeout
+        pause = 0.01
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                socket = await self.connect(port, host, timeout=max(0.05, min(left, 5.0)))
+            except SandboxOSError as error:
+                if error.errno not in {errno.ECONNREFUSED, errno.ETIMEDOUT, errno.ECONNRESET, errno.ENETUNREACH}:
+                    raise
+                if left <= pause:
+                    msg = f"nothing listens on {host}:{port} inside the sandbox after {timeout:g} s: {error.strerror}"
+                    raise TimeoutError(msg) from None
+            else:
+                await socket.close()
+                return
+            await Pause(pause)
+            pause = min(pause * 1.5, 0.25)
 
     @abstractmethod
     def confined(self, root: Path) -> Files:

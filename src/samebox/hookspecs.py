@@ -1,4 +1,4 @@
-"""The one hook that an engine plugin implements.
+"""The hooks that a plugin implements: the one of an engine, and one for presets of images.
 
 A plugin is a distribution with an entry point in the group `samebox`, named like its engine, that leads to a module
 with
@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from samebox.build import Runtime
     from samebox.engine import Engine
 
 PROJECT = "samebox"
@@ -27,4 +30,10 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def samebox_register_engine() -> type[Engine]:
     """Return the engine's class. Must not contact the engine, nor import its client library."""
+    raise NotImplementedError
+
+
+@hookspec
+def samebox_register_runtimes() -> Sequence[Runtime]:
+    """Return presets for `SandboxConfig.build`, beside those of the core; a plugin may have this hook alone."""
     raise NotImplementedError

@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from samebox.files import Files
+from samebox.forward import AsyncForward, Forward
 from samebox.guest import Guest
-from samebox.operation import awaits, awaits_as, waits, waits_as
+from samebox.operation import awaits, awaits_as, drive, waits, waits_as
 from samebox.process import AsyncProcess, Process
 
 if TYPE_CHECKING:
@@ -50,6 +51,23 @@ class SyncGuest(SyncFiles):
     exec = waits(Guest.exec)
     sh = waits(Guest.sh)
     spawn = waits_as(Guest.spawn, Process)
+    wait_for_port = waits(Guest.wait_for_port)
+
+    def forward(self, port: int, *, host: str = "127.0.0.1", host_port: int = 0) -> Forward:
+        """Make a port inside the sandbox reachable on this host's loopback, also with the network off.
+
+        Args:
+            port: The TCP port inside; something may listen on it later.
+            host: Where inside, an IP address or "localhost".
+            host_port: The port of this host; 0: any free one.
+
+        Returns:
+            What serves it: its `port` is the host's, `close` or its `with` block ends it.
+
+        Raises:
+            OSError: The host's port is taken.
+        """
+        return Forward(AsyncForward(lambda: drive(self._target()), port, host, host_port))
 
     def confined(self, root: Path) -> ConfinedFiles:
         """Return the file operations confined to one directory: a path that leads out is refused with
@@ -105,6 +123,11 @@ class AsyncGuest(AsyncFiles):
     exec = awaits(Guest.exec)
     sh = awaits(Guest.sh)
     spawn = awaits_as(Guest.spawn, AsyncProcess)
+    wait_for_port = awaits(Guest.wait_for_port)
+
+    def forward(self, port: int, *, host: str = "127.0.0.1", host_port: int = 0) -> AsyncForward:
+        """As `Sandbox.forward`, to be used as `async with box.forward(8080) as forward`, or after `await forward.start()`."""
+        return AsyncForward(lambda: drive(self._target()), port, host, host_port)
 
     def confined(self, root: Path) -> AsyncConfinedFiles:
         """Return the file operations confined to one directory: a path that leads out is refused with

@@ -1,6 +1,6 @@
 """Operation: a coroutine that waits on futures and blocking calls, driven by a plain thread or by asyncio.
 
-All that a sandbox does is written once, as `async def`, and awaits only `Wait` and `Blocking`. `run` drives such a
+All that a sandbox does is written once, as `async def`, and awaits only `Wait`, `Blocking` and `Pause`. `run` drives such a
 coroutine by waiting, `drive` from asyncio; so the sync and the async interface are the same code.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -64,6 +65,24 @@ class Blocking(Generic[T]):
     async def wait_async(self) -> T:
         """Make the call in a worker thread."""
         return await asyncio.to_thread(self.call)
+
+
+class Pause:
+    """Awaits that some time has passed, in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield self
+
+    def wait(self) -> None:
+        """Sleep in this thread."""
+        time.sleep(self.seconds)
+
+    async def wait_async(self) -> None:
+        """Sleep in the event loop."""
+        await asyncio.sleep(self.seconds)
 
 
 def run(operation: Coroutine[Any, Any, T]) -> T:

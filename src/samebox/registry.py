@@ -17,6 +17,8 @@ from samebox.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from samebox.build import Runtime
+
 GROUP = "samebox"
 DISABLED = "SAMEBOX_DISABLED_ENGINES"
 
@@ -79,6 +81,8 @@ class Registry:
                 for hook in self._manager.hook.samebox_register_engine.get_hookimpls()
                 if hook.plugin is plugin
             ]
+            if not registered and hasattr(plugin, "samebox_register_runtimes"):
+                return
             if len(registered) != 1 or not (isinstance(registered[0], type) and issubclass(registered[0], Engine)):
                 msg = f"its hook samebox_register_engine gave {registered!r}, expected one subclass of samebox.engine.Engine"
                 raise TypeError(msg)  # noqa: TRY301
@@ -97,6 +101,10 @@ class Registry:
             return
         self.engines[engine.name] = engine
         self.sources[engine.name] = source
+
+    def runtimes(self) -> list[Runtime]:
+        """Return the presets of images that plugins have."""
+        return [runtime for found in self._manager.hook.samebox_register_runtimes() for runtime in found]
 
     def get(self, name: str) -> type[Engine]:
         """Return an engine's class.

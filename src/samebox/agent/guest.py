@@ -12,6 +12,7 @@ from samebox.agent.frames import STDERR, STDOUT
 from samebox.agent.output import Collector, Pipe
 from samebox.agent.process import AgentProcess, exec_result
 from samebox.agent.records import encode_path
+from samebox.agent.tcp import AgentSocket
 from samebox.config import check_env
 from samebox.errors import ExecTimeoutError
 from samebox.guest import GRACE, Guest
@@ -117,6 +118,10 @@ class AgentGuest(AgentFiles, Guest):
         )
         await process.started(cwd)
         return process
+
+    async def connect(self, port: int, host: str = "127.0.0.1", *, timeout: float = 10.0) -> AgentSocket:
+        """See `Guest.connect`."""
+        return await AgentSocket.open(self, host, port, timeout)
 
     def confined(self, root: Path) -> AgentFiles:
         """See `Guest.confined`."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from samebox.cli import engines, manage, run
+from samebox.cli import config, engines, manage, run
 from samebox.version import __version__
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def _root(
 
 app.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})(run.run)
 app.command("engines")(engines.engines)
+app.add_typer(config.config, name="config")
 app.command("ps")(manage.ps)
 app.command("rm")(manage.rm)
 app.command("prune")(manage.prune)
