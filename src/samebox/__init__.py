@@ -1,14 +1,13 @@
 """samebox: one sandbox API with the same observable behaviour on every engine.
 
-from samebox import Sandbox
-
-with Sandbox() as box:
-print(box.exec(["echo", "hello"]).text)
+`Sandbox` is the way in, `AsyncSandbox` its twin for asyncio, `SandboxConfig` what both can be asked to be.
 """
 
+from samebox.build import ImageBuild, Runtime
 from samebox.capabilities import Capability, Isolation
 from samebox.config import SandboxConfig
 from samebox.errors import (
+    BuildError,
     CommandFailedError,
     ConfigError,
     ConnectionLostError,
@@ -43,10 +42,10 @@ from samebox.sandbox import AsyncSandbox, Sandbox
 from samebox.version import __version__
 
 __all__ = [
-    "AsyncProcess", "AsyncSandbox", "Capability", "CommandFailedError", "ConfigError", "ConnectionLostError", "EditError", "EngineError",
-    "EngineUnavailableError", "ExecResult", "ExecTimeoutError", "FileInfo", "FileTooLargeError", "GrepMatch", "ImageNotFoundError", "Isolation",
+    "AsyncProcess", "AsyncSandbox", "BuildError", "Capability", "CommandFailedError", "ConfigError", "ConnectionLostError", "EditError", "EngineError",
+    "EngineUnavailableError", "ExecResult", "ExecTimeoutError", "FileInfo", "FileTooLargeError", "GrepMatch", "ImageBuild", "ImageNotFoundError", "Isolation",
     "IsolationError", "NotARegularFileError", "PathEscapesError", "PathExistsError", "PathIsADirectoryError", "PathNotADirectoryError",
-    "PathNotFoundError", "PathPermissionError", "Process", "ProtectedPathError", "ProtocolError", "Sandbox", "SandboxClosedError", "SandboxConfig",
+    "PathNotFoundError", "PathPermissionError", "Process", "ProtectedPathError", "ProtocolError", "Runtime", "Sandbox", "SandboxClosedError", "SandboxConfig",
     "SandboxError", "SandboxExistsError", "SandboxGoneError", "SandboxNotFoundError", "SandboxOSError", "SpawnError", "TreeCount",
     "UnsupportedError", "__version__",
 ]  # fmt: skip

@@ -16,8 +16,10 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
+from samebox.build import ImageBuild
 from samebox.capabilities import Isolation
 from samebox.errors import ConfigError
 from samebox.mounts import Device, Mount
@@ -65,6 +67,8 @@ class SandboxConfig(BaseModel):
     """A container image's name, `tar:/path` (a root file system, `docker save` or OCI archive), `dir:/path` (a root
     file system) or `host`
     (the host's programs, read-only). None: the engine's default."""
+    build: ImageBuild | None = None
+    """An image to build in place of `image`: a Dockerfile's directory or text, or a Runtime or its preset's name."""
     pull: Literal["missing", "always", "never"] = "missing"
     """When to fetch a container image."""
     platform: str | None = None
@@ -179,6 +183,16 @@ class SandboxConfig(BaseModel):
     def _what_was_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out defaults: whether a setting was asked for decides what happens where an engine lacks it."""
         return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> SandboxConfig:
+        if self.image is not None and self.build is not None:
+            raise ValueError("image and build are two ways to say the same: give one of them")
+        if self.memory_swap is not None and (self.memory is None or self.memory_swap < self.memory):
+            raise ValueError("memory_swap is memory and swap together: it needs `memory`, and is at least as large")
+        if self.volumes_remove and self.keep:
+            raise ValueError("volumes_remove deletes on exit what keep would leave in use: give one of them")
+        return self
 
     @field_validator("tmpfs", mode="before")
     @classmethod

@@ -14,9 +14,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from samebox.capabilities import Capability, Isolation
 from samebox.config import SandboxConfig, config_error
+from samebox.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from samebox.build import ImageBuild
+    from samebox.ports import HostPort
 
 
 State = Literal["created", "running", "stopped"]
@@ -93,6 +97,16 @@ class SandboxStatus:
     """Whether the kernel ended it for its memory limit."""
     created: float | None = None
     """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeStatus:
+    """What the engine knows of one named volume."""
+
+    name: str
+    created: float | None = None
+    """Seconds since 1970."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class EngineOptions(BaseModel):
@@ -213,6 +227,47 @@ class Engine(ABC):
     def workdir(self, sandbox_id: str, config: SandboxConfig) -> str:  # noqa: ARG002
         """Return where commands of a sandbox start; the config's own, wherever the sandbox has a root file system."""
         return config.workdir
+
+    def build_image(self, build: ImageBuild, progress: Callable[[str], None]) -> str:
+        """Build an image on the engine, once for each content, and return what `create` needs to use it.
+
+        Two processes that build the same content at once build it once. Asked for only with `Capability.BUILD`.
+
+        Args:
+            build: What to build.
+            progress: Takes the lines of the build's log as they come.
+
+        Raises:
+            BuildError: A step failed; the text has the step and the last lines of its log.
+        """
+        raise self._unsupported(Capability.BUILD)
+
+    def commit(self, sandbox_id: str, image: str) -> str:
+        """Keep the state of a sandbox's files as an image and return its reference. With `Capability.SNAPSHOT`."""
+        raise self._unsupported(Capability.SNAPSHOT)
+
+    def host_port(self, sandbox_id: str, port: str) -> HostPort:
+        """Return where on the host a published port is, as "8080/tcp". With `Capability.PORTS`.
+
+        Raises:
+            EngineError: It is not published.
+        """
+        raise self._unsupported(Capability.PORTS)
+
+    def volumes(self) -> Sequence[VolumeStatus]:
+        """Return the named volumes that samebox made. With `Capability.VOLUMES`."""
+        raise self._unsupported(Capability.VOLUMES)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a named volume; nothing happens if it is not there. With `Capability.VOLUMES`.
+
+        Raises:
+            EngineError: It is in use, or samebox did not make it.
+        """
+        raise self._unsupported(Capability.VOLUMES)
+
+    def _unsupported(self, capability: Capability) -> UnsupportedError:
+        return UnsupportedError(capability, self.name, "no such thing on this engine")
 
     def heal_agent(self) -> bool:
         """Compare the delivered agent with the one of this installation, and deliver it anew if they differ.

@@ -55,6 +55,10 @@ class ImageNotFoundError(EngineError):
     """The image is not there and cannot be had."""
 
 
+class BuildError(EngineError):
+    """An image could not be built; the text has the failing step and the last lines of its log."""
+
+
 class SandboxNotFoundError(EngineError):
     """The engine knows no sandbox of that name or id."""
 

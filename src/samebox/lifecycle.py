@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from samebox.agent.connections import AgentConnections, describe_end
 from samebox.agent.guest import AgentGuest
+from samebox.capabilities import Capability
 from samebox.errors import (
     ConnectionLostError,
     EngineError,
@@ -20,19 +21,25 @@ from samebox.errors import (
     SandboxExistsError,
     SandboxGoneError,
     SandboxNotFoundError,
+    UnsupportedError,
 )
 from samebox.operation import Blocking
 from samebox.owner import KEEP, MANAGED, NAME, OWNER, VERSION, Owner
+from samebox.ports import container_port
+from samebox.record import LABEL, differences, record
+from samebox.requirements import lacking
 from samebox.selection import Selection, select
 from samebox.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from samebox.capabilities import Capability
     from samebox.config import SandboxConfig
     from samebox.engine import Engine, EngineInfo, SandboxStatus
     from samebox.guest import Guest
+
+
+_TRIES = 20
 
 
 def silent(_line: str) -> None:
@@ -113,35 +120,61 @@ class Lifecycle:
             if self._selection is None:
                 self._selection = select(self.config)
             engine = self._selection.engine
-            existing = self._existing(engine)
-            connections = self._attach(engine, existing) if existing is not None else self._make(engine)
+            connections = self._named(engine) if self.config.name is not None else self._make(engine)
             self._connections = connections
             self._guest = AgentGuest(connections, self.config.file_limit, self.config.output_limit)
             if not self._attached and not self.config.keep:
-                self._finalizer = weakref.finalize(self, _remove, engine, self._id, self._pid)
+                self._finalizer = weakref.finalize(self, _remove, engine, self._id, self.config, self._pid)
 
-    def _existing(self, engine: Engine) -> SandboxStatus | None:
-        if self.config.name is None:
-            return None
-        with contextlib.suppress(SandboxNotFoundError):
-            return engine.inspect(self.config.name)
-        return None
+    def _named(self, engine: Engine) -> AgentConnections:
+        """Attach to what has the name or make it; of two processes that do so at once, one makes it and both have it."""
+        for _ in range(_TRIES):
+            try:
+                status = engine.inspect(self._name)
+            except SandboxNotFoundError:
+                try:
+                    return self._make(engine)
+                except SandboxExistsError:
+                    continue  # another process was faster
+            if status.labels.get(MANAGED) != "1":
+                msg = f"{engine.name} has something of the name {status.name!r} that samebox did not make; choose another name"
+                raise SandboxExistsError(msg)
+            if self.config.on_conflict == "error":
+                msg = (
+                    f"{engine.name} has a sandbox of the name {status.name!r} already; use another name or on_conflict"
+                )
+                raise SandboxExistsError(msg)
+            if self.config.on_conflict == "replace":
+                self._progress(f"replacing {self._name}")
+                engine.remove(status.id)
+                continue
+            try:
+                return self._attach(engine, status)
+            except (SandboxNotFoundError, SandboxGoneError):
+                continue  # its owner removed it meanwhile, or a first start failed
+        msg = f"{engine.name}: the sandbox {self._name!r} kept coming and going, {_TRIES} times; another process may be replacing it"
+        raise SandboxExistsError(msg)
 
     def _attach(self, engine: Engine, status: SandboxStatus) -> AgentConnections:
-        if status.labels.get(MANAGED) != "1":
-            msg = f"{engine.name} has something of the name {status.name!r} that samebox did not make; choose another name"
+        if different := differences(self.config, status.labels.get(LABEL, "")):
+            msg = (
+                f"sandbox {status.name!r} on {engine.name} was made otherwise than it is asked for now: {'; '.join(different)}. "
+                "Ask for the same, for nothing, or use on_conflict='replace'"
+            )
             raise SandboxExistsError(msg)
-        self._attached = True
-        self._id = status.id
         if status.state != "running":
             self._progress(f"starting {self._name} again")
             engine.start(status.id)
         connections = AgentConnections(engine, status.id, self._name, self.config)
         connections.open(None)
+        self._attached, self._id = True, status.id
         return connections
 
     def _make(self, engine: Engine) -> AgentConnections:
-        image = engine.ensure_image(self.config, self._progress)
+        if self.config.build is not None:
+            image = engine.build_image(self.config.build, self._progress)
+        else:
+            image = engine.ensure_image(self.config, self._progress)
         for healed in (False, True):
             try:
                 return self._made(engine, image)
@@ -184,6 +217,46 @@ class Lifecycle:
         self._id = sandbox_id
         return connections
 
+    async def host_port(self, port: int | str) -> int:
+        """Return the port of the host at which a published port of the sandbox can be reached.
+
+        Args:
+            port: The sandbox's, as 8080 or "53/udp".
+
+        Raises:
+            EngineError: It is not published.
+            UnsupportedError: The engine publishes no ports; `forward` needs nothing of it.
+        """
+        await self.guest()
+        engine = self._started()
+        return (await Blocking(lambda: engine.host_port(self._id, container_port(port)))).port or 0
+
+    async def snapshot(self, image: str) -> str:
+        """Keep the state of the sandbox's files as an image.
+
+        Args:
+            image: The name that it gets.
+
+        Returns:
+            The image's reference, for `Sandbox(image=...)`.
+
+        Raises:
+            UnsupportedError: The engine can't.
+        """
+        await self.guest()
+        engine = self._started()
+        if (reason := lacking(engine, self._info(), Capability.SNAPSHOT)) is not None:
+            raise UnsupportedError(Capability.SNAPSHOT, engine.name, reason)
+        return await Blocking(lambda: engine.commit(self._id, image))
+
+    def _started(self) -> Engine:
+        assert self._selection is not None  # noqa: S101 - after guest()
+        return self._selection.engine
+
+    def _info(self) -> EngineInfo:
+        assert self._selection is not None  # noqa: S101 - after guest()
+        return self._selection.info
+
     def close(self) -> None:
         """End the sandbox; remove it unless it was attached to or is to be kept. May be called again."""
         if self._pid != os.getpid():
@@ -196,15 +269,22 @@ class Lifecycle:
                 self._connections.close()
             try:
                 if self._finalizer is not None and self._finalizer.detach() and self._selection is not None:
-                    self._selection.engine.remove(self._id)
+                    _dispose(self._selection.engine, self._id, self.config)
             finally:
                 if self._selection is not None:
                     self._selection.engine.close()
 
 
-def _remove(engine: Engine, sandbox_id: str, pid: int) -> None:
+def _dispose(engine: Engine, sandbox_id: str, config: SandboxConfig) -> None:
+    engine.remove(sandbox_id)
+    if config.volumes_remove:
+        for name in {mount.source for mount in config.mounts if mount.type == "volume"}:
+            engine.remove_volume(name)
+
+
+def _remove(engine: Engine, sandbox_id: str, config: SandboxConfig, pid: int) -> None:
     """Remove a sandbox that nobody closed, at the end of its object or of the process."""
     if pid == os.getpid():
         with contextlib.suppress(Exception):
-            engine.remove(sandbox_id)
+            _dispose(engine, sandbox_id, config)
             engine.close()

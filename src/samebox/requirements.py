@@ -31,6 +31,7 @@ def required(config: SandboxConfig) -> Iterator[tuple[Capability, str]]:
     if (capability := image_capability(config.image)) is not None:
         yield capability, "image"
     for field, capability, wanted in (
+        ("build", Capability.BUILD, config.build is not None),
         ("user", Capability.USER, config.user is not None),
         ("hostname", Capability.HOSTNAME, config.hostname is not None),
         ("memory", Capability.MEMORY_LIMIT, config.memory is not None),
@@ -114,7 +115,7 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
             value = getattr(config, field)
             shown = "" if isinstance(value, bool | dict) else f"={value!r}"
             raise UnsupportedError(capability, engine.name, f"{reason} (asked for by {field}{shown})")
-    if config.image is None and engine.default_image is None:
+    if config.image is None and config.build is None and engine.default_image is None:
         msg = f"engine {engine.name!r} has no default image; name one with image="
         raise ConfigError(msg)
     return hardening_lacking(config, engine, info)

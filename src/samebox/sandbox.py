@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from samebox.config import SandboxConfig
 from samebox.interface import AsyncGuest, SyncGuest
 from samebox.lifecycle import Lifecycle
+from samebox.operation import drive, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,6 +87,14 @@ class Sandbox(_Holder, SyncGuest):
         ConfigError: A setting is wrong. What is wrong on the engine's side is raised by the first use.
     """
 
+    def host_port(self, port: int | str) -> int:
+        """See `Lifecycle.host_port`."""
+        return run(self._lifecycle.host_port(port))
+
+    def snapshot(self, image: str) -> str:
+        """See `Lifecycle.snapshot`."""
+        return run(self._lifecycle.snapshot(image))
+
     def start(self) -> Self:
         """Start it now, instead of on its first use.
 
@@ -112,6 +121,14 @@ class Sandbox(_Holder, SyncGuest):
 
 class AsyncSandbox(_Holder, AsyncGuest):
     """As `Sandbox`, with operations to be awaited from asyncio."""
+
+    async def host_port(self, port: int | str) -> int:
+        """See `Lifecycle.host_port`."""
+        return await drive(self._lifecycle.host_port(port))
+
+    async def snapshot(self, image: str) -> str:
+        """See `Lifecycle.snapshot`."""
+        return await drive(self._lifecycle.snapshot(image))
 
     async def start(self) -> Self:
         """Start it now, instead of on its first use; errors as `Sandbox.start`."""

@@ -87,7 +87,7 @@ def preference(config: SandboxConfig, known: Registry) -> Iterator[tuple[type[En
     Podman, and third parties by name.
     """
     engines = known.engines
-    container = image_capability(config.image) is Capability.CONTAINER_IMAGE
+    container = config.build is not None or image_capability(config.image) is Capability.CONTAINER_IMAGE
     order: list[tuple[str, bool | None]] = [] if container else [("bubblewrap", None)]
     order += [("podman", True), ("docker", None), ("podman", False)]
     named = {name for name, _ in order} | {_NEVER_BY_DEFAULT}
