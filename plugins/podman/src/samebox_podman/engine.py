@@ -1,0 +1,320 @@
+"""PodmanEngine: sandboxes as containers of Podman, rootless or rootful."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from samebox.agent.program import SERVE_ARGV, AgentProgram, agent_program
+from samebox.capabilities import Capability
+from samebox.engine import Engine, EngineInfo, SandboxStatus
+from samebox.errors import (
+    ConfigError,
+    EngineError,
+    SandboxError,
+    SandboxExistsError,
+    SandboxGoneError,
+    SandboxNotFoundError,
+)
+from samebox_podman import discovery
+from samebox_podman.agent_volume import AgentVolume, remove_container
+from samebox_podman.archives import archive_image, directory_archive, directory_image
+from samebox_podman.client import PodmanClient
+from samebox_podman.failure import RefusedError
+from samebox_podman.host import PodmanHost, host_at, probe_host
+from samebox_podman.images import ImageFacts, find_image, inspect_image
+from samebox_podman.options import PodmanOptions
+from samebox_podman.spec import container_spec, differences
+from samebox_podman.status import inspected_status, listed_status
+from samebox_podman.stream import DETACH_KEYS, open_exec
+from samebox_podman.workdir import WorkdirPlan, needs_look, parse_stat, plan_workdir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from samebox.config import SandboxConfig
+    from samebox.streams import MultiplexedStream
+
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class PodmanEngine(Engine):
+    """Sandboxes as containers of Podman; see `samebox_podman.discovery` for which service is used."""
+
+    name: ClassVar[str] = "podman"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {Capability.HOST_IMAGE}
+    default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
+    options_model: ClassVar[type[PodmanOptions]] = PodmanOptions
+    options: PodmanOptions
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(options)
+        self._found: tuple[int, PodmanClient] | None = None
+        self._delivered: dict[str, str] = {}
+        """Machines that an agent was delivered for, each with an image that a container can be made of."""
+
+    @property
+    def client(self) -> PodmanClient:
+        """The service, found on first use; found anew after a fork, as a private one belongs to the parent."""
+        found, pid = self._found, os.getpid()
+        if found is None or found[0] != pid:
+            address = discovery.find_service(self.options, os.environ, discovery.current_uid())
+            found = self._found = (pid, PodmanClient(address, self.options.timeout))
+        return found[1]
+
+    @property
+    def _host(self) -> PodmanHost:
+        return host_at(self.client.address.url)
+
+    def probe(self) -> EngineInfo:
+        """Reach the service and tell what it is; see `samebox.engine.Engine.probe`."""
+        return probe_host(self.client, self.capabilities, rootless=self.options.rootless)
+
+    def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """Return the id of the config's image, fetching or importing it if needed; see `Engine.ensure_image`."""
+        reference = config.image or self.default_image or ""
+        kind, _, path = reference.partition(":")
+        if kind == "tar":
+            facts = archive_image(self.client, Path(path).expanduser(), progress)
+        elif kind == "dir":
+            facts = directory_image(self.client, Path(path).expanduser(), progress)
+        else:
+            facts = find_image(self.client, reference, progress)
+        self._host.images[facts.id] = facts
+        return facts.id
+
+    def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """Create a sandbox, check that Podman took every setting, deliver the agent and make the workdir.
+
+        See `samebox.engine.Engine.create`.
+        """
+        facts = self._facts(image)
+        agent = agent_program(facts.architecture or None)
+        info = self.probe()
+        while True:
+            plan = self._plan(config, facts)
+            key = (facts.id, config.workdir)
+            spec = container_spec(
+                config,
+                image=facts.id,
+                name=name,
+                labels=labels,
+                agent_volume=AgentVolume(self.client, agent).name,
+                plan=plan,
+                missing=info.missing,
+                runtime=self.options.runtime,
+            )
+            sandbox_id = self._create(spec)
+            try:
+                self._deliver(agent, facts.id)
+                if needs_look(plan) and key not in self._host.workdirs:
+                    self._look(sandbox_id, config, facts)
+                    if self._plan(config, facts) != plan:
+                        remove_container(self.client, sandbox_id)
+                        continue
+                self._put_workdir(sandbox_id, config.workdir, plan)
+            except BaseException as error:
+                self._remove_after(error, sandbox_id, name)
+                raise
+            return sandbox_id
+
+    def _facts(self, image: str) -> ImageFacts:
+        known = self._host.images.get(image)
+        if known is None:
+            known = inspect_image(self.client, image)
+            if known is None:
+                raise EngineError(
+                    f"Podman at {self.client.address.url} has no image {image} any more; make the sandbox anew"
+                )
+            self._host.images[known.id] = known
+        return known
+
+    def _plan(self, config: SandboxConfig, facts: ImageFacts) -> WorkdirPlan:
+        present = self._host.workdirs.get((facts.id, config.workdir))
+        if present is not None and present.kind == "other":
+            raise ConfigError(
+                f"wrong config: workdir = {config.workdir!r}: the image {config.image!r} has a file there"
+            )
+        return plan_workdir(
+            config.workdir,
+            read_only=config.read_only,
+            tmpfs=config.tmpfs,
+            volumes=facts.volumes,
+            version=self._host.version,
+            present=present,
+        )
+
+    def _create(self, spec: dict[str, Any]) -> str:
+        """Make the container and check it; nothing is left behind when this raises."""
+        name = spec["name"]
+        try:
+            answer = self.client.call("post", "/containers/create", body=spec).json()
+        except RefusedError as error:
+            if error.name_taken:
+                raise SandboxExistsError(
+                    f"Podman at {self.client.address.url} has a container {name!r} already"
+                ) from error
+            raise EngineError(f"sandbox {name!r} could not be created: {error}") from error
+        except BaseException as error:
+            # Nobody knows whether it was made: the answer did not come.
+            with contextlib.suppress(SandboxError):
+                found = self._inspect(name)
+                if found["Config"].get("Labels") == spec["labels"]:
+                    self._remove_after(error, str(found["Id"]), name)
+            raise
+        sandbox_id = str(answer["Id"])
+        try:
+            self._verify(spec, sandbox_id, answer.get("Warnings") or [])
+        except BaseException as error:
+            self._remove_after(error, sandbox_id, name)
+            raise
+        return sandbox_id
+
+    def _verify(self, spec: dict[str, Any], sandbox_id: str, warnings: Sequence[str]) -> None:
+        """Raise unless the container is what was asked for: Podman ignores settings that its host can't give."""
+        wrong = differences(spec, self.client.json(f"/containers/{sandbox_id}/json"))
+        if wrong:
+            warned = f" It warned: {'; '.join(warnings)}." if warnings else ""
+            raise EngineError(
+                f"Podman at {self.client.address.url} did not take what sandbox {spec['name']!r} was asked to be: "
+                f"{'; '.join(wrong)}.{warned} Leave the setting out, or use another engine."
+            )
+
+    def _remove_after(self, error: BaseException, sandbox_id: str, name: str) -> None:
+        try:
+            remove_container(self.client, sandbox_id)
+        except SandboxError as second:
+            error.add_note(f"and sandbox {name!r} could not be removed: {second}")
+
+    def _deliver(self, agent: AgentProgram, image: str) -> None:
+        self._delivered[agent.machine] = image
+        volume = AgentVolume(self.client, agent)
+        if volume.name in self._host.whole_agents:
+            return
+        if not volume.settled():
+            volume.fill(image)
+        self._host.whole_agents.add(volume.name)
+
+    def _look(self, sandbox_id: str, config: SandboxConfig, facts: ImageFacts) -> None:
+        path = f"/containers/{sandbox_id}/archive"
+        # A link to nothing is answered by 404 as well, but with the header.
+        response = self.client.call("head", path, params={"path": config.workdir}, accept=(404,))
+        header = response.headers.get("X-Docker-Container-Path-Stat")
+        self._host.workdirs[facts.id, config.workdir] = None if header is None else parse_stat(header)
+
+    def _put_workdir(self, sandbox_id: str, workdir: str, plan: WorkdirPlan) -> None:
+        if plan.put is None:
+            return
+        params = {"path": workdir, "copyUIDGID": "true"}
+        self.client.call("put", f"/containers/{sandbox_id}/archive", params=params, data=directory_archive(plan.put))
+
+    def start(self, sandbox_id: str) -> None:
+        """Start a sandbox; see `samebox.engine.Engine.start`."""
+        container = self._id(sandbox_id)
+        try:
+            self.client.call("post", f"/containers/{container}/start")
+        except RefusedError as error:
+            self._raise_missing(error, sandbox_id)
+            raise EngineError(f"sandbox {sandbox_id[:12]} could not be started: {error}") from error
+
+    def stop(self, sandbox_id: str, grace: float = 0.0) -> None:
+        """End a sandbox's processes; see `samebox.engine.Engine.stop`."""
+        container = self._id(sandbox_id)
+        seconds = math.ceil(grace)
+        try:
+            params = {"timeout": seconds}
+            self.client.call(
+                "post", f"/containers/{container}/stop", params=params, timeout=seconds + self.options.timeout
+            )
+        except RefusedError as error:
+            self._raise_missing(error, sandbox_id)
+            if self.inspect(container).state == "running":
+                raise EngineError(f"sandbox {sandbox_id[:12]} could not be stopped: {error}") from error
+
+    def remove(self, sandbox_id: str) -> None:
+        """End and remove a sandbox with the volumes of its image; see `samebox.engine.Engine.remove`."""
+        with contextlib.suppress(SandboxNotFoundError):
+            remove_container(self.client, self._id(sandbox_id))
+
+    def inspect(self, sandbox_id: str) -> SandboxStatus:
+        """Return what is known of a sandbox, by id or name; see `samebox.engine.Engine.inspect`."""
+        return inspected_status(self._inspect(sandbox_id))
+
+    def _inspect(self, name_or_id: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self.client.json(f"/containers/{name_or_id}/json")
+        except RefusedError as error:
+            self._raise_missing(error, name_or_id)
+            raise
+        # Podman takes the beginning of an id as well, so a name like `a1` could find somebody else's container.
+        if name_or_id not in {found["Id"], found["Name"]}:
+            raise self._not_found(name_or_id)
+        return found
+
+    def list(self) -> list[SandboxStatus]:
+        """Return the sandboxes that samebox made here; see `samebox.engine.Engine.list`.
+
+        `out_of_memory` is told by `inspect` alone, as Podman's list does not know it.
+        """
+        found = self.client.json("/containers/json", {"all": "true", "filters": '{"label":["samebox.managed=1"]}'})
+        return [listed_status(each) for each in found or []]
+
+    def connect(self, sandbox_id: str, user: str | None = None) -> MultiplexedStream:
+        """Open a stream to a new `agent serve`, as one exec; see `samebox.engine.Engine.connect`."""
+        body: dict[str, Any] = {
+            "Cmd": list(SERVE_ARGV),
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": False,
+            "WorkingDir": "/",
+            "DetachKeys": DETACH_KEYS,
+        }
+        if user is not None:
+            body["User"] = user
+        try:
+            exec_id = str(self.client.call("post", f"/containers/{sandbox_id}/exec", body=body).json()["Id"])
+            return open_exec(self.client, exec_id, self.options.timeout)
+        except RefusedError as error:
+            self._raise_gone(error, sandbox_id)
+            raise EngineError(f"no agent could be started in sandbox {sandbox_id[:12]}: {error}") from error
+
+    def _raise_gone(self, error: RefusedError, sandbox_id: str) -> None:
+        if not error.no_container and not error.not_running:
+            return
+        try:
+            status = self.inspect(sandbox_id)
+        except SandboxNotFoundError as missing:
+            raise SandboxGoneError(f"sandbox {sandbox_id[:12]} on Podman is gone: it was removed") from missing
+        if status.state == "running":
+            return
+        memory = ", out of memory" if status.out_of_memory else ""
+        code = "" if status.exit_code is None else f" (exit code {status.exit_code}{memory})"
+        raise SandboxGoneError(f"sandbox {status.name!r} on Podman does not run: it is {status.state}{code}") from error
+
+    def _id(self, sandbox_id: str) -> str:
+        """Return the full id: anything shorter may be the beginning of somebody else's."""
+        return sandbox_id if _ID.fullmatch(sandbox_id) else str(self._inspect(sandbox_id)["Id"])
+
+    def _not_found(self, sandbox_id: str) -> SandboxNotFoundError:
+        return SandboxNotFoundError(f"Podman at {self.client.address.url} has no container {sandbox_id!r}")
+
+    def _raise_missing(self, error: RefusedError, sandbox_id: str) -> None:
+        if error.no_container:
+            raise self._not_found(sandbox_id) from error
+
+    def heal_agent(self) -> bool:
+        """Read back the agents that were delivered, and deliver anew what differs; see `Engine.heal_agent`."""
+        healed = False
+        for machine, image in self._delivered.items():
+            healed = AgentVolume(self.client, agent_program(machine)).fill(image) or healed
+        return healed
+
+    def close(self) -> None:
+        """Close connections that nothing uses; a private service lives on for this process's other engines."""
+        if self._found is not None and self._found[0] == os.getpid():
+            self._found[1].close()

@@ -1,0 +1,161 @@
+"""PodmanHost: what this process knows of one Podman service, and what that service's host lacks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from samebox.capabilities import Capability, Isolation
+from samebox.engine import EngineInfo
+from samebox_podman.failure import unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samebox_podman.client import PodmanClient
+    from samebox_podman.images import ImageFacts
+    from samebox_podman.workdir import Present
+
+OLDEST = (4, 0)
+"""The first version whose API and behaviour were read; 4.3 is the first that the tests run on."""
+_CONTROLLERS = {
+    "memory": Capability.MEMORY_LIMIT,
+    "cpu": Capability.CPU_LIMIT,
+    "pids": Capability.PIDS_LIMIT,
+}
+_NO_CGROUP_V2 = (
+    "rootless Podman can set no limits on cgroup v1; boot its host with cgroup v2 "
+    "(systemd.unified_cgroup_hierarchy=1), or use a rootful Podman"
+)
+_NO_SESSION = (
+    "rootless Podman has no systemd user session on its host, which would give it a cgroup of its own; log in as that "
+    "user, or `loginctl enable-linger` it"
+)
+_NOT_DELEGATED = (
+    "the cgroup controller {!r} is not delegated to the user of rootless Podman; delegate it with a drop-in for "
+    "user@.service: [Service] Delegate=cpu cpuset io memory pids"
+)
+
+
+@dataclass(slots=True)
+class PodmanHost:
+    """What is known of one service, for all engines of this process that use it.
+
+    An engine is made for each sandbox, and Podman's `info` takes 160 ms on Debian (it asks dpkg for the packages of its
+    helpers), so what does not change is asked once.
+    """
+
+    info: dict[str, Any] | None = None
+    info_of: str = ""
+    """The version that the service called itself when `info` was asked."""
+    whole_agents: set[str] = field(default_factory=set)
+    """Names of agent volumes that were seen to be whole."""
+    images: dict[str, ImageFacts] = field(default_factory=dict)
+    """By id."""
+    workdirs: dict[tuple[str, str], Present | None] = field(default_factory=dict)
+    """What images, by id, have at a path; None: nothing."""
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The service's version, as (5, 8, 2)."""
+        return version_numbers(str(((self.info or {}).get("version") or {}).get("Version", "")))
+
+
+_HOSTS: dict[str, PodmanHost] = {}
+
+
+def host_at(url: str) -> PodmanHost:
+    """Return what this process knows of the service at an address."""
+    return _HOSTS.setdefault(url, PodmanHost())
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """Return a version's numbers, as (5, 8, 2) for "5.8.2-rhel"."""
+    return tuple(int(number) for number in re.findall(r"\d+", version.partition("-")[0])[:3])
+
+
+def probe_host(client: PodmanClient, capabilities: frozenset[Capability], *, rootless: bool | None) -> EngineInfo:
+    """Reach a service and tell what it is.
+
+    Args:
+        client: The service.
+        capabilities: What the engine claims.
+        rootless: What the options ask for.
+
+    Raises:
+        EngineUnavailableError: It can't be reached, is no Podman, is too old, or not what the options ask for.
+    """
+    answer = client.call("get", "/_ping")
+    version = answer.headers.get("Libpod-Api-Version", "")
+    if not version:
+        found = f"what answers there is no Podman (it calls itself {answer.headers.get('Server', 'nothing')!r})"
+        raise unavailable(client.address, found, f"Correct {client.address.source}.")
+    host = host_at(client.address.url)
+    if host.info is None or host.info_of != version:
+        host.info, host.info_of = client.json("/info"), version
+    if host.version < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise unavailable(client.address, f"it is Podman {version}", f"Install Podman {oldest} or newer.")
+    info = host.info["host"]
+    is_rootless = bool((info.get("security") or {}).get("rootless"))
+    if rootless is not None and rootless != is_rootless:
+        kind, asked = ("rootless", "rootful") if is_rootless else ("rootful", "rootless")
+        remedy = f"Name a {asked} service with options.url, or leave options.rootless out."
+        raise unavailable(client.address, f"it is {kind}, and options.rootless={rootless} asks for {asked}", remedy)
+    return EngineInfo(
+        name="podman",
+        version=str(host.info["version"]["Version"]),
+        isolation=Isolation.ROOTLESS if is_rootless else Isolation.CONTAINER,
+        address=client.address.url,
+        rootless=is_rootless,
+        missing={name: reason for name, reason in _missing(info, rootless=is_rootless) if name in capabilities},
+        details=_details(client, host.info),
+    )
+
+
+def _details(client: PodmanClient, info: dict[str, Any]) -> dict[str, str]:
+    host = info["host"]
+    runtime = host.get("ociRuntime") or {}
+    return {
+        "found by": client.address.source,
+        "runtime": str(runtime.get("name", "")),
+        "runtime version": str(runtime.get("version", "")).partition("\n")[0],
+        "storage": str((info.get("store") or {}).get("graphDriverName", "")),
+        "cgroup": f"{host.get('cgroupVersion', '')} {host.get('cgroupManager', '')}".strip(),
+        "kernel": str(host.get("kernel", "")),
+    }
+
+
+def _missing(info: dict[str, Any], *, rootless: bool) -> Iterator[tuple[Capability, str]]:
+    yield from _missing_limits(info, rootless=rootless)
+    security = info.get("security") or {}
+    if not security.get("seccompEnabled"):
+        yield Capability.SECCOMP, "this Podman was built without seccomp, or the kernel has none"
+    elif security.get("seccompProfilePath") == "unconfined":
+        yield Capability.SECCOMP, "containers.conf on the host of Podman sets seccomp_profile = unconfined"
+    if rootless and not any((info.get(helper) or {}).get("executable") for helper in ("slirp4netns", "pasta")):
+        reason = "a rootless network needs slirp4netns or pasta on the host of Podman; install one of them"
+        yield Capability.NETWORK, reason
+
+
+def _missing_limits(info: dict[str, Any], *, rootless: bool) -> Iterator[tuple[Capability, str]]:
+    """Tell which limits would be accepted and ignored.
+
+    https://github.com/containers/podman/blob/v5.8.2/pkg/specgen/generate/validate_linux.go drops them with a warning
+    at best; `inspect` shows what was kept, not what the kernel does.
+    """
+    controllers = info.get("cgroupControllers") or []
+    if not rootless:
+        for name, capability in _CONTROLLERS.items():
+            if name not in controllers:
+                yield capability, f"the kernel of Podman's host has no cgroup controller {name!r}"
+        return
+    if info.get("cgroupVersion") != "v2":
+        yield from ((capability, _NO_CGROUP_V2) for capability in _CONTROLLERS.values())
+    elif info.get("cgroupManager") != "systemd":
+        yield from ((capability, _NO_SESSION) for capability in _CONTROLLERS.values())
+    else:
+        for name, capability in _CONTROLLERS.items():
+            if name not in controllers:
+                yield capability, _NOT_DELEGATED.format(name)

@@ -1,0 +1,167 @@
+"""Images: what a config's `image` means on a Podman service, and what samebox has to know of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from samebox.errors import ConfigError, EngineUnavailableError, ImageNotFoundError
+from samebox_podman.failure import unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from samebox_podman.client import PodmanClient
+
+_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
+PULL_SILENCE = 600.0
+"""How long a pull may say nothing, in seconds: Podman reports a layer when it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What samebox has to know of an image."""
+
+    id: str
+    architecture: str
+    volumes: tuple[str, ...]
+    """Paths of its volumes."""
+
+
+def find_image(client: PodmanClient, reference: str, progress: Callable[[str], None]) -> ImageFacts:
+    """Return the image of a reference, fetching it if it is not there.
+
+    A name with a registry is taken as it is. Another one, as `busybox`, is `localhost/busybox` if that is there, else
+    `docker.io/library/busybox`, as on every engine; then what Podman itself finds for it among its images. Only the
+    docker.io name is fetched: which registries a short name may mean differs from host to host, and Podman would have
+    to ask.
+    A name below `localhost/` is never fetched.
+
+    Args:
+        client: The service.
+        reference: A name, with a tag or digest or without, or an id.
+        progress: Told what is being fetched, a line at a time.
+
+    Returns:
+        What is known of it.
+
+    Raises:
+        ImageNotFoundError: It is not there and can't be had.
+        ConfigError: It can't be an image's reference.
+    """
+    names = local_names(reference)
+    for name in names:
+        facts = inspect_image(client, name, reference)
+        # Podman takes the beginning of an id as well, so that the image `cafe` could be any that happens to begin so.
+        if facts is not None and (_ID.fullmatch(reference) or not facts.id.startswith(reference)):
+            return facts
+    target = remote_name(reference)
+    where = f"Podman at {client.address.url}"
+    if target is None:
+        raise ImageNotFoundError(
+            f"image {reference!r} is not on {where}, and names below localhost/ and ids are never fetched. "
+            f"Build it there with `podman build -t {reference} .`, or load it with `podman load`. "
+            "Rootless and rootful Podman, and each user, have images of their own."
+        )
+    words = _pull(client, target, progress)
+    facts = inspect_image(client, target, reference)
+    if facts is None:
+        raise ImageNotFoundError(
+            f"image {reference!r} is not on {where}, and could not be fetched as {target}: {words or 'no words'}. "
+            f"Check the name and the network there (`podman pull {target}` says more; `podman login` for a private "
+            "registry), or load it with `podman load`."
+        )
+    return facts
+
+
+def local_names(reference: str) -> list[str]:
+    """Return the names that a reference may have among a service's images, in the order in which they are tried."""
+    if _has_registry(reference):
+        return [reference]
+    if _ID.fullmatch(reference):
+        return [reference]
+    return [f"localhost/{reference}", _docker(reference), reference]
+
+
+def remote_name(reference: str) -> str | None:
+    """Return the name that a reference is fetched by; None if it never is."""
+    if reference.startswith("localhost/") or _ID.fullmatch(reference):
+        return None
+    return reference if _has_registry(reference) else _docker(reference)
+
+
+def _has_registry(reference: str) -> bool:
+    first, slash, _ = reference.partition("/")
+    return bool(slash) and (first == "localhost" or "." in first or ":" in first)
+
+
+def _docker(reference: str) -> str:
+    return f"docker.io/{reference}" if "/" in reference else f"docker.io/library/{reference}"
+
+
+def inspect_image(client: PodmanClient, name: str, reference: str | None = None) -> ImageFacts | None:
+    """Return what is known of an image, or None if the service has not got it.
+
+    Args:
+        client: The service.
+        name: Its name or id.
+        reference: What the user called it, for the error.
+
+    Raises:
+        ConfigError: The name can't be one.
+    """
+    response = client.call("get", f"/images/{quote(name, safe='')}/json", accept=(400, 404, 500))
+    if response.status_code != 200:
+        words = str(response.json().get("message", ""))
+        if "invalid reference format" in words:
+            raise ConfigError(
+                f"wrong config: image = {reference or name!r}: it is no image reference (Podman: {words}); a name is "
+                "like 'busybox', 'python:3' or 'registry.example.com/team/name:tag', in lower case"
+            )
+        return None
+    image: dict[str, Any] = response.json()
+    volumes = (image.get("Config") or {}).get("Volumes") or {}
+    return ImageFacts(
+        id=str(image["Id"]).removeprefix("sha256:"),
+        architecture=str(image.get("Architecture") or ""),
+        volumes=tuple(sorted("/" + path.strip("/") for path in volumes if path.strip("/"))),
+    )
+
+
+def _pull(client: PodmanClient, target: str, progress: Callable[[str], None]) -> str:
+    """Fetch an image.
+
+    Returns:
+        What went wrong, in the service's words.
+    """
+    progress(f"fetching {target}")
+    params = {"reference": target, "policy": "missing"}
+    response = client.call(
+        "post", "/images/pull", params=params, stream=True, timeout=PULL_SILENCE, accept=(400, 401, 403, 404, 500)
+    )
+    wrong = []
+    with contextlib.closing(response):
+        try:
+            for line in response.iter_lines():
+                report = _report(line)
+                if text := str(report.get("stream") or "").strip():
+                    progress(text)
+                if text := str(report.get("error") or report.get("message") or "").strip():
+                    wrong.append(text)
+        except EngineUnavailableError:
+            raise
+        except OSError as error:
+            raise unreachable(client.address, error) from error
+    return "; ".join(wrong)
+
+
+def _report(line: bytes) -> dict[str, Any]:
+    try:
+        report = json.loads(line)
+    except ValueError:
+        return {}
+    return report if isinstance(report, dict) else {}

@@ -1,0 +1,248 @@
+"""ContainerSpec: the request that makes a sandbox, and the check that Podman took all of it.
+
+The request is Podman's own SpecGenerator, as JSON: podman-py's `containers.create` drops or bends many settings.
+https://github.com/containers/podman/blob/v5.8.2/pkg/specgen/specgen.go
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from samebox.agent.program import MOUNT_POINT, init_argv
+from samebox.capabilities import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from samebox.config import SandboxConfig
+    from samebox.units import Tmpfs
+    from samebox_podman.workdir import WorkdirPlan
+
+    _Comparison: TypeAlias = tuple[str, Any, Any, Callable[[Any, Any], bool] | None]
+    """What is compared, what was asked for, what there is, and how if not by equality."""
+
+CPU_PERIOD = 100_000
+"""Microseconds, the kernel's own default."""
+SHARED_MEMORY = 64 << 20
+UMASK = "0022"
+
+_MODES = frozenset({"none", "host", "bridge", "private", "slirp4netns", "pasta"})
+
+
+def container_spec(
+    config: SandboxConfig,
+    *,
+    image: str,
+    name: str,
+    labels: Mapping[str, str],
+    agent_volume: str,
+    plan: WorkdirPlan,
+    missing: Mapping[Capability, str],
+    runtime: str | None,
+) -> dict[str, Any]:
+    """Return the request that makes a sandbox's container.
+
+    Args:
+        config: What it is asked to be.
+        image: The image's id.
+        name: The container's name.
+        labels: All of its labels.
+        agent_volume: The volume with the agent.
+        plan: How its workdir comes to be.
+        missing: What the host lacks, and is not asked for here; Podman would ignore it or fail.
+        runtime: The OCI runtime, or None.
+    """
+    spec: dict[str, Any] = {
+        "name": name,
+        "image": image,
+        "labels": dict(labels),
+        "entrypoint": init_argv(config),
+        "command": [],
+        "work_dir": config.workdir if plan.create else "/",
+        "create_working_dir": plan.create,
+        # As Docker: no entry in /etc/passwd for a uid that the image does not know, so HOME is / and not the workdir.
+        "manage_password": False,
+        "umask": UMASK,
+        "stop_signal": 15,
+        "systemd": "false",
+        "init": False,
+        "privileged": False,
+        "no_new_privileges": config.no_new_privileges,
+        "cap_drop": [_capability(each) for each in config.cap_drop],
+        "cap_add": [_capability(each) for each in config.cap_add],
+        "healthconfig": {"Test": ["NONE"]},
+        # What the first process writes would grow a file on the host, and a hostile guest can make it write.
+        "log_configuration": {"driver": "none"},
+        # As Docker: a volume of the image is an anonymous one, removed with the container.
+        "image_volume_mode": "anonymous",
+        "volumes": [_volume(agent_volume, MOUNT_POINT, "ro", "nocopy")],
+        "mounts": [],
+        **_network(config.network),
+    }
+    if config.user is not None:
+        spec["user"] = config.user
+    if config.hostname is not None:
+        spec["hostname"] = config.hostname
+    if runtime is not None:
+        spec["oci_runtime"] = runtime
+    mounts = {path: _tmpfs(options, owned=plan.give == path) for path, options in config.tmpfs.items()}
+    if plan.tmpfs:
+        mounts[config.workdir] = ["rw", "nosuid", "nodev", "exec", "mode=0755", "notmpcopyup", "U"]
+    if plan.give is not None and plan.give not in mounts:
+        spec["volumes"].append(_volume("", plan.give, "rw", "U"))
+    if config.read_only:
+        # `read_write_tmpfs` stays unset: it makes /tmp, /run and /var/tmp writable, which Docker does not. Since 5.0
+        # that leaves /dev/shm read-only as well, where Docker has it writable, so it is mounted in so many words.
+        spec["read_only_filesystem"] = True
+        shared = ["rw", "nosuid", "nodev", "noexec", "mode=1777", f"size={SHARED_MEMORY}", "notmpcopyup"]
+        mounts.setdefault("/dev/shm", shared)  # noqa: S108 - a path of the sandbox
+    spec["mounts"] = [
+        {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
+        for path, options in mounts.items()
+    ]
+    if limits := _limits(config, missing):
+        spec["resource_limits"] = limits
+    return spec
+
+
+def _capability(name: str) -> str:
+    return name if name == "ALL" else f"CAP_{name}"
+
+
+def _volume(name: str, path: str, *options: str) -> dict[str, Any]:
+    return {"Name": name, "Dest": path, "Options": [*options, "nosuid", "nodev", "exec"]}
+
+
+def _tmpfs(tmpfs: Tmpfs, *, owned: bool) -> list[str]:
+    # `notmpcopyup`: as on Docker, it begins empty. Without it Podman copies what the image has there.
+    options = ["rw", "nosuid", "nodev", "exec" if tmpfs.exec else "noexec", f"mode={tmpfs.mode:04o}", "notmpcopyup"]
+    if tmpfs.size is not None:
+        options.append(f"size={tmpfs.size}")
+    if owned:
+        options.append("U")
+    return options
+
+
+def _network(network: bool | str) -> dict[str, Any]:  # noqa: FBT001 - the config's field
+    """Return the network's part: none, the default, one of Podman's modes, or its networks by name."""
+    if network is False:
+        return {"netns": {"nsmode": "none"}}
+    if network is True:
+        # Not "default", which containers.conf may set to the host's own network.
+        return {"netns": {"nsmode": "private"}}
+    mode, _, value = network.partition(":")
+    if mode == "container" and value:
+        return {"netns": {"nsmode": mode, "value": value}}
+    if mode in {"slirp4netns", "pasta"} and value:
+        return {"netns": {"nsmode": mode}, "network_options": {mode: value.split(",")}}
+    if network in _MODES:
+        return {"netns": {"nsmode": network}}
+    return {"netns": {"nsmode": "bridge"}, "networks": {each: {} for each in network.split(",")}}
+
+
+def _limits(config: SandboxConfig, missing: Mapping[Capability, str]) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if config.memory is not None and Capability.MEMORY_LIMIT not in missing:
+        # Equal, so that no swap is added; unset, Podman would allow as much swap again.
+        limits["memory"] = {"limit": config.memory, "swap": config.memory}
+    if config.cpus is not None and Capability.CPU_LIMIT not in missing:
+        limits["cpu"] = {"period": CPU_PERIOD, "quota": max(1000, round(config.cpus * CPU_PERIOD))}
+    if Capability.PIDS_LIMIT not in missing:
+        limits["pids"] = {"limit": config.pids_limit}
+    return limits
+
+
+def differences(spec: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Compare what was asked for with what Podman's inspect tells of the container.
+
+    Args:
+        spec: The request.
+        found: The answer of inspect.
+
+    Returns:
+        Each difference in words; empty if Podman took everything.
+    """
+    return [
+        f"{what}: asked for {asked!r}, it has {has!r}"
+        for what, asked, has, same in _comparisons(spec, found)
+        if not (same(asked, has) if same else asked == has)
+    ]
+
+
+def _comparisons(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comparison]:
+    host, config = found["HostConfig"], found["Config"]
+    yield "name", spec["name"], found["Name"], None
+    yield "image", spec["image"], found["Image"], None
+    yield "labels", spec["labels"], config.get("Labels") or {}, lambda asked, has: asked.items() <= has.items()
+    yield "command", spec["entrypoint"], [found["Path"], *(found["Args"] or [])], None
+    yield "working directory", spec["work_dir"], config["WorkingDir"], None
+    yield "umask", spec["umask"], config.get("Umask"), None
+    yield "stop signal", spec["stop_signal"], config.get("StopSignal"), lambda _, has: has in {15, "15", "SIGTERM"}
+    yield "privileged", False, host["Privileged"], None
+    yield "health check", ["NONE"], (config.get("Healthcheck") or {}).get("Test"), None
+    for key, where, name in (
+        ("user", config, "User"),
+        ("hostname", config, "Hostname"),
+        ("oci_runtime", found, "OCIRuntime"),
+    ):
+        if key in spec:
+            yield name, spec[key], where.get(name), None
+    yield from _security(spec, found)
+    yield from _mounts(spec, found)
+    yield from _networks(spec, found)
+    limits = spec.get("resource_limits", {})
+    if "memory" in limits:
+        yield "memory", limits["memory"]["limit"], host["Memory"], None
+        # Less swap than asked for, which is none, there can't be; a kernel without swap accounting tells 0.
+        yield "memory and swap", limits["memory"]["swap"], host["MemorySwap"], lambda asked, has: has in {asked, 0}
+    if "cpu" in limits:
+        yield "cpu quota", limits["cpu"]["quota"], host["CpuQuota"], None
+        yield "cpu period", limits["cpu"]["period"], host["CpuPeriod"], None
+    if "pids" in limits:
+        yield "pids limit", limits["pids"]["limit"], host["PidsLimit"], None
+
+
+def _security(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comparison]:
+    host = found["HostConfig"]
+    options = host.get("SecurityOpt") or []
+    yield "no_new_privileges", spec["no_new_privileges"], "no-new-privileges" in options, None
+    yield "seccomp", False, any(str(option).startswith("seccomp=unconfined") for option in options), None
+    has = {str(name).upper() for name in found.get("BoundingCaps") or []}
+    added = set(spec["cap_add"]) - {"ALL"}
+    dropped = set(spec["cap_drop"])
+    yield "cap_add", sorted(added), sorted(has), lambda _, __: added <= has
+    if "ALL" in dropped:
+        yield "cap_drop", ["ALL"], sorted(has), lambda _, __: "ALL" in spec["cap_add"] or has <= added
+    else:
+        yield "cap_drop", sorted(dropped), sorted(has), lambda _, __: not dropped & has
+
+
+def _mounts(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comparison]:
+    host = found["HostConfig"]
+    yield "read-only root", spec.get("read_only_filesystem", False), host["ReadonlyRootfs"], None
+    volumes = {mount["Destination"]: mount for mount in found.get("Mounts") or [] if mount.get("Type") == "volume"}
+    for volume in spec["volumes"]:
+        mount = volumes.get(volume["Dest"], {})
+        has = (mount.get("Name"), mount.get("RW"))
+        asked = (volume["Name"] or mount.get("Name"), "rw" in volume["Options"])
+        yield f"volume at {volume['Dest']}", asked, has, None
+    tmpfs = host.get("Tmpfs") or {}
+    for mount in spec["mounts"]:
+        # `notmpcopyup` and U are instructions to Podman, which inspect does not show again.
+        asked_options = set(mount["options"]) - {"notmpcopyup", "U"}
+        options = set(str(tmpfs.get(mount["destination"], "")).split(","))
+        same: Callable[[Any, Any], bool] = set.issubset
+        yield f"tmpfs at {mount['destination']}", asked_options, options, same
+
+
+def _networks(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comparison]:
+    mode = str(found["HostConfig"]["NetworkMode"])
+    asked = spec["netns"]["nsmode"]
+    if asked == "private":
+        yield "network", asked, mode, lambda _, has: has not in {"none", "host", ""}
+    else:
+        # The mode's options and the other container's id follow after a colon.
+        yield "network", asked, mode.partition(":")[0], None
+    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
+    for name in spec.get("networks", {}):
+        yield f"network {name}", True, name in networks, None

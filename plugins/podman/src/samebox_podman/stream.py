@@ -1,0 +1,94 @@
+"""ExecStream: the stream to an agent, as an exec over an upgraded HTTP connection."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from samebox.errors import EngineError
+from samebox.streams import MultiplexedStream, SocketStream
+from samebox_podman.client import error_words
+from samebox_podman.failure import refused, unreachable
+
+if TYPE_CHECKING:
+    import socket
+
+    from samebox_podman.client import PodmanClient
+
+DETACH_KEYS = ",".join(["DEL", "ctrl-_"] * 8)
+"""Podman looks for "detach keys" in the input of every exec, with a terminal or without, and its default, ctrl-p and
+ctrl-q, are two bytes that any data has: met in two reads of a byte each, they would cut the stream. An empty setting
+means the default again, so these are sixteen that never come one by one; the first is what neither ends a text nor a
+small number, as Podman holds such a byte back until the next one comes.
+https://github.com/containers/podman/blob/v5.8.2/libpod/oci_conmon_exec_common.go (attachExecHTTP)"""
+
+_HEAD = 64 << 10
+_WORDS = 64 << 10
+
+
+def open_exec(client: PodmanClient, exec_id: str, timeout: float) -> MultiplexedStream:
+    """Start an exec and return the stream to its stdin and from its stdout.
+
+    podman-py 5.8 can't attach to an exec's stdin, and taking the socket out of the depths of requests, urllib3 and
+    http.client depends on private names in each; so the upgrade is spoken over a connection of its own. What comes
+    with the answer's head is kept.
+
+    Args:
+        client: The service.
+        exec_id: A created exec.
+        timeout: How long to wait for the answer, in seconds; the stream itself has no time limit.
+
+    Raises:
+        EngineUnavailableError: The service can't be reached.
+        RefusedError: It answered with an error.
+    """
+    body = json.dumps({"Detach": False, "Tty": False}).encode()
+    request = (
+        f"POST {client.path_prefix}exec/{exec_id}/start HTTP/1.1\r\nHost: podman\r\nContent-Type: application/json\r\n"
+        f"Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    connection = client.connect_socket()
+    with contextlib.ExitStack() as failed:
+        failed.callback(connection.close)
+        connection.settimeout(timeout)
+        try:
+            connection.sendall(request.encode() + body)
+            status, head, rest = _read_head(connection)
+            if status not in {101, 200}:
+                rest = _read_rest(connection, head, rest)
+        except OSError as error:
+            raise unreachable(client.address, error) from error
+        if status not in {101, 200}:
+            raise refused(client.address, status, error_words(rest))
+        failed.pop_all()
+    return MultiplexedStream(SocketStream(connection), rest)
+
+
+def _read_head(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    data = bytearray()
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        if len(data) > _HEAD:
+            raise EngineError("Podman's answer to the start of an exec has no end of its head")
+        part = connection.recv(4096)
+        if not part:
+            raise ConnectionResetError("the connection ended before the answer")
+        data += part
+    first, *lines = data[:end].decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
+        raise EngineError(f"what answered the start of an exec is no Podman service: {first[:200]!r}")
+    head = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(words[1]), head, bytes(data[end + 4 :])
+
+
+def _read_rest(connection: socket.socket, head: dict[str, str], data: bytes) -> bytes:
+    """Read the body of an error, which is a small JSON object, sent whole or in chunks."""
+    length = head.get("content-length", "")
+    if not length.isdecimal():
+        while len(data) < _WORDS and not data.endswith(b"0\r\n\r\n") and (part := connection.recv(4096)):
+            data += part
+        return data[data.find(b"{") : data.rfind(b"}") + 1] or data
+    while len(data) < min(int(length), _WORDS) and (part := connection.recv(4096)):
+        data += part
+    return data

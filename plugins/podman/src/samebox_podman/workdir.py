@@ -1,0 +1,106 @@
+"""WorkdirPlan: how the workdir gets to be there and writable by the sandbox user, with the fewest calls.
+
+The sandbox itself can't see to that: it has no capability to chown, and its user is often not root. What Podman does
+by itself (4.3 tried, 4.3 to 5.8 read): with `create_working_dir` it makes a missing working directory and gives it to
+the container's user, but leaves one alone that the image has; the mount option U gives a tmpfs or a volume to that
+user; and a directory that is put through the archive API is chowned to that user. It resolves names by the image's
+/etc/passwd each time, confined to the container, so nobody here has to read that hostile file.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CONFINED = (5, 8)
+"""The first version that resolves a working directory's components inside the container. Before, it follows links in
+its parent directories on the *host*: with an image that has /a -> /etc, the workdir /a/b became the host's /etc/b.
+https://github.com/containers/podman/commit/d18e44e9ab"""
+
+_DIRECTORY = 1 << 31
+_LINK = 1 << 27
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What an image has at the workdir's path."""
+
+    kind: Literal["directory", "link", "other"]
+    mode: int
+    """Permission bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkdirPlan:
+    """What `create` has to do for the workdir."""
+
+    create: bool = False
+    """Podman makes it, as the container's working directory, which is `/` otherwise: a working directory that an image
+    made could be a link to a file descriptor of the runtime (CVE-2024-21626)."""
+    tmpfs: bool = False
+    """A private tmpfs is mounted there."""
+    give: str | None = None
+    """The tmpfs or volume that it lies on, whose owner becomes the sandbox user."""
+    put: int | None = None
+    """Put a directory with this mode there through the archive API."""
+
+
+def plan_workdir(
+    workdir: str,
+    *,
+    read_only: bool,
+    tmpfs: Iterable[str],
+    volumes: Iterable[str],
+    version: tuple[int, ...],
+    present: Present | None,
+) -> WorkdirPlan:
+    """Decide how the workdir comes to be.
+
+    Args:
+        workdir: Its path.
+        read_only: Whether the root file system refuses writes.
+        tmpfs: Paths of the tmpfs mounts asked for.
+        volumes: Paths of the image's volumes.
+        version: Podman's.
+        present: What the image has there; None: nothing, or not known yet.
+    """
+    mounts = {*tmpfs, *volumes}
+    over = [mount for mount in mounts if workdir == mount or workdir.startswith(f"{mount}/")]
+    if over:
+        # The agent makes the directories below the mount itself.
+        return WorkdirPlan(give=max(over, key=len))
+    if read_only:
+        return WorkdirPlan(tmpfs=True)
+    if present is not None:
+        if present.kind == "directory" and present.mode & 0o002:
+            return WorkdirPlan()
+        return WorkdirPlan(put=(present.mode if present.kind == "directory" else 0o755) | 0o700)
+    # A parent of a mount counts as mounted for Podman, which then leaves its making to the runtime: owned by root.
+    if any(mount.startswith(f"{workdir}/") for mount in mounts) or (workdir.count("/") > 1 and version < CONFINED):
+        return WorkdirPlan(put=0o755)
+    return WorkdirPlan(create=True)
+
+
+def needs_look(plan: WorkdirPlan) -> bool:
+    """Return whether it matters for a plan what the image has at the workdir's path."""
+    return plan.create or plan.put is not None
+
+
+def parse_stat(header: str) -> Present:
+    """Read Podman's X-Docker-Container-Path-Stat.
+
+    Args:
+        header: JSON in base64, with the mode as Go's os.FileMode.
+    """
+    stat = json.loads(base64.b64decode(header))
+    mode = int(stat["mode"])
+    kind: Literal["directory", "link", "other"] = "directory" if mode & _DIRECTORY else "other"
+    # Podman tells a link's target's mode, where there is one, and the target.
+    if mode & _LINK or stat.get("linkTarget") not in {"", None, stat.get("name")}:
+        kind = "link"
+    return Present(kind, mode & 0o777)
