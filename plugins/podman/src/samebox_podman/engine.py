@@ -46,7 +46,29 @@ class PodmanEngine(Engine):
     """Sandboxes as containers of Podman; see `samebox_podman.discovery` for which service is used."""
 
     name: ClassVar[str] = "podman"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {Capability.HOST_IMAGE}
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({
+        Capability.ARCHIVE_IMAGE,
+        Capability.CAP_ADD,
+        Capability.CAP_DROP,
+        Capability.CONTAINER_IMAGE,
+        Capability.CPU_LIMIT,
+        Capability.DIRECTORY_IMAGE,
+        Capability.EXEC_USER,
+        Capability.HOSTNAME,
+        Capability.MEMORY_LIMIT,
+        Capability.NETWORK,
+        Capability.NETWORK_NAMED,
+        Capability.NETWORK_NONE,
+        Capability.NO_NEW_PRIVILEGES,
+        Capability.PERSISTENT,
+        Capability.PIDS_LIMIT,
+        Capability.PROCESS_ISOLATION,
+        Capability.READ_ONLY_ROOT,
+        Capability.ROOT_FILESYSTEM,
+        Capability.SECCOMP,
+        Capability.TMPFS,
+        Capability.USER,
+    })
     default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
     options_model: ClassVar[type[PodmanOptions]] = PodmanOptions
     options: PodmanOptions
