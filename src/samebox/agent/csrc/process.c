@@ -76,7 +76,7 @@ void close_except(int *keep, int count)
 
 /* What ends or stops a process by default and can be ignored. A guest of the same user can still send SIGKILL. */
 static const int ignored[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE, SIGALRM,   SIGTERM, SIGUSR1, SIGUSR2,
-                              SIGTSTP, SIGTTIN, SIGTTOU, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGXCPU};
+                              SIGTSTP, SIGTTIN, SIGTTOU, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGXCPU, SIGXFSZ};
 #define IGNORED_COUNT (sizeof ignored / sizeof *ignored)
 
 static void mask_only(int signal)

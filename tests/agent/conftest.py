@@ -1,0 +1,98 @@
+"""The agent under test is compiled with sanitizers, and runs as a plain child process: no engine is needed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for wire.py: importmode=importlib leaves sys.path alone
+
+from wire import Agent, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def agent_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent, with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    program = tmp_path_factory.mktemp("agent") / "agent"
+    builder = ROOT / "src" / "samebox" / "agent" / "build_agent.py"
+    subprocess.run([sys.executable, str(builder), "--sanitize", str(program)], check=True)
+    let_all_in(program.parent)
+    return program
+
+
+def let_all_in(directory: Path) -> None:
+    """Open what pytest made for one user to the others."""
+    while directory != Path(tempfile.gettempdir()):
+        directory.chmod(0o755)
+        directory = directory.parent
+
+
+@pytest.fixture
+def sanitized(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment for an agent; the test fails if a sanitizer reports anything, in whichever process."""
+    reports = tmp_path / "sanitizer"
+    reports.mkdir()
+    reports.chmod(0o777)
+    log = f"log_path={reports}/report"
+    yield {
+        **os.environ,
+        # A worker or supervisor ends by _exit, which looks for no leaks; serve and init return from main.
+        "ASAN_OPTIONS": f"{log}:detect_leaks=1:abort_on_error=0:exitcode=99:handle_segv=1",
+        "UBSAN_OPTIONS": f"{log}:print_stacktrace=1",
+        "LSAN_OPTIONS": log,
+    }
+    assert not list(reports.iterdir()), "\n".join(report.read_text() for report in reports.iterdir())
+
+
+@pytest.fixture
+def start(agent_program: Path, sanitized: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Agent]]:
+    """Starts agents, which are ended with the test."""
+    agents = []
+
+    def start(*, greet: bool = True, **options: Any) -> Agent:
+        if "user" in options:
+            let_all_in(tmp_path)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [agent_program, "serve", str(theirs.fileno())],
+                env=sanitized,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                cwd=tmp_path,
+                **options,
+            )
+        agent = Agent(process, Wire(ours))
+        agents.append(agent)
+        if greet:
+            agent.wire.hello(workdir=str(tmp_path))
+        return agent
+
+    yield start
+    for agent in agents:
+        agent.wire.close()
+        assert agent.process.wait(20) == 0
+
+
+@pytest.fixture
+def agent(start: Callable[..., Agent]) -> Agent:
+    """An agent that has been greeted; its workdir is tmp_path."""
+    return start()
+
+
+@pytest.fixture
+def wire(agent: Agent) -> Wire:
+    """Its connection."""
+    return agent.wire
