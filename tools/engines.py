@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Real engines for the tests, on a Debian machine, as root.
 
-    python3 tools/engines.py up                start Docker, Podman and rootless Podman, with the test images
-    python3 tools/engines.py status [--json]   say what is reachable
-    python3 tools/engines.py env               print the environment for the tests, for `eval`
-    python3 tools/engines.py run -- CMD...     up, CMD with that environment, down
-    python3 tools/engines.py down              remove everything but installed packages
+python3 tools/engines.py up                start Docker, Podman and rootless Podman, with the test images
+python3 tools/engines.py status [--json]   say what is reachable
+python3 tools/engines.py env               print the environment for the tests, for `eval`
+python3 tools/engines.py run -- CMD...     up, CMD with that environment, down
+python3 tools/engines.py down              remove everything but installed packages
 
-Nothing that runs already is touched. SAMEBOX_TESTBED_DIR, SAMEBOX_TESTBED_RUN_DIR and SAMEBOX_TESTBED_USER put a
-second bed beside the first.
+Engines that run already are left alone, by `run` and by `down` too.
+SAMEBOX_TESTBED_DIR=/some/where makes a second set of engines beside the first.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from testbed.bed import Bed
-from testbed.failure import TestbedError
+from testbed.failure import COMMANDS, TestbedError
 from testbed.layout import Layout
-from testbed.state import locked
+from testbed.state import State, locked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,95 +35,136 @@ if TYPE_CHECKING:
 
     from testbed.bed import Reach
 
-#: Seconds for a command that was told to end, before it is killed.
 GRACE = 30
+"""Seconds for a command that was told to end; then it is killed."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends `run` in good order."""
 
 
-def say(line: str) -> None:
-    """Tell a person; stdout is for what was asked for."""
+def tell(line: str) -> None:
+    """Print a line for a person."""
     print(line, file=sys.stderr, flush=True)
 
 
-def print_table(table: Sequence[Reach]) -> None:
-    """Print what is reachable."""
+def answer(text: str) -> None:
+    """Print what was asked for."""
+    print(text, flush=True)
+
+
+def table_text(table: Sequence[Reach]) -> str:
+    """Return what is reachable as a table."""
     rows = [("engine", "usable", "version", "url", "detail")]
     rows += [(line.engine, "yes" if line.usable else "NO", line.version, line.url, line.detail) for line in table]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]))
+    return "\n".join("  ".join([*map(str.ljust, row[:4], widths), row[4]]) for row in rows)
 
 
-def up(layout: Layout, *, transient: bool | None = None) -> bool:
-    """Make the engines.
+def up(layout: Layout, *, transient: bool) -> bool:
+    """Make the engines, and print the table.
 
-    :param transient: whether the last `run` to end takes them away again; None leaves that as it is
+    Args:
+        layout: Where.
+        transient: Let the last `run` that ends take them away again.
 
-    :returns: whether every engine is usable
+    Returns:
+        Whether every engine is usable.
     """
     started = time.monotonic()
     with locked(layout.lock_file):
-        bed = Bed(layout, say)
-        if transient is not None:
-            layout.state.mkdir(parents=True, exist_ok=True)
-            bed.state.set(transient=transient)
+        bed = Bed(layout, tell)
+        bed.state.set(transient=transient)
         table = bed.up()
-    print_table(table)
-    say(f"{time.monotonic() - started:.1f} s")
+    answer(table_text(table))
+    tell(f"{time.monotonic() - started:.1f} s")
     return all(line.usable for line in table)
 
 
 def down(layout: Layout, *, keep_images: bool) -> None:
     """Remove the engines."""
     with locked(layout.lock_file):
-        Bed(layout, say).down(keep_images=keep_images)
+        Bed(layout, tell).down(keep_images=keep_images)
 
 
 def status(layout: Layout, *, as_json: bool) -> bool:
     """Print what is reachable.
 
-    :returns: whether every engine is
+    Returns:
+        Whether every engine is.
     """
-    bed = Bed(layout, say)
+    bed = Bed(layout, tell)
     table = bed.reach()
     if as_json:
-        print(json.dumps({"engines": [asdict(line) for line in table], "environment": bed.environment()}, indent=2))
+        answer(json.dumps({"engines": [asdict(line) for line in table], "environment": bed.environment()}, indent=2))
     else:
-        print_table(table)
+        answer(table_text(table))
     return all(line.usable for line in table)
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """Return the environment for the tests.
+
+    Raises:
+        TestbedError: The engines were not made.
+    """
+    bed = Bed(layout, tell)
+    if bed.state.get("engines") is None:
+        found = f"{layout.state_file} knows of none"
+        raise TestbedError(tried="find the engines", found=found, remedy="Run `up` first.")
+    return bed.environment()
 
 
 def run(layout: Layout, command: Sequence[str], *, keep_images: bool) -> int:
     """Run a command with the engines, and take them away unless they were there before or others use them.
 
-    :returns: the command's exit code; 128+n when signal n ended it
+    Args:
+        layout: Where the engines live.
+        command: The command.
+        keep_images: Leave the image directory.
+
+    Returns:
+        The command's exit code, or 128+n if signal n ended it; 1 if an engine is not usable.
+
+    Raises:
+        SystemExit: This program was told to end; the engines are gone.
     """
+
     def interrupt(number: int, _: FrameType | None) -> None:
+        # The first one counts: another would break into the cleaning up.
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        COMMANDS.interrupt()
         raise SystemExit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, interrupt)
-    with locked(layout.users_file, shared=True):
-        there = Bed(layout, say).state.get("transient")
-        try:
-            # There without having been made by a `run`: they stay. Otherwise the last `run` takes them away.
-            usable = up(layout, transient=there is not False)
-            code = call(layout, command) if usable else 1
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
-    with locked(layout.users_file, wait=False) as alone:
-        if alone and Bed(layout, say).state.get("transient"):
-            down(layout, keep_images=keep_images)
-    return code
+    try:
+        with locked(layout.users_file, shared=True):
+            # Made by `up`, they stay; made by a `run`, this one or another, the last one takes them away.
+            kept = State(layout.state_file).get("transient") is False
+            usable = up(layout, transient=not kept)
+            return call(layout, command) if usable else 1
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        COMMANDS.resume()
+        with locked(layout.users_file, wait=False) as alone:
+            if alone and State(layout.state_file).get("transient"):
+                down(layout, keep_images=keep_images)
 
 
 def call(layout: Layout, command: Sequence[str]) -> int:
-    """Run a command with the tests' environment, and end it when this process is told to end.
+    """Run a command with the tests' environment, and end it when this program is told to end.
 
-    :returns: its exit code; 128+n when signal n ended it
+    Returns:
+        Its exit code; 128+n if signal n ended it.
     """
-    environment = {**os.environ, **Bed(layout, say).environment()}
-    with subprocess.Popen(command, env=environment) as child:
+    try:
+        child = subprocess.Popen(command, env={**os.environ, **environment(layout)})
+    except OSError as error:
+        remedy = "Give a command and its arguments after `--`."
+        raise TestbedError(tried=shlex.join(command), found=str(error), remedy=remedy) from error
+    with child:
         try:
             code = child.wait()
         except SystemExit:
@@ -136,39 +177,49 @@ def call(layout: Layout, command: Sequence[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the options of one command line."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="engines.py", description=__doc__, formatter_class=form)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("up", help="make every engine reachable, and repair what is missing")
+    commands.add_parser("status", help="say what is reachable").add_argument("--json", action="store_true")
+    commands.add_parser("env", help="print the environment for the tests")
+    for name, text in (("run", "up, a command, down"), ("down", "remove everything but installed packages")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--keep-images", action="store_true", help="leave the images: saves a minute next time")
+        if name == "run":
+            command.add_argument("words", nargs="+", metavar="CMD", help="the command, after --")
+    return parser.parse_args(argv)
+
+
 def main(argv: Sequence[str]) -> int:
     """Carry out one command line.
 
-    :returns: 0; 1 when an engine is not usable or something could not be done
+    Returns:
+        0; 1 if an engine is not usable or something could not be done; for `run`, the command's exit code.
     """
-    parser = argparse.ArgumentParser(prog="engines.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("up", help="make every engine reachable, and repair what is missing")
-    commands.add_parser("env", help="print the environment for the tests")
-    for name, text in (("down", "remove everything but installed packages"), ("run", "up, a command, down")):
-        sub = commands.add_parser(name, help=text)
-        sub.add_argument("--keep-images", action="store_true", help="leave the image directory; saves a minute next time")
-        if name == "run":
-            sub.add_argument("words", nargs="+", metavar="CMD", help="the command, after --")
-    commands.add_parser("status", help="say what is reachable").add_argument("--json", action="store_true")
-    arguments = parser.parse_args(argv)
+    options = parse(argv)
+    # What ordinary users need must not depend on the caller's umask.
+    os.umask(0o022)
     layout = Layout.from_environment()
+    code = 0
     try:
-        if arguments.command == "up":
-            return 0 if up(layout, transient=False) else 1
-        if arguments.command == "down":
-            down(layout, keep_images=arguments.keep_images)
-        elif arguments.command == "status":
-            return 0 if status(layout, as_json=arguments.json) else 1
-        elif arguments.command == "env":
-            for name, value in Bed(layout, say).environment().items():
-                print(f"export {name}={shlex.quote(value)}")
-        else:
-            return run(layout, arguments.words, keep_images=arguments.keep_images)
+        match options.command:
+            case "up":
+                code = 0 if up(layout, transient=False) else 1
+            case "down":
+                down(layout, keep_images=options.keep_images)
+            case "status":
+                code = 0 if status(layout, as_json=options.json) else 1
+            case "env":
+                answer("\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment(layout).items()))
+            case "run":
+                code = run(layout, options.words, keep_images=options.keep_images)
     except TestbedError as error:
-        say(f"engines.py {arguments.command}: {error}")
-        return 1
-    return 0
+        tell(f"engines.py {options.command}: {error}")
+        code = 1
+    return code
 
 
 if __name__ == "__main__":

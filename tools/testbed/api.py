@@ -1,4 +1,4 @@
-"""Just enough of HTTP over a unix socket to ask an engine for things, without its client library."""
+"""EngineApi: just enough of HTTP over a unix socket to ask an engine for things without its client library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-__all__ = ["EngineApi"]
+REMEDY = "`status` says which engines run; `up` repairs what is missing."
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -36,8 +36,9 @@ class UnixConnection(http.client.HTTPConnection):
 class EngineApi:
     """The API of Docker, or Podman's own one.
 
-    :param path: the engine's socket
-    :param prefix: what every request's path begins with
+    Args:
+        path: The engine's socket.
+        prefix: What the path of every request begins with.
     """
 
     def __init__(self, path: Path, prefix: str = "") -> None:
@@ -48,10 +49,9 @@ class EngineApi:
     def _request(
         self, method: str, path: str, *, body: BinaryIO | None = None, missing: bool = False, timeout: float = 300
     ) -> Iterator[http.client.HTTPResponse | None]:
-        """Send a request; with `missing`, a 404 yields None instead of raising."""
+        """Send a request, and yield its answer; with `missing`, None for a 404, which is an error otherwise."""
         connection = UnixConnection(self._path, timeout)
         tried = f"{method} {self._prefix}{path} at unix://{self._path}"
-        remedy = "`status` says which engines run, and `up` repairs what is missing."
         try:
             headers = {"Content-Type": "application/x-tar"} if body is not None else {}
             connection.request(method, self._prefix + path, body=body, headers=headers)
@@ -61,19 +61,21 @@ class EngineApi:
                 return
             if response.status >= http.client.BAD_REQUEST:
                 said = response.read(2000).decode(errors="replace").strip()
-                raise TestbedError(tried, f"status {response.status}: {said}", remedy)
+                raise TestbedError(tried=tried, found=f"status {response.status}: {said}", remedy=REMEDY)
             yield response
         except (OSError, http.client.HTTPException) as error:
-            raise TestbedError(tried, str(error) or type(error).__name__, remedy) from error
+            raise TestbedError(tried=tried, found=str(error) or type(error).__name__, remedy=REMEDY) from error
         finally:
             connection.close()
 
-    def json(self, path: str, *, method: str = "GET", timeout: float = 300) -> Any:
+    def call(self, path: str, *, method: str = "GET", timeout: float = 300) -> Any:
         """Ask for a document.
 
-        :returns: the decoded answer; None when it is empty
+        Returns:
+            The decoded answer; None if it is empty.
 
-        :raises TestbedError: when the engine does not answer, or answers with an error
+        Raises:
+            TestbedError: The engine does not answer, or with an error.
         """
         with self._request(method, path, timeout=timeout) as response:
             body = b"" if response is None else response.read()
@@ -82,17 +84,28 @@ class EngineApi:
     def find(self, path: str) -> Any:
         """Ask for a document that need not be there.
 
-        :returns: the decoded answer; None when there is no such thing
+        Returns:
+            The decoded answer; None if there is no such thing.
 
-        :raises TestbedError: when the engine does not answer, or with another error
+        Raises:
+            TestbedError: The engine does not answer, or with another error.
         """
         with self._request("GET", path, missing=True) as response:
             return None if response is None else json.loads(response.read())
 
-    def delete(self, path: str) -> None:
-        """Remove a thing; that it is gone already is no error.
+    def answers(self) -> bool:
+        """Return whether the engine answers."""
+        try:
+            self.call("/version", timeout=10)
+        except TestbedError:
+            return False
+        return True
 
-        :raises TestbedError: when the engine refuses
+    def delete(self, path: str) -> None:
+        """Remove a thing. That it is gone already is no error.
+
+        Raises:
+            TestbedError: The engine refuses.
         """
         with self._request("DELETE", path, missing=True) as response:
             if response is not None:
@@ -101,19 +114,22 @@ class EngineApi:
     def upload(self, path: str, archive: Path) -> None:
         """Send a file.
 
-        :raises TestbedError: when the engine refuses it, be it in the status or in the messages that follow
+        Raises:
+            TestbedError: The engine refuses it, in its status or in the messages that follow.
         """
         with archive.open("rb") as body, self._request("POST", path, body=body) as response:
             said = "" if response is None else response.read().decode(errors="replace")
-        # Docker answers 200 before it has read the archive, and tells a failure in a later line.
+        # Docker answers 200 before it has read the archive, and tells of a failure in a later line.
         for line in said.splitlines():
             if '"error' in line:
-                raise TestbedError(f"POST {path} of {archive}", line, "Run `down`, then `up`, to make the archive anew.")
+                remedy = "`down`, then `up` makes the archive anew."
+                raise TestbedError(tried=f"POST {path} of {archive}", found=line, remedy=remedy)
 
     def download(self, path: str, destination: Path) -> None:
         """Receive a file; it is there only when it is whole.
 
-        :raises TestbedError: when the engine does not answer, or with an error
+        Raises:
+            TestbedError: The engine does not answer, or with an error.
         """
         draft = destination.with_name(destination.name + ".draft")
         with self._request("GET", path) as response, draft.open("wb") as output:

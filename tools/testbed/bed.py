@@ -1,4 +1,4 @@
-"""The whole bed: what `up` makes and `down` removes."""
+"""Bed: all the engines together, what `up` makes and `down` removes."""
 
 from __future__ import annotations
 
@@ -27,38 +27,55 @@ if TYPE_CHECKING:
 
     from testbed.layout import Layout
 
-__all__ = ["Bed", "Reach"]
+HELPERS = {
+    "aardvark-dns",
+    "catatonit",
+    "conmon",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "crun",
+    "docker-proxy",
+    "dockerd",
+    "fuse-overlayfs",
+    "netavark",
+    "pasta",
+    "pasta.avx2",
+    "podman",
+    "rootlessport",
+    "runc",
+    "slirp4netns",
+}
+"""Programs of engines. One of them with a path of the bed on its command line is the bed's."""
 
-#: What engines leave running beside their daemons, and nobody else runs with a path of the bed on its command line.
-HELPERS = {"conmon", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "fuse-overlayfs", "aardvark-dns", "catatonit"}
-HELPERS |= {"containerd-shim-runc-v2", "containerd-shim", "docker-proxy", "runc", "crun"}
+PODMAN_CGROUP = "libpod_parent"
+"""Above the containers of every rootful Podman that does not use systemd."""
+
+FOR_OTHERS = 0o005
+"""To read and to pass through a directory."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """One line of the table.
-
-    :ivar engine: its name
-    :ivar url: where it is
-    :ivar usable: whether it answered, and has all the images
-    :ivar version: its own
-    :ivar detail: what matters about it on this host; why not, where it is not usable
-    """
+    """Whether an engine can be used: a line of the table."""
 
     engine: str
     url: str
     usable: bool
+    """It answers, and has all the images."""
     version: str
     detail: str
+    """What matters about it on this host; why not, if it is not usable."""
 
 
 class Bed:
-    """Every engine on this machine that is for the tests alone.
+    """Every engine of this machine that is for the tests alone.
 
-    :param layout: where it lives
-    :param say: is told what happens, a line at a time
+    Args:
+        layout: Where it lives.
+        say: Is told what happens, a line at a time.
 
-    :raises TestbedError: when the state file cannot be read
+    Raises:
+        TestbedError: The state file cannot be read.
     """
 
     def __init__(self, layout: Layout, say: Callable[[str], None]) -> None:
@@ -68,183 +85,204 @@ class Bed:
         self._images = ImageStore(layout.images)
 
     def environment(self) -> dict[str, str]:
-        """:returns: what the tests read"""
-        layout = self.layout
+        """Return what the tests read."""
         images = {f"SAMEBOX_TEST_IMAGE_{recipe.name.upper()}": recipe.tags[0] for recipe in RECIPES}
         return {
-            "SAMEBOX_TEST_DOCKER_URL": Docker(layout, self.state).url,
-            "SAMEBOX_TEST_PODMAN_URL": Podman(layout, self.state).url,
-            "SAMEBOX_TEST_PODMAN_ROOTLESS_URL": Podman(layout, self.state, (0, 0)).url,
-            "SAMEBOX_TEST_USER": layout.user,
-            "SAMEBOX_TEST_IMAGE_DIR": str(layout.images),
+            "SAMEBOX_TEST_DOCKER_URL": Docker(self.layout, self.state).url,
+            "SAMEBOX_TEST_PODMAN_URL": Podman(self.layout, self.state).url,
+            "SAMEBOX_TEST_PODMAN_ROOTLESS_URL": Podman(self.layout, self.state, (0, 0)).url,
+            "SAMEBOX_TEST_USER": self.layout.user,
+            "SAMEBOX_TEST_IMAGE_DIR": str(self.layout.images),
             **images,
         }
 
     def up(self) -> list[Reach]:
         """Make every engine reachable, and repair what is missing.
 
-        :returns: the table; an engine that could not be made stands in it with the reason
+        Returns:
+            The table. An engine that could not be made stands in it with the reason.
 
-        :raises TestbedError: when packages, the user or the images cannot be had: then no engine is of use
+        Raises:
+            TestbedError: There are no packages, no user, no network or no images: then no engine is of use.
         """
-        if os.geteuid() != 0:
-            raise TestbedError("make the engines", "this is not root", "Run it as root.")
+        _require_root("make the engines")
         installed = ensure_packages()
         if installed:
             self._say(f"installed {' '.join(installed)}")
-        for path in (self.layout.state, self.layout.run, self.layout.images, self.layout.logs):
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(0o755)
-        self._check_reachable_by_all()
-        if self.state.get("boot") not in {None, boot_id()}:
-            # Podman takes what a former boot left at run time for containers that still run.
-            _remove(self.layout.run)
-            self.layout.run.mkdir(mode=0o755)
-        self.state.set(boot=boot_id(), layout={"state": str(self.layout.state), "run": str(self.layout.run)})
+        self._make_directories()
+        if self.state.get("podman_cgroup") is None:
+            self.state.set(podman_cgroup=_cgroups({PODMAN_CGROUP}) != [])
         host.open_devices(self.state)
         ensure_network(self.layout, self.state)
-        user = ensure_user(self.layout)
-        engines = [Docker(self.layout, self.state), Podman(self.layout, self.state), Podman(self.layout, self.state, user)]
+        docker, podman = Docker(self.layout, self.state), Podman(self.layout, self.state)
+        rootless = Podman(self.layout, self.state, ensure_user(self.layout))
         with ThreadPoolExecutor() as pool:
-            built = {recipe: pool.submit(self._images.ensure, recipe) for recipe in RECIPES}
+            builds = [pool.submit(self._images.ensure, recipe) for recipe in RECIPES]
 
             def make(engine: Docker | Podman) -> None:
                 engine.ensure()
-                for recipe in RECIPES:
-                    built[recipe].result()
-                    self._images.load(recipe, engine)
-                    self._say(f"{engine.name} has {recipe.name}")
+                for recipe, build in zip(RECIPES, builds, strict=True):
+                    build.result()
+                    if self._images.load(recipe, engine):
+                        self._say(f"{engine.name} has {recipe.name}")
 
-            made = {engine.name: pool.submit(make, engine) for engine in engines}
+            made = {engine.name: pool.submit(make, engine) for engine in (docker, podman, rootless)}
             failed = {name: str(future.exception()) for name, future in made.items() if future.exception() is not None}
-            for future in built.values():
-                future.result()
-        docker, podman, _ = engines
-        if not failed:
+            for build in builds:
+                build.result()
+        if docker.name not in failed:
             self._images.export(RECIPES[0], docker, "docker")
+        if podman.name not in failed:
             self._images.export(RECIPES[0], podman, "oci")
         table = self.reach(failed)
         self.state.set(engines=[asdict(line) for line in table], environment=self.environment())
         return table
 
+    def _make_directories(self) -> None:
+        """Make the directories, and see to it that everyone can come to them.
+
+        Raises:
+            TestbedError: An ordinary user cannot pass through a directory above.
+        """
+        if self.state.get("boot") not in {None, boot_id()}:
+            # What a former boot left there tells Podman that its containers still run.
+            _remove(self.layout.run)
+        for path in (self.layout.state, self.layout.run, self.layout.images, self.layout.logs):
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o755)
+        self.state.set(boot=boot_id())
+        for path in (*self.layout.state.parents, *self.layout.run.parents):
+            mode = path.stat().st_mode & 0o7777
+            if mode & FOR_OTHERS != FOR_OTHERS:
+                remedy = f"`chmod o+rx {path}`, or set SAMEBOX_TESTBED_DIR and SAMEBOX_TESTBED_RUN_DIR."
+                found = f"its mode is {mode:04o}, so an ordinary user cannot pass"
+                raise TestbedError(tried=f"use {path}", found=found, remedy=remedy)
+
     def reach(self, failed: dict[str, str] | None = None) -> list[Reach]:
         """Find out what is usable now.
 
-        :param failed: engines that are known not to be, and why
+        Args:
+            failed: Engines of which it is known that they are not, and why.
 
-        :returns: a line for each engine, bubblewrap as root and as the ordinary user among them
+        Returns:
+            A line for each engine, bubblewrap as root and as the ordinary user among them.
         """
         user = find_user(self.layout)
+        docker, podman = Docker(self.layout, self.state), Podman(self.layout, self.state)
+        rootless = Podman(self.layout, self.state, user or (0, 0))
         table = []
-        for engine in (
-            Docker(self.layout, self.state),
-            Podman(self.layout, self.state),
-            Podman(self.layout, self.state, user or (0, 0)),
-        ):
+        for engine in (docker, podman, rootless):
             reason = (failed or {}).get(engine.name)
-            try:
-                version, detail = engine.describe() if reason is None else ("-", reason)
-            except TestbedError as error:
-                version, reason, detail = "-", error.found, error.found
+            version, detail = "-", reason or ""
+            if reason is None:
+                try:
+                    version, detail = engine.describe()
+                except TestbedError as error:
+                    reason = detail = error.found
             table.append(Reach(engine.name, engine.url, reason is None, version, detail))
-        table.append(self._bubblewrap("bubblewrap", None))
+        table.append(_bubblewrap("bubblewrap", "as root", None))
         if user is not None:
-            table.append(self._bubblewrap("bubblewrap-user", user))
+            table.append(_bubblewrap("bubblewrap-user", f"as {self.layout.user}", user))
         return table
 
-    def _bubblewrap(self, name: str, user: tuple[int, int] | None) -> Reach:
-        """:returns: whether a real bwrap makes a sandbox"""
-        uid, gid = user if user is not None else (None, None)
-        try:
-            version = run(["bwrap", "--version"]).split()[-1]
-            argv = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"]
-            run(argv, user=uid, group=gid, timeout=20)
-        except TestbedError as error:
-            return Reach(name, "-", usable=False, version="-", detail=error.found)
-        whose = "as root" if user is None else f"as {self.layout.user}"
-        return Reach(name, shutil.which("bwrap") or "-", usable=True, version=version, detail=whose)
-
-    def _check_reachable_by_all(self) -> None:
-        """:raises TestbedError: when an ordinary user cannot come to the state directory"""
-        for base in (self.layout.state, self.layout.run):
-            for path in (base, *base.parents):
-                mode = path.stat().st_mode
-                if mode & 0o005 != 0o005:  # noqa: PLR2004 - read and search for others
-                    found = f"its mode is {mode & 0o7777:04o}, so an ordinary user cannot pass"
-                    raise TestbedError(f"use {path}", found, f"chmod o+rx {path}, or set SAMEBOX_TESTBED_DIR.")
-
     def down(self, *, keep_images: bool = False) -> None:
-        """Remove everything that `up` made, except for packages. Nothing there is no error.
+        """Remove everything that `up` made but packages. That there is nothing is no error.
 
-        :param keep_images: leave the image directory, which saves the next `up` a minute
+        Args:
+            keep_images: Leave the image directory, which saves the next `up` a minute.
 
-        :raises TestbedError: when something stays; what is left is still recorded, so that `down` can be run again
+        Raises:
+            TestbedError: Something stays. It is still recorded, so that `down` can be run again.
         """
-        if os.geteuid() != 0:
-            raise TestbedError("remove the engines", "this is not root", "Run it as root.")
+        _require_root("remove the engines")
         user = find_user(self.layout)
-        docker = Docker(self.layout, self.state)
-        podmans = [Podman(self.layout, self.state)] + ([Podman(self.layout, self.state, user)] if user else [])
+        engines: list[Docker | Podman] = [Docker(self.layout, self.state), Podman(self.layout, self.state)]
+        if user is not None:
+            engines.append(Podman(self.layout, self.state, user))
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._end, [docker, *podmans]))
+            list(pool.map(_end, engines))
         remove_user(self.layout)
         self._end_helpers()
-        remove_network(self.layout, self.state)
+        if shutil.which("nft") is not None and shutil.which("ip") is not None:
+            remove_network(self.layout, self.state)
         host.restore_devices(self.state)
-        _remove_cgroups({self.layout.cgroup, f"{self.layout.cgroup}.slice", "libpod_parent"})
+        ours = {self.layout.cgroup}
+        if self.state.get("podman_cgroup") is False:
+            ours.add(PODMAN_CGROUP)
+        for path in _cgroups(ours):
+            # The kernel keeps one that is not empty.
+            with contextlib.suppress(OSError):
+                path.rmdir()
         _remove(self.layout.run)
         _unmount(self.layout.state)
-        for path in list(self.layout.state.iterdir()) if self.layout.state.exists() else []:
-            if path != self.layout.state_file and not (keep_images and path == self.layout.images):
-                _remove(path)
+        kept = {self.layout.state_file, *([self.layout.images] if keep_images else [])}
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(_remove, set(self.layout.state.glob("*")) - kept))
         self.layout.state_file.unlink(missing_ok=True)
         if not keep_images:
             _remove(self.layout.state)
 
-    def _end(self, engine: Docker | Podman) -> None:
-        """Take an engine's containers away, then the engine."""
-        if engine.answers():
-            engine.clean()
-        engine.stop()
-
     def _end_helpers(self) -> None:
-        """End what an engine that died left running: known programs with a path of this bed on their command line."""
-        ours = (f"{self.layout.state}/", f"{self.layout.run}/")
+        """End what an engine left running that was killed, or that is not recorded because `up` was killed."""
+        paths = (f"{self.layout.state}/", f"{self.layout.run}/")
         left = []
-        for record in processes().values():
+        for record in processes():
             with contextlib.suppress(OSError):
-                words = Path(f"/proc/{record.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-                program = os.path.basename(os.readlink(f"/proc/{record.pid}/exe"))  # noqa: PTH115, PTH119 - may be deleted
-                if program in HELPERS and any(word.startswith(ours) for word in words):
+                command = Path(f"/proc/{record.pid}/cmdline").read_bytes().decode(errors="replace")
+                program = Path(f"/proc/{record.pid}/exe").readlink().name
+                if program in HELPERS and any(path in command for path in paths):
                     left.append(record)
         end_processes(left)
 
 
-def _mounts_below(path: Path) -> list[str]:
-    """:returns: mount points at and below a directory, the deepest first"""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4])
-        if point == str(path) or point.startswith(f"{path}/"):
-            found.append(point)
-    return found[::-1]
+def _require_root(tried: str) -> None:
+    if os.geteuid() != 0:
+        raise TestbedError(tried=tried, found="this is not root", remedy="Run it as root.")
+
+
+def _end(engine: Docker | Podman) -> None:
+    """Remove an engine's containers, then end it."""
+    if engine.died:
+        # Only the engine knows all that its containers have: processes, mounts, network namespaces, rules.
+        with contextlib.suppress(TestbedError):
+            engine.ensure()
+    if engine.api.answers():
+        engine.clean()
+    engine.stop()
+
+
+def _bubblewrap(name: str, whose: str, user: tuple[int, int] | None) -> Reach:
+    """Return whether a real bwrap makes a sandbox."""
+    try:
+        version = run(["bwrap", "--version"]).split()[-1]
+        run(["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"], user=user, timeout=20)
+    except TestbedError as error:
+        return Reach(name, "-", usable=False, version="-", detail=error.found)
+    return Reach(name, shutil.which("bwrap") or "-", usable=True, version=version, detail=whose)
 
 
 def _unmount(path: Path) -> None:
-    """:raises TestbedError: when something below a directory stays mounted"""
-    for point in _mounts_below(path):
-        run(["umount", point], remedy="End what uses it; `fuser -vm` says who does.")
+    """Unmount what is mounted at and below a directory.
+
+    Raises:
+        TestbedError: Something stays mounted.
+    """
+    points = []
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4])
+        if Path(point).is_relative_to(path):
+            points.append(point)
+    for point in reversed(points):
+        run(["umount", point], remedy=f"End what uses it: `fuser -vm {point}` says who does.")
 
 
 def _remove(path: Path) -> None:
-    """Remove a tree, and never what is mounted in it."""
+    """Remove a tree, and nothing that is mounted in it."""
     _unmount(path)
     run(["rm", "--recursive", "--force", "--one-file-system", path])
 
 
-def _remove_cgroups(names: set[str]) -> None:
-    """Remove the cgroups above containers that are gone. One that is not empty stays: the kernel sees to that."""
-    for directory, _, _ in os.walk("/sys/fs/cgroup", topdown=False):
-        if names & set(Path(directory).parts):
-            with contextlib.suppress(OSError):
-                Path(directory).rmdir()
+def _cgroups(names: set[str]) -> list[Path]:
+    """Return the cgroups of these names with those in them, the innermost first."""
+    found = (Path(directory) for directory, _, _ in os.walk("/sys/fs/cgroup", topdown=False))
+    return [path for path in found if names & set(path.parts)]

@@ -1,4 +1,4 @@
-"""A private Docker daemon, with a containerd of its own."""
+"""Docker: a private Docker daemon."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 from testbed import host
 from testbed.api import EngineApi
 from testbed.failure import TestbedError
-from testbed.process import end_processes, inherited_environment, start, tail, wait_until
+from testbed.process import daemon_environment, end_processes, start, tail, wait_until
 from testbed.state import write_atomically
 
 if TYPE_CHECKING:
     from testbed.layout import Layout
     from testbed.state import State
 
-__all__ = ["Docker"]
-
 READY_WITHIN = 60
+"""In seconds."""
 
 
 class Docker:
-    """The private Docker daemon: own data, own containerd, own bridge, own cgroup, no hand on the firewall.
+    """A private Docker daemon: its own data, its own containerd, its own bridge, and no hand on the firewall.
 
-    :param layout: where it lives
-    :param state: where it records what it starts
+    Args:
+        layout: Where it lives.
+        state: Where it records what it starts.
     """
 
     name = "docker"
@@ -32,95 +32,102 @@ class Docker:
         self._layout = layout
         self._state = state
         self._data = layout.state / "docker"
-        self._socket = layout.run / "docker.sock"
         self._containerd_socket = layout.run / "containerd" / "containerd.sock"
-        self.url = f"unix://{self._socket}"
-        self.api = EngineApi(self._socket)
-        self.save = "/images/get?names={}"
-
-    def answers(self) -> bool:
-        """:returns: whether the daemon answers"""
-        try:
-            self.api.json("/version", timeout=10)
-        except TestbedError:
-            return False
-        return True
+        self.url = f"unix://{layout.run}/docker.sock"
+        self.api = EngineApi(layout.run / "docker.sock")
 
     def describe(self) -> tuple[str, str]:
-        """:returns: version, and what matters about this host
+        """Return the version, and what matters about this host.
 
-        :raises TestbedError: when it does not answer
+        Raises:
+            TestbedError: It does not answer.
         """
-        info = self.api.json("/info", timeout=10)
-        parts = [info["Driver"], f"cgroup v{info.get('CgroupVersion', '1')} {info['CgroupDriver']}"]
-        parts += [info["DefaultRuntime"]]
-        return str(info["ServerVersion"]), ", ".join(parts)
+        info = self.api.call("/info", timeout=10)
+        cgroups = f"cgroup v{info.get('CgroupVersion', '1')} {info['CgroupDriver']}"
+        return str(info["ServerVersion"]), ", ".join(["rootful", info["Driver"], cgroups, info["DefaultRuntime"]])
 
     def ensure(self) -> None:
         """Start what does not run.
 
-        :raises TestbedError: when it does not come up; the end of its log is in the text
+        Raises:
+            TestbedError: It does not come up; the end of its log is in the text.
         """
-        if self._state.daemon("dockerd") is not None and self.answers():
+        if self._state.daemon("dockerd") is not None and self.api.answers():
             return
         self.stop()
         self._start_containerd()
-        # An empty file, because /etc/docker/daemon.json belongs to another daemon.
+        # Our own file, because /etc/docker/daemon.json belongs to another daemon.
         config = self._data / "daemon.json"
         write_atomically(config, "{}\n")
-        log = self._layout.logs / "dockerd.log"
-        parent = self._layout.cgroup if not host.systemd_runs() else f"{self._layout.cgroup}.slice"
+        pidfile = self._layout.run / "docker.pid"
+        # Left by a daemon that was killed; dockerd refuses to start if another process has that number now.
+        pidfile.unlink(missing_ok=True)
         argv = [
             "dockerd",
-            *("--config-file", config),
-            *("--data-root", self._data / "data"),
-            *("--exec-root", self._layout.run / "docker"),
-            *("--pidfile", self._layout.run / "docker.pid"),
-            *("--host", self.url),
-            *("--containerd", self._containerd_socket),
-            *("--cgroup-parent", parent),
-            *("--bridge", self._layout.docker_bridge),
-            # Rules and the forwarding switch are shared by the whole machine, another engine's included.
-            *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
+            f"--config-file={config}",
+            f"--data-root={self._data}/data",
+            f"--exec-root={self._layout.run}/docker",
+            f"--pidfile={pidfile}",
+            f"--host={self.url}",
+            f"--containerd={self._containerd_socket}",
+            f"--bridge={self._layout.docker_bridge}",
+            # Rules and the forwarding switch are shared by the whole machine, other engines included.
+            "--iptables=false",
+            "--ip6tables=false",
+            "--ip-masq=false",
+            "--ip-forward=false",
         ]
-        record = start(argv, log=log, env=inherited_environment())
+        if not host.systemd_runs():
+            # So that `down` finds what is left; systemd removes its own.
+            argv.append(f"--cgroup-parent={self._layout.cgroup}")
+        log = self._layout.logs / "dockerd.log"
+        record = start(argv, log=log, env=daemon_environment())
         self._state.set_daemon("dockerd", record)
-        if not wait_until(lambda: self.answers() or not record.alive, READY_WITHIN) or not record.alive:
-            raise TestbedError(f"start dockerd at {self.url}", f"it does not answer: {tail(log)}", f"Read {log}.")
+        if not wait_until(lambda: self.api.answers() or not record.alive, READY_WITHIN) or not record.alive:
+            found = f"it does not answer: {tail(log)}"
+            raise TestbedError(tried=f"start dockerd at {self.url}", found=found, remedy=f"Read {log}.")
 
     def _start_containerd(self) -> None:
-        """Start a containerd: by itself dockerd would share the machine's own, and the names of containers in it."""
-        run_dir = self._containerd_socket.parent
+        """Start a containerd: left to itself, dockerd takes the machine's own, and shares it with another dockerd."""
         config = self._data / "containerd.toml"
-        log = self._layout.logs / "containerd.log"
         text = (
             "version = 2\n"
             f'root = "{self._data}/containerd"\n'
-            f'state = "{run_dir}"\n'
+            f'state = "{self._containerd_socket.parent}"\n'
             'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
             "[grpc]\n"
             f'address = "{self._containerd_socket}"\n'
         )
         write_atomically(config, text)
-        record = start(["containerd", "--config", config], log=log, env=inherited_environment())
+        self._containerd_socket.unlink(missing_ok=True)
+        log = self._layout.logs / "containerd.log"
+        record = start(["containerd", f"--config={config}"], log=log, env=daemon_environment())
         self._state.set_daemon("containerd", record)
         ready = wait_until(lambda: self._containerd_socket.exists() or not record.alive, READY_WITHIN)
         if not ready or not record.alive:
-            raise TestbedError("start containerd", f"it makes no socket: {tail(log)}", f"Read {log}.")
+            found = f"it makes no socket: {tail(log)}"
+            raise TestbedError(tried="start containerd", found=found, remedy=f"Read {log}.")
 
     def clean(self) -> None:
         """Remove every container and network, so that nothing of them outlives the daemon.
 
-        :raises TestbedError: when the daemon does not answer or refuses
+        Raises:
+            TestbedError: It does not answer, or refuses.
         """
-        for container in self.api.json("/containers/json?all=1"):
+        for container in self.api.call("/containers/json?all=1"):
             self.api.delete(f"/containers/{container['Id']}?force=1&v=1")
-        self.api.json("/networks/prune", method="POST")
+        self.api.call("/networks/prune", method="POST")
+
+    @property
+    def died(self) -> bool:
+        """Whether it was started, and ended without being told to: then its containers may still run."""
+        return self._state.recorded("dockerd") is not None and self._state.daemon("dockerd") is None
 
     def stop(self) -> None:
-        """End the daemon, then its containerd; neither running is no error.
+        """End the daemon, then its containerd. That they don't run is no error.
 
-        :raises TestbedError: when one survives
+        Raises:
+            TestbedError: One survives.
         """
         for name in ("dockerd", "containerd"):
             record = self._state.daemon(name)

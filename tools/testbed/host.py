@@ -1,4 +1,4 @@
-"""What this machine can do. Machines differ, so everything here is probed and nothing assumed."""
+"""What this machine can do. Machines differ, so it is probed, never assumed."""
 
 from __future__ import annotations
 
@@ -14,81 +14,81 @@ from testbed.failure import TestbedError, run
 if TYPE_CHECKING:
     from testbed.state import State
 
-__all__ = ["hybrid_cgroups", "open_devices", "overlay_mounts", "restore_devices", "systemd_runs", "ulimits_podman_may_set"]
-
 CAP_SYS_RESOURCE = 24
+"""Its bit in a set of capabilities."""
 
-#: What a rootless engine opens: the first for fuse-overlayfs, the second for slirp4netns and pasta.
-DEVICES = ("/dev/fuse", "/dev/net/tun")
+DEVICES = (Path("/dev/fuse"), Path("/dev/net/tun"))
+"""What a rootless engine opens: one for fuse-overlayfs, one for slirp4netns and pasta."""
+
+FOR_ALL = 0o666
 
 
 def systemd_runs() -> bool:
-    """:returns: whether systemd is this machine's init, as sd_booted(3) finds out"""
+    """Return whether systemd is this machine's init, found out as sd_booted(3) does."""
     return Path("/run/systemd/system").is_dir()
 
 
 def hybrid_cgroups() -> bool:
-    """:returns: whether cgroup v1 and v2 are mounted side by side, which crun refuses where systemd did not set it up"""
-    kinds = set()
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        kinds.add(line.partition(" - ")[2].split(" ")[0])
-    return {"cgroup", "cgroup2"} <= kinds
+    """Return whether cgroup v1 and v2 are mounted side by side, which crun may refuse, and runc takes."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    return {"cgroup", "cgroup2"} <= {line.partition(" - ")[2].split(" ")[0] for line in lines}
 
 
-def ulimits_podman_may_set() -> list[str] | None:
-    """Find out whether Podman's default ulimits, above this process's own, can be set here.
+def attainable_ulimits() -> list[str] | None:
+    """Find out whether Podman's default ulimits, which are above this process's own, can be set here.
 
-    :returns: None where they can; otherwise what to put into containers.conf, this process's own hard limits
+    Returns:
+        None if they can. Otherwise what can, as containers.conf has it.
     """
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
     effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
     if effective >> CAP_SYS_RESOURCE & 1:
         return None
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    # Podman lowers its own to the number of pids there can be, and with that ours are out of its reach as well.
-    most = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
-    tasks = min(most, resource.getrlimit(resource.RLIMIT_NPROC)[1] % (1 << 64))
+    tasks = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    # Podman lowers its own to the number of pids that there can be, and cannot raise it again for a container.
+    pids = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
+    tasks = pids if tasks == resource.RLIM_INFINITY else min(pids, tasks)
     return [f"nofile={files}:{files}", f"nproc={tasks}:{tasks}"]
 
 
 def overlay_mounts(parent: Path, user: tuple[int, int] | None = None) -> bool:
-    """Find out by doing it whether an overlay can be mounted in a directory.
+    """Find out, by doing it, whether an overlay can be mounted.
 
-    :param parent: where the layers would be
-    :param user: try as this uid and gid, in a user namespace of its own, as a rootless engine does
+    Args:
+        parent: The directory where its layers would be.
+        user: Try as this uid and gid in a user namespace of its own, as a rootless engine does.
 
-    :returns: whether it worked
+    Returns:
+        Whether it worked.
     """
-    uid, gid = user if user is not None else (None, None)
     with tempfile.TemporaryDirectory(prefix="overlay-", dir=parent) as name:
         for part in ("lower", "upper", "work", "merged"):
             (Path(name) / part).mkdir()
-        if uid is not None and gid is not None:
-            for path in (Path(name), *Path(name).iterdir()):
-                os.chown(path, uid, gid)
+        for path in (Path(name), *Path(name).iterdir()):
+            os.chown(path, *(user or (0, 0)))
         options = f"lowerdir={name}/lower,upperdir={name}/upper,workdir={name}/work"
-        extra = ",userxattr" if user is not None else ""
-        script = f"mount -t overlay overlay -o {options}{extra} {name}/merged && touch {name}/merged/file"
-        flags = ["--user", "--map-root-user", "--mount"] if user is not None else ["--mount"]
+        options += ",userxattr" if user is not None else ""
+        script = f"mount -t overlay overlay -o {options} {name}/merged && touch {name}/merged/file"
+        flags = ["--mount"] if user is None else ["--user", "--map-root-user", "--mount"]
         try:
-            run(["unshare", *flags, "sh", "-c", script], user=uid, group=gid)
+            run(["unshare", *flags, "sh", "-c", script], user=user)
         except TestbedError:
             return False
         return True
 
 
 def open_devices(state: State) -> None:
-    """Give everyone the devices a rootless engine opens, as udev does, and note how they were."""
+    """Give everyone the devices that a rootless engine opens, as udev does, and note how they were."""
     before: dict[str, int] = dict(state.get("devices", {}))
-    for name in DEVICES:
-        path = Path(name)
+    for path in DEVICES:
         if not path.exists():
             continue
         mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o666 != 0o666:  # noqa: PLR2004 - read and write for all
-            before.setdefault(name, mode)
+        if mode & FOR_ALL != FOR_ALL:
+            before.setdefault(str(path), mode)
             state.set(devices=before)
-            path.chmod(0o666)
+            path.chmod(FOR_ALL)
 
 
 def restore_devices(state: State) -> None:

@@ -1,4 +1,4 @@
-"""Where the test bed keeps everything, and the names it takes on this machine."""
+"""Layout: where the test bed keeps everything, and the names it takes on this machine."""
 
 from __future__ import annotations
 
@@ -7,32 +7,29 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Layout"]
-
 STATE_DIR = "/var/lib/samebox-testbed"
 RUN_DIR = "/run/samebox-testbed"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths and names; two beds with different state directories share none of them.
-
-    :ivar state: what survives a restart of the machine: storage, images, logs, the state file
-    :ivar run: sockets, pid files and what daemons keep at run time
-    :ivar user: the ordinary user that owns the rootless engine
-    :ivar suffix: what tells this bed's machine-wide names from another's
-    """
+    """Paths and names. Two beds with different state directories have none of them in common."""
 
     state: Path
+    """What survives a restart of the machine: storage, images, logs, the state file."""
     run: Path
+    """Sockets, pid files, and what daemons keep at run time."""
     user: str
+    """The ordinary user who owns the rootless engine."""
     suffix: str
+    """Tells this bed's machine-wide names from another's."""
 
     @classmethod
     def from_environment(cls) -> Layout:
-        """Read `SAMEBOX_TESTBED_DIR`, `SAMEBOX_TESTBED_RUN_DIR` and `SAMEBOX_TESTBED_USER`.
+        """Read SAMEBOX_TESTBED_DIR, SAMEBOX_TESTBED_RUN_DIR and SAMEBOX_TESTBED_USER.
 
-        :returns: the layout; a state directory of your own gives a bed of your own, which can stand beside the default
+        Returns:
+            The layout; a state directory of one's own gives a bed of one's own, beside the default one.
         """
         state = Path(os.environ.get("SAMEBOX_TESTBED_DIR") or STATE_DIR).absolute()
         suffix = "" if state == Path(STATE_DIR) else f"{zlib.crc32(os.fsencode(state)) & 0xFFFF:04x}"
@@ -47,7 +44,7 @@ class Layout:
 
     @property
     def lock_file(self) -> Path:
-        """Held while the bed is being changed; beside the state directory, because `down` removes that."""
+        """Held while the bed is changed; beside the state directory, because `down` removes that."""
         return self.state.with_name(self.state.name + ".lock")
 
     @property
@@ -67,17 +64,17 @@ class Layout:
 
     @property
     def home(self) -> Path:
-        """The ordinary user's home; that a user's home is this one proves that the bed made the user."""
+        """The ordinary user's home. That it is this one proves that the bed made the user."""
         return self.state / "home"
 
     @property
     def docker_bridge(self) -> str:
-        """Docker's bridge. It has to be named: with `--bridge none` dockerd deletes the `docker0` of another dockerd."""
+        """Docker's bridge. It has to be a named one: `--bridge none` makes dockerd delete another dockerd's docker0."""
         return f"sbxdocker{self.suffix}"
 
     @property
     def podman_bridge(self) -> str:
-        """The bridge of rootful Podman's default network, so that it is not the machine's own `podman0`."""
+        """The bridge of rootful Podman's default network, so that it is not the machine's own podman0."""
         return f"sbxpodman{self.suffix}"
 
     @property
@@ -87,5 +84,5 @@ class Layout:
 
     @property
     def cgroup(self) -> str:
-        """The cgroup above Docker's containers, so that `down` can tell them from another dockerd's."""
+        """The cgroup above Docker's containers, where systemd does not manage them."""
         return f"samebox-testbed{self.suffix}"

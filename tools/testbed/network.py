@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from testbed.layout import Layout
     from testbed.state import State
 
-__all__ = ["ensure_network", "free_subnet", "remove_network"]
-
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
-#: Chains that Podman's netavark makes once, for all rootful Podmans, and leaves behind.
 SHARED_CHAINS = {"NETAVARK_FORWARD", "NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPORT-MASQ", "NETAVARK-HOSTPORT-SETMARK"}
+"""What Podman's netavark makes once for all rootful Podmans of a machine, and leaves behind."""
 
 
 def free_subnet() -> str:
     """Choose a subnet that no route of this machine touches.
 
-    :returns: a /24 in CIDR notation
+    Returns:
+        A /24, as 10.213.0.0/24.
 
-    :raises TestbedError: when there is none
+    Raises:
+        TestbedError: There is none.
     """
     taken = []
     for route in json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]"):
@@ -39,74 +39,74 @@ def free_subnet() -> str:
     for candidate in ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24):
         if not any(candidate.overlaps(other) for other in taken):
             return str(candidate)
-    raise TestbedError("choose a subnet", "10.213.0.0/16 is taken", "Free a /24 in it: `ip route` shows who has it.")
+    remedy = "Free a /24 in it: `ip route` shows who has it."
+    raise TestbedError(tried="choose a subnet", found="all of 10.213.0.0/16 is taken", remedy=remedy)
 
 
 def ensure_network(layout: Layout, state: State) -> None:
-    """Make Docker's bridge and its way out.
+    """Make Docker's bridge, and a way out for it.
 
-    Left to itself, dockerd would write rules into chains that it shares with another dockerd; a table of our own is
-    nobody else's.
+    Left to itself, dockerd writes rules into chains that it shares with another dockerd. This table is nobody else's.
 
-    :raises TestbedError: when ip or nft fails
+    Raises:
+        TestbedError: ip or nft fails.
     """
     if "firewall" not in state.get("network", {}):
         state.set(network={"firewall": _shared_rules() != [], "forward": FORWARD.read_text(encoding="ascii").strip()})
     bridge = layout.docker_bridge
     if bridge not in _links():
-        gateway = ipaddress.IPv4Network(free_subnet())
+        subnet = ipaddress.IPv4Network(free_subnet())
         run(["ip", "link", "add", bridge, "type", "bridge"])
-        run(["ip", "address", "add", f"{gateway[1]}/{gateway.prefixlen}", "dev", bridge])
+        run(["ip", "address", "add", f"{subnet[1]}/{subnet.prefixlen}", "dev", bridge])
         run(["ip", "link", "set", bridge, "up"])
-    address = json.loads(run(["ip", "-json", "-4", "address", "show", "dev", bridge]))[0]["addr_info"][0]
-    subnet = ipaddress.IPv4Interface(f"{address['local']}/{address['prefixlen']}").network
-    # Podman does the same when it starts its first container; without it Docker warns at every one of its own.
+    # Podman does the same when it starts its first container, and without it Docker warns at each of its own.
     FORWARD.write_text("1", encoding="ascii")
     if _table_exists(layout):
         return
-    chain = "{ type nat hook postrouting priority 100 ; policy accept ; }"
-    table = ("ip", layout.firewall_table)
+    address = json.loads(run(["ip", "-json", "-4", "address", "show", "dev", bridge]))[0]["addr_info"][0]
+    subnet = ipaddress.IPv4Interface(f"{address['local']}/{address['prefixlen']}").network
+    table = ["ip", layout.firewall_table]
     run(["nft", "add", "table", *table])
-    run(["nft", "add", "chain", *table, "postrouting", *chain.split()])
-    rule = ["ip", "saddr", str(subnet), "oifname", "!=", bridge, "masquerade"]
-    run(["nft", "add", "rule", *table, "postrouting", *rule])
+    run(["nft", "add", "chain", *table, "postrouting", "{ type nat hook postrouting priority 100 ; }"])
+    run(["nft", "add", "rule", *table, "postrouting", f"ip saddr {subnet} oifname != {bridge} masquerade"])
 
 
 def remove_network(layout: Layout, state: State) -> None:
-    """Undo `ensure_network`, and take away what Podman left, as long as nobody else needs it.
+    """Undo `ensure_network`, and take away what Podman left, unless somebody else needs it.
 
-    :raises TestbedError: when ip or nft fails
+    Raises:
+        TestbedError: ip or nft fails.
     """
     before = state.get("network", {})
-    for bridge in (layout.docker_bridge, layout.podman_bridge):
-        if bridge in _links():
-            run(["ip", "link", "delete", bridge])
+    for bridge in _links() & {layout.docker_bridge, layout.podman_bridge}:
+        run(["ip", "link", "delete", bridge])
     if _table_exists(layout):
         run(["nft", "delete", "table", "ip", layout.firewall_table])
     if before.get("firewall") is False:
         for command in _shared_rules():
             run(command)
-    # A bridge that is left is another engine's, which then counts on forwarding.
+    # A bridge that is left is another engine's, which counts on forwarding.
     if before.get("forward") == "0" and not _links("type", "bridge"):
         FORWARD.write_text("0", encoding="ascii")
     state.set(network={})
 
 
 def _links(*selector: str) -> set[str]:
-    """:returns: names of network interfaces"""
+    """Return the names of network interfaces."""
     return {link["ifname"] for link in json.loads(run(["ip", "-json", "link", "show", *selector]) or "[]") if link}
 
 
 def _table_exists(layout: Layout) -> bool:
-    """:returns: whether the table of this bed is there"""
+    """Return whether the bed's table is there."""
     tables = json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]
     return any(entry.get("table", {}).get("name") == layout.firewall_table for entry in tables)
 
 
 def _shared_rules() -> list[list[str]]:
-    """Look for netavark's shared chains.
+    """Look for the chains that netavark leaves.
 
-    :returns: the commands that remove them; none when they are not there, or a container of some Podman needs them
+    Returns:
+        The commands that remove them; none if there are none, or if a container of some Podman still needs them.
     """
     rules: list[list[str]] = []
     chains: list[list[str]] = []
@@ -120,10 +120,7 @@ def _shared_rules() -> list[list[str]]:
                 chains.append(["iptables", "--table", table, "--delete-chain", name[1]])
             jump = re.match(r"-A ((?!NETAVARK)\S+ .*-j NETAVARK\S*)", line)
             if jump is not None:
-                rules.append(["iptables", "--table", table, "--delete", *_words(jump[1])])
+                # Comments, and nothing else, are in quotation marks.
+                words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', jump[1])]
+                rules.append(["iptables", "--table", table, "--delete", *words])
     return rules + chains
-
-
-def _words(rule: str) -> list[str]:
-    """:returns: the words of a rule as iptables-save prints it, where only comments are quoted"""
-    return [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', rule)]

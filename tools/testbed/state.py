@@ -1,4 +1,4 @@
-"""The state file: what the bed made on this machine, so that `down` can undo that and nothing else."""
+"""State: what the bed made on this machine, so that `down` can undo that and nothing else."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["State", "locked", "write_atomically"]
-
 FORMAT = 1
+"""Of the state file; another one is refused."""
 
 
 class State:
-    """The state file in memory. Every change is on disk before the call returns.
+    """The state file. Every change is on disk before the call returns.
 
-    :param path: the file; it need not exist
+    Args:
+        path: The file; it need not exist.
 
-    :raises TestbedError: when the file is there and not readable as a state
+    Raises:
+        TestbedError: The file is there and not a state.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,26 +39,32 @@ class State:
             try:
                 self._content = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise TestbedError(f"read {path}", str(error), "Remove the file, then run `down`.") from error
+                remedy = "Remove the file, then run `down`."
+                raise TestbedError(tried=f"read {path}", found=str(error), remedy=remedy) from error
             if self._content.get("format") != FORMAT:
-                found = f"format {self._content.get('format')!r}, this tool writes {FORMAT}"
-                raise TestbedError(f"read {path}", found, "Run `down` with the version of the tool that wrote it.")
+                found = f"format {self._content.get('format')!r}, this program writes {FORMAT}"
+                remedy = "Run `down` with the version of this program that wrote it."
+                raise TestbedError(tried=f"read {path}", found=found, remedy=remedy)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """:returns: one entry, or the default"""
+        """Return one entry, or the default."""
         return self._content.get(key, default)
 
     def set(self, **entries: Any) -> None:
-        """Change entries, and save."""
+        """Change entries."""
         with self._lock:
             self._content.update(entries)
             self._save()
 
     def daemon(self, name: str) -> ProcessRecord | None:
-        """:returns: the daemon of that name, if it was started and still runs"""
-        entry = self._content["daemons"].get(name)
-        record = None if entry is None else ProcessRecord(**entry)
+        """Return the daemon of that name, if it was started and still runs."""
+        record = self.recorded(name)
         return record if record is not None and record.alive else None
+
+    def recorded(self, name: str) -> ProcessRecord | None:
+        """Return the daemon of that name, if it was started, be it dead or alive."""
+        entry = self._content["daemons"].get(name)
+        return None if entry is None else ProcessRecord(**entry)
 
     def set_daemon(self, name: str, record: ProcessRecord | None) -> None:
         """Record a daemon that was started, or, with None, one that was ended."""
@@ -65,31 +72,33 @@ class State:
             if record is None:
                 self._content["daemons"].pop(name, None)
             else:
-                self._content["daemons"][name] = record.as_dict()
+                self._content["daemons"][name] = record.to_dict()
             self._save()
 
     def _save(self) -> None:
         write_atomically(self._path, json.dumps(self._content, indent=2, sort_keys=True) + "\n")
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a small file so that no reader ever sees half of it; its directory is made if need be."""
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that no reader ever sees half of it, and make its directory if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".draft")
     draft.write_text(text, encoding="utf-8")
-    draft.chmod(mode)
+    draft.chmod(0o644)
     draft.replace(path)
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock file, and remove it with the last holder.
+    """Hold a lock, and remove its file with the last holder.
 
-    :param path: the file
-    :param shared: hold it together with others
-    :param wait: wait for it; otherwise yield False when another has it
+    Args:
+        path: The lock's file.
+        shared: Hold it together with others.
+        wait: Wait for it. Otherwise go on without it if another has it.
 
-    :returns: a context manager that yields whether the lock is held
+    Yields:
+        Whether it is held.
     """
     kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,15 +106,15 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, kind)
-            # The last holder may have removed the file while this one waited: a lock on it would exclude nobody.
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            # Its last holder may have removed the file while this one waited, and a lock on that excludes nobody.
+            if os.path.samestat(os.fstat(handle), path.stat()):
                 break
+        except FileNotFoundError:
+            pass
         except BlockingIOError:
             os.close(handle)
             yield False
             return
-        except FileNotFoundError:
-            pass
         os.close(handle)
     try:
         yield True
