@@ -118,7 +118,7 @@ class TreeUnpacker:
         self._current = Record()
         self._left = 0
         self._started = self._done = False
-        self._links: list[tuple[bytes, bytes]] = []
+        self._links: list[tuple[bytes, bytes, int]] = []
         self._modes: list[tuple[bytes, int, int]] = []
         self.files = self.directories = self.links = self.bytes = 0
         self.skipped: list[str] = []
@@ -152,8 +152,8 @@ class TreeUnpacker:
         if not self._done:
             msg = "the agent's tree ends before its end"
             raise ProtocolError(msg)
-        for name, target in self._links:
-            self._link(name, target)
+        for name, target, mtime in self._links:
+            self._link(name, target, mtime)
         for name, mode, mtime in reversed(self._modes):
             self._enter(name)
             os.fchmod(self._directory, mode & 0o777 | 0o700)
@@ -199,7 +199,7 @@ class TreeUnpacker:
         elif kind == b"f":
             self._open_file(parts)
         elif kind == b"l" and parts:
-            self._links.append((name, record.get("target", b"")))
+            self._links.append((name, record.get("target", b""), record.number("mtime", 0)))
         else:
             msg = f"the agent's tree has an item of type {kind!r}"
             raise ProtocolError(msg)
@@ -278,7 +278,7 @@ class TreeUnpacker:
         os.close(self._file)
         self._file = -1
 
-    def _link(self, name: bytes, target: bytes) -> None:
+    def _link(self, name: bytes, target: bytes, mtime: int) -> None:
         if not stays_inside(name, target):
             self.skipped.append(f"{os.fsdecode(name)}: a link that leads out, to {os.fsdecode(target)!r}")
             return
@@ -287,6 +287,7 @@ class TreeUnpacker:
         temp = b".samebox-" + secrets.token_hex(8).encode()
         os.symlink(target, temp, dir_fd=self._directory)
         try:
+            os.utime(temp, ns=(mtime, mtime), dir_fd=self._directory, follow_symlinks=False)
             os.replace(temp, last, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         except OSError:
             os.unlink(temp, dir_fd=self._directory)

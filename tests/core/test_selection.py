@@ -1,0 +1,116 @@
+"""Which engine a config gets: the order, the refusals, and one error that tells everything."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from fakes import Point, engine, plugin, usable
+
+from samebox import Capability, ConfigError, EngineUnavailableError, Isolation, IsolationError, SandboxConfig, UnsupportedError
+from samebox.registry import Registry
+from samebox.selection import select
+
+IMAGE = frozenset({Capability.CONTAINER_IMAGE})
+EVERY = frozenset(Capability)
+
+
+def known(*classes: Any) -> Registry:
+    """Return a registry of some engines."""
+    return Registry([Point(found.name, plugin(found)) for found in classes], ())
+
+
+def bubblewrap(**more: Any) -> Any:
+    """Return a fake of the embedded engine."""
+    return engine("bubblewrap", usable("bubblewrap", Isolation.PROCESS), capabilities=EVERY - IMAGE, default_image="host", **more)
+
+
+@pytest.mark.parametrize(
+    ("rootless", "image", "taken"),
+    [(True, None, "bubblewrap"), (True, "busybox", "podman"), (False, "busybox", "docker"), (False, "dir:/x", "bubblewrap")],
+)
+def test_auto_takes_the_first_in_order(*, rootless: bool, image: str | None, taken: str) -> None:
+    """Embedded without an image; with one rootless Podman, Docker, rootful Podman; `local` never."""
+    engines = known(
+        engine("local", usable("local", Isolation.NONE), capabilities=EVERY, default_image="host"),
+        engine("docker", capabilities=IMAGE),
+        engine("podman", usable("podman", rootless=rootless), capabilities=IMAGE),
+        bubblewrap(),
+        engine("aaa", capabilities=EVERY, default_image="x"),
+    )
+
+    assert select(SandboxConfig(image=image), engines).engine.name == taken
+
+
+def test_auto_passes_over_what_cannot_honour_the_config() -> None:
+    """An engine that lacks what was asked for is not taken, even if it is first."""
+    engines = known(bubblewrap(), engine("docker", capabilities=EVERY, default_image="x"))
+    engines.engines["bubblewrap"].capabilities = frozenset({Capability.HOST_IMAGE})
+
+    assert select(SandboxConfig(memory="1g"), engines).engine.name == "docker"
+
+
+def test_environment_overrides_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SAMEBOX_ENGINE decides where the config does not."""
+    monkeypatch.setenv("SAMEBOX_ENGINE", "docker")
+    engines = known(bubblewrap(), engine("docker", default_image="x"))
+
+    assert select(SandboxConfig(), engines).engine.name == "docker"
+    assert select(SandboxConfig(engine="bubblewrap"), engines).engine.name == "bubblewrap"
+
+
+def test_no_usable_engine_tells_everything() -> None:
+    """One error: each engine, what was wrong with it, and how to get one."""
+    engines = known(engine("docker", "cannot reach unix:///x: refused. Start it"), engine("podman", capabilities=frozenset()))
+    engines.failures += Registry([Point("bad", ImportError("foo"))], ()).failures
+    with pytest.raises(EngineUnavailableError) as caught:
+        select(SandboxConfig(image="busybox"), engines)
+    text = str(caught.value)
+
+    assert re.search(r"- docker: cannot reach unix:///x: refused\. Start it\n", text)
+    assert re.search(r"- podman: engine 'podman' does not support container-image: no such thing on this engine", text)
+    assert "engine 'bad' of an unknown distribution  could not be loaded: ImportError: foo" in text
+    assert "pip install samebox-bubblewrap" in text
+
+
+def test_an_asked_for_setting_is_refused_with_the_hosts_reason() -> None:
+    """The law of capabilities: never warn and ignore."""
+    lacking = usable("docker", missing={Capability.MEMORY_LIMIT: "no memory cgroup", Capability.PIDS_LIMIT: "no pids cgroup"})
+    engines = known(engine("docker", lacking, capabilities=EVERY, default_image="x"))
+    config = SandboxConfig(engine="docker")
+
+    with pytest.raises(UnsupportedError, match=r"'docker' does not support memory-limit: no memory cgroup \(asked for by memory=1024\)"):
+        select(config.replace(memory=1024), engines)
+    with pytest.raises(UnsupportedError, match="pids-limit: no pids cgroup"):
+        select(config.replace(pids_limit=512), engines)
+
+
+def test_default_hardening_that_lacks_is_listed() -> None:
+    """What was not asked for is listed instead, with the same reason."""
+    lacking = usable("docker", missing={Capability.PIDS_LIMIT: "no pids cgroup"})
+    engines = known(engine("docker", lacking, capabilities=EVERY, default_image="x"))
+
+    assert select(SandboxConfig(engine="docker"), engines).unenforced == {Capability.PIDS_LIMIT: "no pids cgroup"}
+
+
+def test_isolation_is_a_floor() -> None:
+    """An engine below it is refused, and the text says how to accept less."""
+    engines = known(engine("local", usable("local", Isolation.NONE), default_image="host"))
+
+    with pytest.raises(IsolationError, match=r"'local' isolates at the tier none, .* process at least; .*isolation='none'"):
+        select(SandboxConfig(engine="local"), engines)
+    assert select(SandboxConfig(engine="local", isolation="none"), engines).engine.name == "local"
+
+
+def test_tiers_are_ordered() -> None:
+    """none < process < container < rootless < user-kernel < vm."""
+    assert sorted(Isolation, key=lambda tier: tier.rank) == [*Isolation]
+    assert Isolation.ROOTLESS > Isolation.CONTAINER >= Isolation.CONTAINER > Isolation.PROCESS > Isolation.NONE
+    assert not Isolation.VM < Isolation.USER_KERNEL
+
+
+def test_an_engine_without_a_default_image_asks_for_one() -> None:
+    """Before anything is contacted twice."""
+    with pytest.raises(ConfigError, match="engine 'docker' has no default image; name one with image="):
+        select(SandboxConfig(engine="docker"), known(engine("docker")))
