@@ -1,0 +1,171 @@
+"""ClientPool: docker-py's clients, one for each call that is under way."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import docker
+import docker.constants
+import docker.errors
+import docker.tls
+import requests.exceptions
+import urllib3.exceptions
+
+from samebox_docker.failure import RefusedError, no_docker, refused, unreachable
+from samebox_docker.ssh import SshAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samebox_docker.address import Address
+
+IDLE = 8
+"""How many idle clients are kept; more are made as calls need them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a daemon says of itself at once."""
+
+    api_version: str
+    """The newest version of the API that it speaks."""
+    server: str
+    """Its name and version."""
+
+
+class ClientPool:
+    """Lends clients of one daemon: `docker.APIClient`, typed Any as its stubs have only part of it.
+
+    docker-py is not thread safe by its own statement (docker-py #3229), so each call has a client to itself. Nor can
+    its connections be shared with a forked child, which has to make a pool of its own.
+
+    Args:
+        address: Where the daemon is.
+        timeout: How long to wait for one answer, in seconds.
+    """
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._idle: list[Any] = []
+        self._version = ""
+
+    @contextlib.contextmanager
+    def client(self, timeout: float | None = None) -> Iterator[Any]:
+        """Lend a client; errors of docker-py and of the connection leave as samebox's own.
+
+        Args:
+            timeout: Another time to wait for an answer, in seconds.
+
+        Raises:
+            RefusedError: The daemon answered with an error.
+            EngineUnavailableError: The daemon can't be reached, or what answers is no Docker daemon.
+        """
+        with self._lock:
+            client = self._idle.pop() if self._idle else None
+        if client is None:
+            client = self._make(self._api_version())
+        client.timeout = timeout or self._timeout
+        try:
+            with self._translated(client):
+                yield client
+        except RefusedError:
+            self._give_back(client)
+            raise
+        except BaseException:
+            # It may stand in the middle of an answer.
+            client.close()
+            raise
+        self._give_back(client)
+
+    def greet(self) -> Greeting:
+        """Ask the daemon for a sign of life, and what it is.
+
+        Raises:
+            EngineUnavailableError: It can't be reached, or it is no Docker daemon.
+        """
+        with self.client() as client:
+            return self._greet(client)
+
+    def close(self) -> None:
+        """Close the connections of idle clients; they open new ones when they are needed again."""
+        with self._lock:
+            for client in self._idle:
+                client.close()
+
+    def _api_version(self) -> str:
+        """Return the newest version of the API that the daemon speaks; asked for once."""
+        if not self._version:
+            client = self._make(docker.constants.MINIMUM_DOCKER_API_VERSION)
+            with contextlib.closing(client), self._translated(client):
+                self._version = self._greet(client).api_version
+        return self._version
+
+    def _greet(self, client: Any) -> Greeting:
+        # Not /version: for that one Docker runs other programs, which takes it ten times as long (9 ms).
+        response = client.get(f"{client.base_url}/_ping", timeout=client.timeout)
+        response.raise_for_status()
+        greeting = Greeting(
+            api_version=response.headers.get("Api-Version", ""),
+            server=response.headers.get("Server", ""),
+        )
+        if not greeting.api_version:
+            raise no_docker(self.address, "what answers there is no Docker daemon", f"Correct {self.address.named}.")
+        if "Libpod-Api-Version" in response.headers:
+            remedy = f"Take engine='podman' with options url={self.address.url!r}, or correct {self.address.named}."
+            raise no_docker(self.address, "what answers there is Podman, in Docker's words", remedy)
+        return greeting
+
+    @contextlib.contextmanager
+    def _translated(self, client: Any) -> Iterator[None]:
+        try:
+            yield
+        except requests.exceptions.HTTPError as error:  # docker-py's APIError is one
+            status = error.response.status_code if error.response is not None else 0
+            raise refused(self.address, status, _words(error)) from error
+        except requests.exceptions.JSONDecodeError as error:
+            found = "what answers there is no Docker daemon"
+            raise no_docker(self.address, found, f"Correct {self.address.named}.") from error
+        except (
+            requests.exceptions.RequestException,
+            docker.errors.DockerException,
+            urllib3.exceptions.HTTPError,
+        ) as error:
+            said = getattr(client.get_adapter(client.base_url), "said", "")
+            raise unreachable(self.address, error, said) from error
+
+    def _make(self, version: str) -> Any:
+        ssh, tls = self.address.scheme == "ssh", None
+        if self.address.tls is not None and self.address.scheme == "tcp":
+            files = self.address.tls
+            pair = (str(files.cert), str(files.key)) if files.cert and files.key else None
+            ca = str(files.ca) if files.ca else None
+            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=files.verify)
+        client: Any = docker.APIClient(
+            base_url="unix:///" if ssh else self.address.url, version=version, tls=tls or False
+        )
+        if ssh:
+            client.mount("http+docker://", SshAdapter(self.address.url, self._timeout))
+        if self.address.scheme != "tcp":
+            client.trust_env = False  # neither a proxy nor .netrc has a say, and looking for them costs time
+        return client
+
+    def _give_back(self, client: Any) -> None:
+        with self._lock:
+            if len(self._idle) < IDLE:
+                self._idle.append(client)
+                return
+        client.close()
+
+
+def _words(error: requests.exceptions.HTTPError) -> str:
+    if isinstance(error, docker.errors.APIError) and error.explanation:
+        return str(error.explanation)
+    try:
+        return str(error.response.json()["message"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return str(error)

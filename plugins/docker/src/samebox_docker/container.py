@@ -1,0 +1,98 @@
+"""The body of Docker's call that creates a container, from a config: hardening, limits, mounts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from samebox.agent.program import init_argv
+from samebox.capabilities import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from samebox.config import SandboxConfig
+
+CPU_PERIOD = 100_000
+"""The kernel's default, in microseconds."""
+
+
+def container_body(
+    config: SandboxConfig,
+    *,
+    image: str,
+    labels: Mapping[str, str],
+    mounts: list[dict[str, Any]],
+    tmpfs: Mapping[str, str],
+    missing: Collection[Capability],
+    runtime: str | None,
+) -> dict[str, Any]:
+    """Return what is posted to /containers/create.
+
+    It is written in the API's own words, not through docker-py's `create_container`: that puts the proxies of the
+    command line's config.json into the container's environment, and has no word for some fields.
+    https://docs.docker.com/reference/api/engine/ (ContainerCreate)
+
+    Args:
+        config: What the sandbox is asked to be. Its env stays out.
+        image: The image's id.
+        labels: All labels.
+        mounts: The agent's volume.
+        tmpfs: Memory file systems with Docker's options.
+        missing: What this host lacks; the core has refused it where it was asked for, so it is a default that is
+            left out.
+        runtime: The OCI runtime, or None for the daemon's default.
+    """
+    return {
+        "Image": image,
+        "Entrypoint": init_argv(config),
+        "Cmd": [],
+        "WorkingDir": config.workdir,
+        "Labels": dict(labels),
+        "StopSignal": "SIGTERM",
+        # A health check of the image would run commands in the sandbox by itself.
+        "Healthcheck": {"Test": ["NONE"]},
+        **({"User": config.user} if config.user is not None else {}),
+        **({"Hostname": config.hostname} if config.hostname is not None else {}),
+        **({"NetworkDisabled": True} if config.network is False else {}),
+        "HostConfig": {
+            "NetworkMode": _network_mode(config.network),
+            "CapDrop": [_kernel_name(name) for name in config.cap_drop],
+            "CapAdd": [_kernel_name(name) for name in config.cap_add],
+            "SecurityOpt": ["no-new-privileges:true"] if config.no_new_privileges else [],
+            "ReadonlyRootfs": config.read_only,
+            "Tmpfs": dict(tmpfs),
+            "Mounts": mounts,
+            "Init": False,  # the agent's init is one
+            "AutoRemove": False,
+            "RestartPolicy": {"Name": "no"},
+            # What the first process says is nobody's; commands have their own streams. A log on disk could be filled
+            # from inside.
+            "LogConfig": {"Type": "none"},
+            **_limits(config, missing),
+            **({"Runtime": runtime} if runtime is not None else {}),
+        },
+    }
+
+
+def _network_mode(network: bool | str) -> str:  # noqa: FBT001 - the config's field
+    if isinstance(network, str):
+        return network
+    return "default" if network else "none"
+
+
+def _kernel_name(capability: str) -> str:
+    return capability if capability == "ALL" else f"CAP_{capability}"
+
+
+def _limits(config: SandboxConfig, missing: Collection[Capability]) -> dict[str, int]:
+    limits: dict[str, int] = {}
+    if config.memory is not None and Capability.MEMORY_LIMIT not in missing:
+        # Memory and swap together: without it Docker lets a sandbox use as much swap again.
+        limits |= {"Memory": config.memory, "MemorySwap": config.memory}
+    if config.cpus is not None and Capability.CPU_LIMIT not in missing:
+        # Not NanoCpus: Docker refuses one above the host's number of processors, which is no limit, but no mistake
+        # either.
+        limits |= {"CpuPeriod": CPU_PERIOD, "CpuQuota": max(1000, round(config.cpus * CPU_PERIOD))}
+    if Capability.PIDS_LIMIT not in missing:
+        limits["PidsLimit"] = config.pids_limit
+    return limits

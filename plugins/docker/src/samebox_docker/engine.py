@@ -1,0 +1,342 @@
+"""DockerEngine: sandboxes as containers of a Docker daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from samebox.agent.program import agent_program
+from samebox.capabilities import Capability
+from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
+from samebox.errors import (
+    ConfigError,
+    EngineError,
+    EngineUnavailableError,
+    ImageNotFoundError,
+    SandboxExistsError,
+    SandboxGoneError,
+    SandboxNotFoundError,
+)
+from samebox_docker.address import find_address
+from samebox_docker.container import container_body
+from samebox_docker.failure import RefusedError
+from samebox_docker.host import engine_info
+from samebox_docker.options import DockerOptions
+from samebox_docker.status import IMAGE_LABEL, status_of
+from samebox_docker.tmpfs import tmpfs_mounts, workdir_tmpfs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from samebox.config import SandboxConfig
+    from samebox.engine import ByteStream
+    from samebox_docker.daemon import Daemon
+    from samebox_docker.users import Owner
+
+_ID = re.compile("[0-9a-f]{64}")
+_MANAGED = "samebox.managed=1"
+_REMOVAL = 30.0
+"""How long to wait for a removal that someone else has begun, in seconds."""
+
+
+class DockerEngine(Engine):
+    """Sandboxes are containers; the agent comes in a volume, and each connection is an exec of it.
+
+    Args:
+        options: See `DockerOptions`.
+
+    Raises:
+        ConfigError: An option is unknown or wrong.
+    """
+
+    name: ClassVar[str] = "docker"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.CONTAINER_IMAGE,
+            Capability.DIRECTORY_IMAGE,
+            Capability.ARCHIVE_IMAGE,
+            Capability.ROOT_FILESYSTEM,
+            Capability.PROCESS_ISOLATION,
+            Capability.USER,
+            Capability.EXEC_USER,
+            Capability.NETWORK_NONE,
+            Capability.NETWORK,
+            Capability.NETWORK_NAMED,
+            Capability.HOSTNAME,
+            Capability.MEMORY_LIMIT,
+            Capability.CPU_LIMIT,
+            Capability.PIDS_LIMIT,
+            Capability.READ_ONLY_ROOT,
+            Capability.TMPFS,
+            Capability.CAP_DROP,
+            Capability.CAP_ADD,
+            Capability.NO_NEW_PRIVILEGES,
+            Capability.SECCOMP,
+            Capability.PERSISTENT,
+            Capability.PULL,
+        }
+    )
+    default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
+    options_model: ClassVar[type[EngineOptions]] = DockerOptions
+    options: DockerOptions
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(options)
+        self._found: tuple[int, Daemon] | None = None
+        self._info: EngineInfo | None = None
+
+    @property
+    def _daemon(self) -> Daemon:
+        found = self._found
+        if found is None or found[0] != os.getpid():
+            from samebox_docker.daemon import daemon_at  # noqa: PLC0415 - imports docker-py, which takes 85 ms
+
+            address = find_address(self.options, os.environ)
+            found = self._found = os.getpid(), daemon_at(address, self.options.timeout)
+        return found[1]
+
+    def probe(self) -> EngineInfo:
+        """Reach the daemon and tell what it is; once for each engine object.
+
+        Raises:
+            EngineUnavailableError: It can't be reached; the text has the address, what was found and the remedy.
+            ConfigError: It has no runtime of the name in the options.
+        """
+        if self._info is None:
+            greeting, info = self._daemon.describe()
+            self._info = engine_info(self._daemon.address, greeting, info, self.options.runtime)
+        return self._info
+
+    def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """Find the config's image on the daemon; else pull it, or bring it there from this host's files.
+
+        Raises:
+            ImageNotFoundError: It is not there and can't be had.
+            ConfigError: No image is named, or Docker can't read the name.
+        """
+        image = config.image or self.default_image
+        if image is None or image == "host":
+            raise ConfigError(
+                f"wrong config: image = {image!r}: engine {self.name!r} needs the name of a container image, "
+                "as 'debian:stable-slim', or tar:PATH or dir:PATH"
+            )
+        return self._daemon.images.ensure(image, config.pull, progress).id
+
+    def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """Create a container that has the agent, and whose workdir its user may write.
+
+        Raises:
+            SandboxExistsError: The name is taken.
+            EngineError: Docker refused; nothing is left behind.
+        """
+        missing, daemon = self.probe().missing, self._daemon
+        facts = daemon.images.facts(image)
+        program = agent_program(facts.architecture)
+        user = facts.user if config.user is None else config.user
+        labels = {IMAGE_LABEL: config.image or self.default_image or image, **labels}
+
+        def body(owner: Owner | None) -> dict[str, Any]:
+            return container_body(
+                config,
+                image=facts.id,
+                labels=labels,
+                mounts=[daemon.agent.mount(program)],
+                tmpfs=tmpfs_mounts(config, facts.volumes, owner),
+                missing=missing,
+                runtime=self.options.runtime,
+            )
+
+        owner = daemon.users.known(facts.id, user)
+        container = self._post(name, body(owner), labels)
+        try:
+            daemon.agent.ensure(program, container=container, image=facts.id)
+            on_tmpfs = workdir_tmpfs(config, facts.volumes, owner) is not None
+            if owner is None:
+                owner = daemon.users.look_up(container, facts.id, user)
+                if on_tmpfs:  # whose options name the owner, and nothing can be changed in a container that exists
+                    self.remove(container)
+                    container = self._post(name, body(owner), labels)
+            if not on_tmpfs:
+                daemon.workdirs.give(
+                    container, image=facts.id, workdir=config.workdir, owner=owner, volumes=facts.volumes
+                )
+        except BaseException:
+            with contextlib.suppress(EngineError):
+                self.remove(container)
+            raise
+        return container
+
+    def start(self, sandbox_id: str) -> None:
+        """Start a container; nothing happens to a running one.
+
+        Raises:
+            SandboxNotFoundError: It is not there.
+            EngineError: It can't be started; the text has Docker's words.
+        """
+        with self._about(sandbox_id, "start") as container, self._daemon.pool.client() as client:
+            client.start(container)
+
+    def stop(self, sandbox_id: str, grace: float = 0.0) -> None:
+        """End a container's processes; nothing happens to a stopped one.
+
+        Args:
+            sandbox_id: Which one.
+            grace: How long its first process may take, in seconds; Docker counts whole ones.
+
+        Raises:
+            SandboxNotFoundError: It is not there.
+        """
+        with self._about(sandbox_id, "stop", harmless=409) as container, self._daemon.pool.client() as client:
+            if grace > 0:
+                client.stop(container, timeout=math.ceil(grace))
+            else:
+                client.kill(container)
+
+    def remove(self, sandbox_id: str) -> None:
+        """End and remove a container, with the volumes that its image asked for; nothing happens if it is not there."""
+        try:
+            container = self._exact(sandbox_id)
+        except SandboxNotFoundError:
+            return
+        try:
+            with self._daemon.pool.client() as client:
+                client.remove_container(container, force=True, v=True)
+        except RefusedError as error:
+            if error.status == 409:
+                self._await_removal(container, error)
+            elif not error.no_container:
+                raise
+
+    def inspect(self, sandbox_id: str) -> SandboxStatus:
+        """Return what Docker knows of a container, by its id or name.
+
+        Raises:
+            SandboxNotFoundError: There is none.
+        """
+        try:
+            with self._daemon.pool.client() as client:
+                status = status_of(client.inspect_container(sandbox_id))
+        except RefusedError as error:
+            if not error.no_container:
+                raise
+            raise self._not_found(sandbox_id) from None
+        # Docker also takes the beginning of an id, and a name may look like one.
+        if sandbox_id not in {status.id, status.name}:
+            raise self._not_found(sandbox_id)
+        return status
+
+    def list(self) -> list[SandboxStatus]:
+        """Return all containers that samebox made here."""
+        with self._daemon.pool.client() as client:
+            found = client.containers(all=True, quiet=True, filters={"label": [_MANAGED]})
+        statuses = []
+        for container in found:
+            with contextlib.suppress(SandboxNotFoundError):  # removed meanwhile
+                statuses.append(self.inspect(str(container["Id"])))
+        return statuses
+
+    def connect(self, sandbox_id: str, user: str | None = None) -> ByteStream:
+        """Start an agent in a running container and return the stream to it.
+
+        What Docker only says after the connection stands, as that the agent can't be executed, is in the stream's
+        `diagnostics`.
+
+        Args:
+            sandbox_id: Which one.
+            user: Who the agent runs as; None: the sandbox's own user.
+
+        Raises:
+            SandboxGoneError: The container does not run any more.
+            EngineError: Docker refused.
+        """
+        from samebox_docker.streams import open_exec  # noqa: PLC0415
+
+        try:
+            return open_exec(self._daemon.pool, self._exact(sandbox_id), user)
+        except SandboxNotFoundError as error:
+            raise SandboxGoneError(str(error)) from None
+        except RefusedError as error:
+            raise self._unconnected(sandbox_id, error) from None
+
+    def heal_agent(self) -> bool:
+        """Compare the volumes in use with the agents of this installation; deliver anew what differs."""
+        return self._daemon.agent.heal()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        if self._found is not None and self._found[0] == os.getpid():
+            self._found[1].pool.close()
+
+    def _post(self, name: str, body: dict[str, Any], labels: Mapping[str, str]) -> str:
+        url = self._daemon.address.url
+        try:
+            with self._daemon.pool.client() as client:
+                return str(client.create_container_from_config(body, name)["Id"])
+        except RefusedError as error:
+            if error.status == 409:
+                raise SandboxExistsError(
+                    f"a container named {name!r} is already on Docker at {url}; "
+                    "attach to it, remove it or choose another name"
+                ) from None
+            if error.status == 404:
+                raise ImageNotFoundError(
+                    f"the image was removed from Docker at {url} meanwhile: {error.words}"
+                ) from None
+            raise EngineError(f"Docker at {url} could not create the sandbox {name!r}: {error.words}") from None
+        except EngineUnavailableError:
+            # The answer was lost, so it may have been created all the same.
+            with contextlib.suppress(EngineError):
+                status = self.inspect(name)
+                if dict(status.labels) == dict(labels):
+                    self.remove(status.id)
+            raise
+
+    def _exact(self, sandbox_id: str) -> str:
+        """Return a container's id for an id or a name; Docker would also take the beginning of another one's id."""
+        return sandbox_id if _ID.fullmatch(sandbox_id) else self.inspect(sandbox_id).id
+
+    @contextlib.contextmanager
+    def _about(self, sandbox_id: str, verb: str, *, harmless: int = 0) -> Iterator[str]:
+        try:
+            yield self._exact(sandbox_id)
+        except RefusedError as error:
+            if error.no_container:
+                raise self._not_found(sandbox_id) from None
+            if error.status != harmless:
+                url = self._daemon.address.url
+                raise EngineError(
+                    f"Docker at {url} could not {verb} the sandbox {sandbox_id!r}: {error.words}"
+                ) from None
+
+    def _await_removal(self, container: str, error: RefusedError) -> None:
+        """Wait for a removal that is under way elsewhere."""
+        deadline = time.monotonic() + _REMOVAL
+        while time.monotonic() < deadline:
+            try:
+                self.inspect(container)
+            except SandboxNotFoundError:
+                return
+            time.sleep(0.05)
+        raise error
+
+    def _unconnected(self, sandbox_id: str, error: RefusedError) -> EngineError | SandboxGoneError:
+        url = self._daemon.address.url
+        try:
+            status = self.inspect(sandbox_id)
+        except SandboxNotFoundError:
+            return SandboxGoneError(f"the sandbox {sandbox_id!r} is gone from Docker at {url}")
+        if status.state == "running":
+            return EngineError(
+                f"Docker at {url} could not open a stream into the sandbox {status.name!r}: {error.words}"
+            )
+        how = "it was never started" if status.state == "created" else f"it ended with exit code {status.exit_code}"
+        if status.out_of_memory:
+            how += ", out of memory"
+        return SandboxGoneError(f"the sandbox {status.name!r} on Docker at {url} does not run: {how}")
+
+    def _not_found(self, sandbox_id: str) -> SandboxNotFoundError:
+        return SandboxNotFoundError(f"there is no sandbox {sandbox_id!r} on Docker at {self._daemon.address.url}")

@@ -1,0 +1,108 @@
+"""What a daemon says of itself: EngineInfo, and which capabilities the host lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from samebox.capabilities import Capability, Isolation
+from samebox.engine import EngineInfo
+from samebox.errors import ConfigError
+from samebox_docker.failure import no_docker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from samebox_docker.address import Address
+    from samebox_docker.clients import Greeting
+
+LIMITS = (
+    (Capability.MEMORY_LIMIT, "MemoryLimit", "memory"),
+    (Capability.CPU_LIMIT, "CpuCfsQuota", "cpu"),
+    (Capability.PIDS_LIMIT, "PidsLimit", "pids"),
+)
+DELEGATION = "https://docs.docker.com/engine/security/rootless/tips/#limiting-resources"
+
+
+def engine_info(address: Address, greeting: Greeting, info: Mapping[str, Any], runtime: str | None) -> EngineInfo:
+    """Say what a daemon is.
+
+    Args:
+        address: Where it is.
+        greeting: What it says of itself.
+        info: Its answer to /info.
+        runtime: The OCI runtime that was asked for, or None.
+
+    Raises:
+        ConfigError: The daemon has no such runtime.
+        EngineUnavailableError: It is no Docker daemon with Linux containers.
+    """
+    if info.get("OSType") != "linux":
+        remedy = "Switch the daemon to Linux containers."
+        raise no_docker(address, f"its containers are those of {info.get('OSType')}", remedy)
+    runtimes = info.get("Runtimes") or {}
+    if runtime is not None and runtime not in runtimes:
+        have = ", ".join(sorted(runtimes))
+        raise ConfigError(
+            f"wrong options for engine 'docker': runtime = {runtime!r}: the daemon at {address.url} has no such "
+            f"runtime; it has: {have}"
+        )
+    security = [str(option) for option in info.get("SecurityOptions") or ()]
+    rootless = any(option.split(",")[0] == "name=rootless" for option in security)
+    used = runtime or str(info.get("DefaultRuntime") or "")
+    isolation = _isolation(used, runtimes.get(used) or {}, rootless=rootless)
+    return EngineInfo(
+        name="docker",
+        version=str(info.get("ServerVersion") or ""),
+        isolation=isolation,
+        address=address.url,
+        rootless=rootless,
+        missing=_missing(info, security, isolation),
+        details={
+            "address from": address.source,
+            "API version": greeting.api_version,
+            "runtime": used,
+            "storage driver": str(info.get("Driver") or ""),
+            "cgroup": f"v{info.get('CgroupVersion') or '1'}, driver {info.get('CgroupDriver') or 'none'}",
+            "architecture": str(info.get("Architecture") or ""),
+        },
+    )
+
+
+def _isolation(name: str, runtime: Mapping[str, Any], *, rootless: bool) -> Isolation:
+    program = str(runtime.get("path") or runtime.get("runtimeType") or "").rpartition("/")[2]
+    words = f"{name} {program}"
+    if "kata" in words:
+        return Isolation.VM
+    if "runsc" in words:
+        return Isolation.USER_KERNEL
+    return Isolation.ROOTLESS if rootless else Isolation.CONTAINER
+
+
+def _missing(info: Mapping[str, Any], security: list[str], isolation: Isolation) -> dict[Capability, str]:
+    missing: dict[Capability, str] = {}
+    none = info.get("CgroupDriver") == "none"
+    for capability, field, controller in LIMITS:
+        if none:
+            missing[capability] = (
+                "the daemon uses no cgroups, as a rootless one without cgroup v2 and delegation, so limits would be "
+                f"ignored. Set up delegation: {DELEGATION}"
+            )
+        elif info.get(field) is False:
+            missing[capability] = (
+                f"the daemon has no {controller} controller to use ({field} is false), so the limit would be ignored. "
+                f"For a rootless daemon delegate it: {DELEGATION}; else enable it in the kernel's command line"
+            )
+    if isolation is Isolation.USER_KERNEL:
+        missing[Capability.SECCOMP] = (
+            "gVisor serves system calls with a kernel of its own; no filter stands in the sandbox"
+        )
+    elif not any(_filters(option) for option in security):
+        missing[Capability.SECCOMP] = (
+            "the daemon runs without a seccomp profile (SecurityOptions has none, or an unconfined one)"
+        )
+    return missing
+
+
+def _filters(option: str) -> bool:
+    parts = option.split(",")
+    return parts[0] == "name=seccomp" and "profile=unconfined" not in parts

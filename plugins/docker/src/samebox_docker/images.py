@@ -1,0 +1,143 @@
+"""Images: what a config's image is on the daemon, pulled, loaded or imported where it is not there yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from samebox.errors import ConfigError, ImageNotFoundError
+from samebox_docker.failure import RefusedError
+from samebox_docker.local_images import LocalImages
+from samebox_docker.progress import StreamError, follow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from samebox_docker.clients import ClientPool
+
+LOCAL = "localhost/"
+"""What names of images begin with that were made on a machine; there is no registry behind them."""
+ID = "sha256:"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image says about the containers made from it."""
+
+    id: str
+    architecture: str
+    user: str
+    volumes: tuple[str, ...]
+
+
+class Images:
+    """The images of one daemon.
+
+    Args:
+        pool: Clients of the daemon.
+    """
+
+    def __init__(self, pool: ClientPool) -> None:
+        self._pool = pool
+        self._facts: dict[str, ImageFacts] = {}
+        self._local = LocalImages(pool)
+
+    def ensure(self, image: str, pull: str, progress: Callable[[str], None]) -> ImageFacts:
+        """Make an image available.
+
+        Args:
+            image: A reference, `tar:PATH` or `dir:PATH`.
+            pull: "missing", "always" or "never".
+            progress: Is told of each step of a pull or an import.
+
+        Raises:
+            ImageNotFoundError: It is not there and can't be had.
+            ConfigError: It is no reference, or the archive is none that Docker can read.
+        """
+        kind, _, path = image.partition(":")
+        if kind == "tar":
+            image = self._local.archive(path, progress)
+        elif kind == "dir":
+            image = self._local.directory(path, progress)
+        else:
+            return self._named(image, pull, progress)
+        return self.facts(image)
+
+    def facts(self, image: str) -> ImageFacts:
+        """Return what is known of an image that was there, by its id or name.
+
+        Raises:
+            ImageNotFoundError: It is not there any more.
+        """
+        known = self._facts.get(image) or self._find(image)
+        if known is None:
+            raise self._not_found(image, "it was removed meanwhile")
+        return known
+
+    def _named(self, image: str, pull: str, progress: Callable[[str], None]) -> ImageFacts:
+        facts = self._find(image)
+        local = image.startswith((LOCAL, ID))
+        if facts is not None and (local or pull != "always"):
+            return facts
+        if local:
+            beginning = LOCAL if image.startswith(LOCAL) else ID
+            raise self._not_found(image, f"what begins with {beginning!r} is never pulled")
+        if pull == "never":
+            raise self._not_found(image, 'it may not be pulled (pull="never")')
+        self._pull(image, progress)
+        facts = self._find(image)
+        if facts is None:
+            raise self._not_found(image, "it was pulled, but is not there")
+        return facts
+
+    def _find(self, image: str) -> ImageFacts | None:
+        try:
+            with self._pool.client() as client:
+                found = client.inspect_image(image)
+        except RefusedError as error:
+            if error.status == 404:
+                return None
+            if error.status == 400:
+                msg = f"wrong config: image = {image!r}: Docker can't read it as an image's name: {error.words}"
+                raise ConfigError(msg) from None
+            raise
+        config = found.get("Config") or {}
+        facts = ImageFacts(
+            id=str(found["Id"]),
+            architecture=str(found.get("Architecture") or ""),
+            user=str(config.get("User") or ""),
+            volumes=tuple(config.get("Volumes") or ()),
+        )
+        self._facts[facts.id] = facts
+        return facts
+
+    def _pull(self, image: str, progress: Callable[[str], None]) -> None:
+        progress(f"pulling {image}")
+        repository, tag = split_reference(image)
+        try:
+            with self._pool.client() as client:
+                for line in follow(client.pull(repository, tag=tag, stream=True, decode=True)):
+                    progress(line)
+        except (RefusedError, StreamError) as error:
+            words = error.words if isinstance(error, RefusedError) else str(error)
+            raise self._not_found(image, f"pulling it failed: {words}") from None
+
+    def _not_found(self, image: str, why: str) -> ImageNotFoundError:
+        if image.startswith(LOCAL):
+            remedy = f"Build it or load it there: `docker build -t {image} DIRECTORY`, `docker load`, or `docker tag`."
+        else:
+            remedy = (
+                "Check its name and tag; for a private one run `docker login`; without a way to the registry load it "
+                "with `docker load`, or give image='tar:PATH'."
+            )
+        return ImageNotFoundError(f"the image {image!r} is not on Docker at {self._pool.address.url}: {why}. {remedy}")
+
+
+def split_reference(image: str) -> tuple[str, str]:
+    """Split an image's reference into what Docker's pull takes: the name, and the tag ("latest") or digest."""
+    name, at, digest = image.partition("@")
+    if at:
+        return name, digest
+    head, slash, last = image.rpartition("/")
+    last, _, tag = last.partition(":")
+    return head + slash + last, tag or "latest"

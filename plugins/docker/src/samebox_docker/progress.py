@@ -1,0 +1,40 @@
+"""The lines that Docker sends during a pull, a load or an import."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from samebox.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class StreamError(EngineError):
+    """A long call failed in the middle, and said so in its answer's stream; the text is Docker's own."""
+
+
+def follow(lines: Iterable[Any]) -> Iterator[str]:
+    """Turn Docker's lines into ones for a person: one for each change of a layer's state, no growing bars.
+
+    Raises:
+        StreamError: A line says that the call failed.
+    """
+    seen: dict[str, str] = {}
+    for line in lines:
+        if not isinstance(line, dict):
+            continue
+        if error := line.get("error") or (line.get("errorDetail") or {}).get("message"):
+            raise StreamError(str(error))
+        status, layer = str(line.get("status") or line.get("stream") or "").strip(), str(line.get("id") or "")
+        if status and seen.get(layer) != status:
+            seen[layer] = status
+            yield f"{layer}: {status}" if layer else status
+
+
+def parse_lines(text: str) -> Iterator[Any]:
+    """Parse an answer that has one JSON object in each line."""
+    for line in text.splitlines():
+        if line.strip():
+            yield json.loads(line)

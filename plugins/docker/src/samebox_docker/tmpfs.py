@@ -1,0 +1,72 @@
+"""The memory file systems of a container, that of its workdir among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samebox.units import Tmpfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from samebox.config import SandboxConfig
+    from samebox_docker.users import Owner
+
+
+def tmpfs_mounts(config: SandboxConfig, volumes: Iterable[str], owner: Owner | None) -> dict[str, str]:
+    """Return all memory file systems of a sandbox, with Docker's options.
+
+    Args:
+        config: What the sandbox is asked to be.
+        volumes: Where the image has volumes.
+        owner: The sandbox's user; None: not root, and not known yet.
+    """
+    mounts = {path: tmpfs_options(tmpfs) for path, tmpfs in config.tmpfs.items()}
+    workdir = workdir_tmpfs(config, volumes, owner)
+    if workdir is not None:
+        mounts[config.workdir] = tmpfs_options(workdir, owner)
+    return mounts
+
+
+def workdir_tmpfs(config: SandboxConfig, volumes: Iterable[str], owner: Owner | None) -> Tmpfs | None:
+    """Return the memory file system that is mounted right at the workdir, or None if there is none.
+
+    One is needed under a read-only root, unless something writable is mounted there or above; and for a user other than
+    root also where the workdir lies below another one: there the container runtime makes the directory, as root, when
+    nothing can be changed from outside any more.
+
+    Args:
+        config: What the sandbox is asked to be.
+        volumes: Where the image has volumes.
+        owner: The sandbox's user; None: not root, and not known yet.
+    """
+    above = mount_above(config.workdir, config.tmpfs)
+    if above == config.workdir:
+        return config.tmpfs[above]
+    if above is not None:
+        root = owner is not None and owner.uid == 0
+        return None if root else config.tmpfs[above].model_copy(update={"mode": 0o755})
+    if config.read_only and mount_above(config.workdir, volumes) is None:
+        return Tmpfs(mode=0o755)
+    return None
+
+
+def mount_above(path: str, mounts: Iterable[str]) -> str | None:
+    """Return the innermost mount point that holds a path, the path itself included, or None."""
+    holding = [mount for mount in mounts if path == mount or path.startswith(mount.rstrip("/") + "/")]
+    return max(holding, key=len, default=None)
+
+
+def tmpfs_options(tmpfs: Tmpfs, owner: Owner | None = None) -> str:
+    """Return Docker's spelling of a memory file system, with nothing left to its defaults (it has noexec).
+
+    Args:
+        tmpfs: What was asked for.
+        owner: Who its root directory belongs to; None: root.
+    """
+    options = ["rw", "nosuid", "nodev", "exec" if tmpfs.exec else "noexec", f"mode={tmpfs.mode:o}"]
+    if tmpfs.size is not None:
+        options.append(f"size={tmpfs.size}")
+    if owner is not None and (owner.uid or owner.gid):
+        options += [f"uid={owner.uid}", f"gid={owner.gid}"]
+    return ",".join(options)
