@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.errors import UnsupportedError
+from samebox.errors import SandboxError, UnsupportedError
 from samebox.registry import make_engine, registry
 from samebox.requirements import image_capability
 from samebox.sandbox import AsyncSandbox, Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from samebox.engine import EngineInfo
 
 FALLBACK_IMAGE = "busybox"
@@ -98,3 +102,19 @@ def enforced(box: Sandbox, *capabilities: Capability) -> None:
     for capability in capabilities:
         if capability in box.unenforced:
             raise UnsupportedError(capability, box.engine.name if box.engine else "?", box.unenforced[capability])
+
+
+@contextlib.contextmanager
+def refused(match: str) -> Iterator[None]:
+    """Expect a SandboxError whose text has that pattern.
+
+    UnsupportedError is one too, and goes through: what it means is for the judge to say.
+
+    Args:
+        match: A regular expression.
+    """
+    with pytest.raises(SandboxError) as caught:
+        yield
+    if isinstance(caught.value, UnsupportedError):
+        raise caught.value
+    assert re.search(match, str(caught.value)), f"the error says {str(caught.value)!r}, expected {match!r} in it"

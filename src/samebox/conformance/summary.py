@@ -51,13 +51,13 @@ def write_summary(terminal: pytest.TerminalReporter, run: Run) -> None:
         by_reason: dict[str, list[str]] = defaultdict(list)
         for result in run.results.values():
             if result.verdict is verdict:
-                by_reason[result.reason].append(result.id)
+                by_reason[result.reason.partition(" (asked for by")[0]].append(result.id)
         texts = [f"{reason} ({len(ids)} test{'s' if len(ids) > 1 else ''})" for reason, ids in by_reason.items()]
         _lines(terminal, verdict, texts)
 
 
 def _lines(terminal: pytest.TerminalReporter, verdict: Verdict, texts: list[str]) -> None:
-    width = max(60, terminal._tw.fullwidth)  # noqa: SLF001 - pytest has no public name for it
+    width = max(110, terminal._tw.fullwidth)  # noqa: SLF001 - pytest has no public name for it
     for text in texts[:_MOST]:
         line = f"{verdict.value:<12} {text}"
         terminal.write_line(line if len(line) <= width else line[: width - 3] + "...")
