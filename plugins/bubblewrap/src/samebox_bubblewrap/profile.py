@@ -1,9 +1,9 @@
 """The default seccomp profile: what Docker's default refuses to a container without capabilities, in the same format.
 
-The list of calls is that of https://github.com/moby/profiles/blob/main/seccomp/default.json (as of August 2026), without what only other
-processors have. Two things are narrower: 32-bit calls are refused (`compile_profile`), and socket families are listed one
-by one, because "greater than 40" compares all 64 bits of an argument of which the kernel looks at 32: a family of
-2**32 + 40 passes it and is AF_VSOCK, the way to a hypervisor.
+The list of calls is that of https://github.com/moby/profiles/blob/main/seccomp/default.json (as of August 2026),
+without what only other processors have. Two things are narrower: 32-bit calls are refused (`compile_profile`), and
+socket families are listed one by one, because "greater than 40" compares all 64 bits of an argument of which the kernel
+looks at 32: a family of 2**32 + 40 passes it and is AF_VSOCK, the way to a hypervisor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """SeccompCompiler: turns a profile in Docker's JSON format into the kernel's filter program, without libseccomp.
 
-The format: https://docs.docker.com/engine/security/seccomp/ ; the machine it runs on: Documentation/networking/filter.rst
-and Documentation/userspace-api/seccomp_filter.rst of the kernel.
+The format: https://docs.docker.com/engine/security/seccomp/ ; the machine it runs on: networking/filter.rst and
+userspace-api/seccomp_filter.rst in the kernel's Documentation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from samebox.errors import ConfigError
-
 from samebox_bubblewrap.syscalls import syscall_numbers
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ __all__ = ["compile_profile"]
 
 # AUDIT_ARCH_* of linux/audit.h, and the names that profiles have for the processors.
 _ARCHITECTURES = {"x86_64": (0xC000003E, "amd64"), "aarch64": (0xC00000B7, "arm64")}
-# A number with this bit is a call of the x32 ABI, which shares AUDIT_ARCH_X86_64: a filter that forgets it can be walked around.
+# A number with this bit is a call of the x32 ABI, which shares AUDIT_ARCH_X86_64: a way around filters that forget it.
 _X32 = 0x40000000
 
 _LOAD, _ALU_AND, _JUMP, _EQUAL, _GREATER, _GREATER_EQUAL, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x06
@@ -55,7 +54,7 @@ _MOST_INSTRUCTIONS = 4096
 class _Condition(NamedTuple):
     """One comparison of a call's argument."""
 
-    index: int
+    argument: int
     operator: str
     value: int
     value_two: int
@@ -76,10 +75,11 @@ def compile_profile(
 ) -> bytes:
     """Turn a profile into a filter program.
 
-    Rules are tried in the profile's order, and the first one whose conditions all hold decides; several conditions on one
-    argument are alternatives, as they are for runc. Names that this processor's kernel does not have are passed over.
-    Calls of another ABI (32-bit, x32) are refused whatever the profile says, and calls that are newer than the table of
-    system calls get ENOSYS where the profile's default is an errno, so that a C library falls back to an older call.
+    Rules are tried in the profile's order, and the first one whose conditions all hold decides; several conditions on
+    one argument are alternatives, as they are for runc. Names that this processor's kernel does not have are passed
+    over. Calls of another ABI (32-bit, x32) are refused whatever the profile says, and calls that are newer than the
+    table of system calls get ENOSYS where the profile's default is an errno, so that a C library falls back to an older
+    call.
 
     Args:
         profile: Docker's format: defaultAction, defaultErrnoRet, syscalls with names, action, errnoRet, args, includes
@@ -98,7 +98,9 @@ def compile_profile(
     try:
         architecture, docker_name = _ARCHITECTURES[machine]
     except KeyError:
-        raise ConfigError(f"seccomp profiles are compiled for {', '.join(_ARCHITECTURES)}, not for {machine!r}") from None
+        raise ConfigError(
+            f"seccomp profiles are compiled for {', '.join(_ARCHITECTURES)}, not for {machine!r}"
+        ) from None
     default = _action(profile, "defaultAction", profile.get("defaultErrnoRet"))
     numbers = syscall_numbers(machine)
     rules: dict[int, list[_Rule]] = {}
@@ -142,7 +144,9 @@ def _applies(entry: Mapping[str, Any], docker_name: str, kernel: tuple[int, int]
     includes, excludes = entry.get("includes") or {}, entry.get("excludes") or {}
     for condition in (includes, excludes):
         if not isinstance(condition, dict) or not set(condition) <= {"caps", "arches", "minKernel"}:
-            raise ConfigError(f"seccomp profile: includes and excludes have caps, arches and minKernel (found {condition!r})")
+            raise ConfigError(
+                f"seccomp profile: includes and excludes have caps, arches and minKernel (found {condition!r})"
+            )
 
     def caps(condition: Mapping[str, Any]) -> set[str]:
         return {str(name).removeprefix("CAP_") for name in _sequence(condition.get("caps"), "caps")}
@@ -177,11 +181,11 @@ def _alternatives(entry: Mapping[str, Any]) -> list[tuple[_Condition, ...]]:
             or not all(isinstance(value, int) and 0 <= value < 1 << 64 for value in values)
         ):
             raise ConfigError(
-                "seccomp profile: args have an index from 0 to 5, a value, maybe a valueTwo (64 bits, unsigned) and an op "
-                f"of {', '.join(sorted(_OPERATORS))} (found {dict(argument)!r})"
+                "seccomp profile: args have an index from 0 to 5, a value, maybe a valueTwo (64 bits, unsigned) and an "
+                f"op of {', '.join(sorted(_OPERATORS))} (found {dict(argument)!r})"
             )
         conditions.append(_Condition(index, operator, *values))
-    if len({condition.index for condition in conditions}) < len(conditions):
+    if len({condition.argument for condition in conditions}) < len(conditions):
         return [(condition,) for condition in conditions]
     return [tuple(conditions)]
 
@@ -222,7 +226,9 @@ class _Program:
         out = bytearray()
         for position, (code, value, *labels) in enumerate(self._code):
             yes, no = (0 if label is None else self._places[label] - position - 1 for label in labels)
-            out += struct.pack("=HBBI", code, 0, 0, yes) if code == _JUMP else struct.pack("=HBBI", code, yes, no, value)
+            out += (
+                struct.pack("=HBBI", code, 0, 0, yes) if code == _JUMP else struct.pack("=HBBI", code, yes, no, value)
+            )
         return bytes(out)
 
 
@@ -274,8 +280,8 @@ def _decide(program: _Program, rule: _Rule) -> None:
 
 
 def _compare(program: _Program, condition: _Condition, other: object) -> None:
-    """Go on behind the comparison if it holds, else to `other`. An argument has 64 bits, the machine's words have 32."""
-    low = _OFFSET_ARGS + 8 * condition.index
+    """Go on behind the comparison if it holds, else to `other`: 64 bits, by a machine whose words have 32."""
+    low = _OFFSET_ARGS + 8 * condition.argument
     high = low + 4
     value, operator, holds = condition.value, condition.operator, object()
     if operator == "SCMP_CMP_MASKED_EQ":

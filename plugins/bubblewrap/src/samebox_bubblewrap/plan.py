@@ -1,0 +1,192 @@
+"""Plan: everything that bwrap is told to make a sandbox of a config and an image."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from samebox.agent.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, UnsupportedError
+from samebox_bubblewrap.profile import default_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from samebox.config import SandboxConfig
+    from samebox.units import Tmpfs
+    from samebox_bubblewrap.rootfs import Rootfs
+    from samebox_bubblewrap.users import Identity
+
+__all__ = ["Plan", "make_plan"]
+
+Word = str | bytes
+"""A word of bwrap's command line; bytes stand for the number of a descriptor from which they can be read."""
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's default
+
+_NAMESPACES = (
+    "--unshare-all",
+    # --unshare-all does without a user namespace where it can't be had; as root that would be real root.
+    "--unshare-user",
+    "--disable-userns",
+    "--as-pid-1",
+    "--die-with-parent",
+    "--new-session",
+    "--clearenv",
+    "--cap-drop",
+    "ALL",
+)
+
+# As Docker masks them: they tell about the host or let root change it.
+_MASKED = (
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+)
+# For root, whom the kernel lets read what others can't, as it goes by the uid outside.
+_MASKED_FOR_ROOT = (
+    "allocinfo",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "mtrr",
+    "pagetypeinfo",
+    "slabinfo",
+    "vmallocinfo",
+)
+# Likewise; bwrap itself covers bus, irq and sysrq-trigger.
+_READ_ONLY_FOR_ROOT = ("fs", "sys")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What bwrap is told."""
+
+    options: tuple[Word, ...]
+    command: tuple[str, ...]
+    """The sandbox's first process."""
+    settings: Mapping[str, str]
+    """The settings behind mount points, for errors: words by path."""
+
+
+def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices: Sequence[Word], name: str) -> Plan:
+    """Work out what bwrap has to be told.
+
+    Args:
+        config: The sandbox's config.
+        rootfs: Its root file system.
+        identity: Who its processes are.
+        devices: The words for /dev.
+        name: The sandbox's name.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UnsupportedError: A setting can't be honoured.
+    """
+    _refuse(config)
+    hostname = config.hostname or name[:63].rstrip("-.") or "sandbox"
+    words: list[Word] = [*_NAMESPACES, "--uid", str(identity.uid), "--gid", str(identity.gid), "--hostname", hostname]
+    if config.network is True:
+        words.append("--share-net")
+    tmpfs = {rootfs.resolve(path): options for path, options in config.tmpfs.items()}
+    workdir = rootfs.resolve(config.workdir)
+    words += rootfs.base([*tmpfs, workdir], read_only=config.read_only)
+    words += rootfs.files(identity, hostname, network=config.network is True, read_only=config.read_only)
+    words += ["--proc", "/proc", *_proc_masks(), *devices]
+    words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
+    words += ["--remount-ro", MOUNT_POINT]
+    # Sorted: a parent comes before what is mounted in it.
+    for mount_point, options in sorted(tmpfs.items()):
+        words += _tmpfs(mount_point, options)
+    if workdir not in tmpfs:
+        inside = any(workdir.startswith(path + "/") for path in tmpfs)
+        words += _tmpfs(workdir, None) if config.read_only and not inside else _directory(workdir)
+    if config.read_only:
+        layers = [word for option, word in pairwise(words) if option == "--tmp-overlay"]
+        for layer in dict.fromkeys([*layers[::-1], "/"]):
+            words += ["--remount-ro", layer]
+    environment = {"PATH": _PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
+    for key, value in environment.items():
+        words += ["--setenv", key, value]
+    words += ["--chdir", workdir, "--seccomp", default_filter(*_machine())]
+    settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs} | {
+        workdir: f"workdir={config.workdir!r}"
+    }
+    return Plan(tuple(words), tuple(init_argv(config)), settings)
+
+
+def _refuse(config: SandboxConfig) -> None:
+    """Refuse what bwrap can't do and no capability stands for."""
+    engine = "bubblewrap"
+    for path, options in config.tmpfs.items():
+        if (path + "/").startswith(MOUNT_POINT + "/"):
+            raise ConfigError(f"tmpfs[{path!r}]: the agent is mounted at {MOUNT_POINT}; choose another path")
+        if not options.exec:
+            reason = f"bwrap has no option for noexec (tmpfs[{path!r}]); leave it out"
+            raise UnsupportedError(Capability.TMPFS, engine, reason)
+    if not config.no_new_privileges:
+        reason = "bwrap always sets no_new_privs; leave no_new_privileges=False out"
+        raise UnsupportedError(Capability.NO_NEW_PRIVILEGES, engine, reason)
+    if config.cap_add:
+        reason = "what a capability of a nested user namespace can't reach, as its network, it would only seem to allow"
+        raise UnsupportedError(Capability.CAP_ADD, engine, reason)
+    if isinstance(config.network, str):
+        raise UnsupportedError(
+            Capability.NETWORK_NAMED, engine, "it has no networks with names; network is True or False"
+        )
+
+
+def _tmpfs(path: str, options: Tmpfs | None) -> list[Word]:
+    """Mount a memory file system; by default one that only the sandbox's user may write to."""
+    words = _directory(str(PurePosixPath(path).parent))  # which bwrap would make for its owner only
+    words += ["--perms", f"{options.mode if options else 0o755:o}"]
+    if options is not None and options.size is not None:
+        words += ["--size", str(options.size)]
+    return [*words, "--tmpfs", path]
+
+
+def _directory(path: str) -> list[Word]:
+    return ["--perms", "0755", "--dir", path] if path != "/" else []
+
+
+@cache
+def _proc_masks() -> tuple[str, ...]:
+    """Cover what is in this host's /proc, as Docker does.
+
+    As root it is vital: the kernel lets uid 0 outside write sysctls without any capability, and bwrap's own cover asks
+    access(2), which says for /proc/sys that nobody may write. kernel.core_pattern is a way to run programs on the host.
+    """
+    words: list[str] = []
+    root = Path("/proc/sys").stat().st_uid == os.geteuid()
+    for name in _READ_ONLY_FOR_ROOT if root else ():
+        words += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
+    for name in _MASKED + (_MASKED_FOR_ROOT if root else ()):
+        path = Path("/proc", name)
+        if path.is_dir():
+            words += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]
+        elif path.exists():
+            words += ["--ro-bind", "/dev/null", str(path)]
+    return tuple(words)
+
+
+@cache
+def _machine() -> tuple[str, tuple[int, int]]:
+    """Return the processor's name and the kernel's version, as the filter needs them."""
+    major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in platform.release().split(".")[:2])
+    return agent_program().machine, (major, minor)

@@ -1,0 +1,308 @@
+"""SandboxProcess: one running bwrap with the agent as its PID 1, from its start to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from samebox.errors import EngineError, SandboxGoneError
+from samebox.streams import SocketStream
+from samebox_bubblewrap.keeper import keeper
+
+if TYPE_CHECKING:
+    import subprocess
+    from contextlib import AbstractContextManager
+
+    from samebox_bubblewrap.bwrap import Bwrap
+    from samebox_bubblewrap.cgroups import Cgroup
+    from samebox_bubblewrap.plan import Plan
+
+__all__ = ["SandboxProcess"]
+
+_START_LIMIT = 30.0  # s; some ms are usual, but a machine may be short of memory
+_CONNECT_LIMIT = 10.0  # s for init to take what has queued up
+_END_LIMIT = 2.0  # s after which a bwrap that should end by itself is killed
+_STDERR_LIMIT = 8192
+# More than a quarter of the smallest send buffer, so that the kernel calls the socket writable again (poll(2),
+# unix_poll in net/unix/af_unix.c) only when init has taken the message: that is how we know that it runs, without
+# asking it to say so.
+_FIRST_MESSAGE = bytes(2048)
+
+
+class AgentStream(SocketStream):
+    """A stream to an agent, which knows what bwrap and init said beside it."""
+
+    def __init__(self, sock: socket.socket, process: SandboxProcess) -> None:
+        super().__init__(sock)
+        self._process = process
+
+    def diagnostics(self) -> str:
+        """Return what they wrote to stderr."""
+        return self._process.stderr
+
+
+class SandboxProcess:
+    """A bwrap and everything in its namespaces.
+
+    It ends when init ends, when `end` is called and when this process dies: init sees its control socket close, and the
+    kernel kills bwrap and with it init.
+
+    Args:
+        bwrap: The program.
+        plan: What to run.
+        cgroup: The sandbox's control group, or None; removed when it has ended, or when this raises.
+        process_limit: Most processes, by resource limit, or None.
+
+    Raises:
+        EngineError: bwrap or init failed; the text has its words. Nothing is left.
+    """
+
+    def __init__(self, bwrap: Bwrap, plan: Plan, cgroup: Cgroup | None, process_limit: int | None) -> None:
+        self._cgroup = cgroup
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._said = b""
+        self.exit_code: int | None = None
+        self.out_of_memory = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._stderr, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._first: socket.socket | None = None
+        try:
+            with control, contextlib.closing(_Descriptors()) as fds:
+                fds.adopt(stderr)
+                self._launch(bwrap, plan, control, fds, stderr=stderr, process_limit=process_limit)
+            self._wait_for_init()
+        except BaseException:
+            self._abandon()
+            raise
+        keeper().watch(self._control, self._on_end)
+
+    def _launch(
+        self,
+        bwrap: Bwrap,
+        plan: Plan,
+        control: socket.socket,
+        fds: _Descriptors,
+        *,
+        stderr: int,
+        process_limit: int | None,
+    ) -> None:
+        options = [word if isinstance(word, str) else str(fds.file(word)) for word in plan.options]
+        passed = [control.fileno()]
+        info = release = None
+        within: AbstractContextManager[None] = contextlib.nullcontext()
+        if self._cgroup is not None and self._cgroup.by_thread:
+            within = self._cgroup.entered()
+        elif self._cgroup is not None or process_limit is not None:
+            info, info_end = fds.pipe()
+            release_end, release = fds.pipe()
+            options += ["--info-fd", str(info_end), "--block-fd", str(release_end)]
+            passed += [info_end, release_end]
+        arguments = fds.file(b"".join(os.fsencode(word) + b"\0" for word in options))
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        self._first = self._send_connection(_FIRST_MESSAGE)
+        argv = [bwrap.path, "--args", str(arguments), "--", *plan.command, "--control", str(control.fileno())]
+        self._process = keeper().start(argv, fds=[*passed, *fds.files], stderr=stderr, within=within)
+        control.close()
+        if info is not None and release is not None:
+            fds.close_only(info_end, release_end)
+            self._apply_limits(info, process_limit)
+            os.write(release, b"\n")
+
+    def _apply_limits(self, info: int, process_limit: int | None) -> None:
+        """Limit init while bwrap holds it before its start: no process of the sandbox is ever outside."""
+        text = _read_all(info, _START_LIMIT)
+        pid = text.partition(b'"child-pid": ')[2].partition(b",")[0].strip()
+        if not pid.isdigit():  # bwrap has failed; _wait_for_init tells why
+            return
+        try:
+            if self._cgroup is not None:
+                self._cgroup.add(int(pid))
+            if process_limit is not None:
+                resource.prlimit(int(pid), resource.RLIMIT_NPROC, (process_limit, process_limit))
+        except ProcessLookupError:
+            return  # likewise
+        except OSError as error:
+            self.kill()  # before the pipe that holds init back is closed
+            raise EngineError(f"the sandbox's limits can't be applied: {error}") from error
+
+    def _wait_for_init(self) -> None:
+        poll = select.poll()
+        poll.register(self._control, select.POLLOUT)
+        events = poll.poll(_START_LIMIT * 1000)
+        if not events:
+            raise EngineError(f"the sandbox did not start within {_START_LIMIT:.0f} s. {self.stderr}".strip())
+        if events[0][1] & (select.POLLHUP | select.POLLERR):
+            assert self._process is not None  # noqa: S101
+            with contextlib.suppress(Exception):
+                self._process.wait(_END_LIMIT)
+            said = self.stderr or f"bwrap ended with exit code {self._process.returncode} and said nothing"
+            raise EngineError(said)
+
+    def _send_connection(self, message: bytes) -> socket.socket:
+        """Send init one end of a new pair of sockets, for an agent to serve, and return the other."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            self._control.setblocking(False)  # noqa: FBT003
+            end = time.monotonic() + _CONNECT_LIMIT
+            while True:
+                try:
+                    socket.send_fds(self._control, [message], [theirs.fileno()])
+                except BlockingIOError:
+                    poll = select.poll()
+                    poll.register(self._control, select.POLLOUT)
+                    if poll.poll(max(0.0, end - time.monotonic()) * 1000):
+                        continue
+                    ours.close()
+                    raise SandboxGoneError(
+                        f"the sandbox's init took no connection within {_CONNECT_LIMIT:.0f} s"
+                    ) from None
+                except OSError as error:
+                    ours.close()
+                    raise SandboxGoneError(f"the sandbox has ended ({error})") from error
+                else:
+                    return ours
+
+    def connect(self) -> AgentStream:
+        """Open a stream to a new agent; the first one waits since the start.
+
+        Raises:
+            SandboxGoneError: It has ended.
+        """
+        with self._lock:
+            if not self.running:
+                raise SandboxGoneError(self._how_it_ended())
+            first, self._first = self._first, None
+            return AgentStream(first or self._send_connection(b"\0"), self)
+
+    def _how_it_ended(self) -> str:
+        why = {90: " for its idle time", 91: " for its lifetime"}.get(self.exit_code or 0, "")
+        memory = ", after the kernel killed a process for the memory limit" if self.out_of_memory else ""
+        return f"the sandbox has ended{why} (exit code {self.exit_code}{memory}). {self.stderr}".strip()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self._ended.is_set()
+
+    @property
+    def stderr(self) -> str:
+        """What bwrap and init wrote to stderr, the first 8 KiB of it."""
+        if self._stderr >= 0:
+            with contextlib.suppress(OSError):
+                self._said += os.read(self._stderr, _STDERR_LIMIT - len(self._said))
+        return self._said.decode(errors="replace").strip()
+
+    def end(self, grace: float) -> None:
+        """End it: init is told so by the control socket, and killed after `grace` seconds (2 at least)."""
+        # Not close: a forked child of ours may have a copy of the descriptor.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+        if not self._ended.wait(max(grace, _END_LIMIT)):
+            self.kill()
+            self._ended.wait(_START_LIMIT)
+
+    def kill(self) -> None:
+        """Kill bwrap; the kernel kills its init with it, and so all."""
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                self._process.kill()
+
+    def _on_end(self) -> None:
+        """Reap bwrap and give back what belonged to the sandbox; in the keeper's thread, or after a failed start."""
+        with self._lock:
+            if self._ended.is_set():
+                return
+            self._reap()
+            if self._cgroup is not None:
+                self.out_of_memory = self._cgroup.out_of_memory
+                self._cgroup.remove()
+            _ = self.stderr
+            os.close(self._stderr)
+            self._stderr = -1
+            self._control.close()
+            if self._first is not None:
+                self._first.close()
+            self._ended.set()
+
+    def _reap(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        try:
+            code = process.wait(_END_LIMIT)
+        except Exception:  # noqa: BLE001 - TimeoutExpired; whatever it is, nothing may be left
+            process.kill()
+            code = process.wait()
+        self.exit_code = code if code >= 0 else 128 - code
+
+    def _abandon(self) -> None:
+        self.kill()
+        self._on_end()
+
+    def forget(self) -> None:
+        """Close this process's copies of the descriptors, in a forked child: the sandbox is the parent's."""
+        for sock in (self._control, self._first):
+            if sock is not None:
+                sock.close()
+        if self._stderr >= 0:
+            os.close(self._stderr)
+            self._stderr = -1
+        self._ended.set()
+
+
+class _Descriptors:
+    """Descriptors that are needed for the start only."""
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self.files: list[int] = []
+
+    def adopt(self, fd: int) -> None:
+        self._open.add(fd)
+
+    def file(self, data: bytes) -> int:
+        """Return a descriptor to read `data` from; one file for each use, as its position is shared."""
+        fd = os.memfd_create("samebox", os.MFD_CLOEXEC)
+        self.adopt(fd)
+        self.files.append(fd)
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+
+    def pipe(self) -> tuple[int, int]:
+        ends = os.pipe2(os.O_CLOEXEC)
+        self._open.update(ends)
+        return ends
+
+    def close_only(self, *fds: int) -> None:
+        for fd in fds:
+            os.close(fd)
+            self._open.discard(fd)
+
+    def close(self) -> None:
+        for fd in self._open:
+            os.close(fd)
+        self._open.clear()
+
+
+def _read_all(fd: int, limit: float) -> bytes:
+    """Read up to the end of a pipe, for `limit` seconds at most."""
+    out = b""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    end = time.monotonic() + limit
+    while len(out) < _STDERR_LIMIT and poll.poll(max(0.0, end - time.monotonic()) * 1000):
+        data = os.read(fd, 4096)
+        if not data:
+            break
+        out += data
+    return out

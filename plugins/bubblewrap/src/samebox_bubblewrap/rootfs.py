@@ -1,0 +1,139 @@
+"""Rootfs: the root file systems that a sandbox can have, each telling bwrap how to mount it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from samebox.errors import EngineError
+from samebox_bubblewrap.paths import components, read_inside, resolve_inside
+from samebox_bubblewrap.users import FILE_LIMIT, Identity, resolve_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from samebox_bubblewrap.plan import Word
+
+__all__ = ["ImageRootfs", "Rootfs", "hosts_file", "resolv_conf"]
+
+_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+
+
+class Rootfs(ABC):
+    """A root file system to make a sandbox of."""
+
+    environment: Mapping[str, str]
+    """What commands have in their environment unless the config says otherwise."""
+
+    @abstractmethod
+    def identity(self, user: str | None) -> Identity:
+        """Resolve the config's user; None is the image's own.
+
+        Raises:
+            ConfigError: There is no such user.
+        """
+
+    @abstractmethod
+    def base(self, mount_points: Iterable[str], *, read_only: bool) -> list[Word]:
+        """Return bwrap's words for the root itself, with room for mount points that are to be made or written to."""
+
+    @abstractmethod
+    def files(self, identity: Identity, hostname: str, *, network: bool, read_only: bool) -> list[Word]:
+        """Return the words for the files that tell the sandbox about itself."""
+
+    @abstractmethod
+    def resolve(self, path: str) -> str:
+        """Return the path of a mount point, without links."""
+
+
+@dataclass(frozen=True)
+class ImageRootfs(Rootfs):
+    """A directory with a whole system in it, below a layer of its own for each sandbox that is gone with it.
+
+    There is one uid in the sandbox. What belongs to others outside belongs to nobody inside, and the kernel lets nobody
+    copy it up to be changed; so a directory that has to be writable gets a layer of its own where it is another's.
+    """
+
+    root: str
+    """The directory on the host."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    """The image's own user; "": root."""
+
+    def identity(self, user: str | None) -> Identity:
+        """Resolve a user from the image's passwd and group files."""
+        passwd, group = (read_inside(self.root, path, FILE_LIMIT) or b"" for path in ("/etc/passwd", "/etc/group"))
+        if user is None and not self.user:
+            return resolve_user("0:0", passwd, group, "user")
+        what = f"the image's user {self.user!r}" if user is None else f"user={user!r}"
+        return resolve_user(user or self.user, passwd, group, what)
+
+    def base(self, mount_points: Iterable[str], *, read_only: bool) -> list[Word]:
+        """Return the overlay, and more of them where a directory is another's."""
+        for path in ("/proc", "/dev", "/.samebox"):
+            self._check_mount_point(path)
+        writable = [
+            *mount_points,
+            *(path for path in map(self.resolve, _FILES) if not os.path.lexists(self.root + path)),
+        ]
+        if not read_only:
+            writable += [self.resolve(path) for path in ("/tmp", "/var/tmp")]  # noqa: S108
+        words: list[Word] = ["--overlay-src", self.root, "--tmp-overlay", "/"]
+        # Sorted, and all of them before anything else is mounted: a layer hides what is mounted below it.
+        for path in sorted({nearest for path in writable if (nearest := self._nearest_foreign(path))}):
+            words += ["--overlay-src", self.root + path, "--tmp-overlay", path]
+        return words
+
+    def files(self, identity: Identity, hostname: str, *, network: bool, read_only: bool) -> list[Word]:
+        """Return the files that name the host, as Docker puts them there.
+
+        They are mounts and not copies: what the image has there may be another's, and not to be overwritten.
+        """
+        del identity
+        option = "--ro-bind-data" if read_only else "--bind-data"
+        data = {"/etc/hosts": hosts_file(hostname), "/etc/hostname": f"{hostname}\n".encode()}
+        data |= {"/etc/resolv.conf": resolv_conf()} if network else {}
+        words: list[Word] = []
+        for path, content in data.items():
+            words += ["--perms", "0644", option, content, self.resolve(path)]
+        return words
+
+    def _check_mount_point(self, path: str) -> None:
+        try:
+            mode = os.lstat(self.root + path).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(mode):
+            raise EngineError(f"the image in {self.root} can't be used: its {path} is not a directory")
+
+    def resolve(self, path: str) -> str:
+        """Resolve a path inside the image."""
+        return resolve_inside(self.root, path)
+
+    def _nearest_foreign(self, path: str) -> str:
+        """Return the nearest directory above or at a path that is there, if it is another's; "" if not.
+
+        The root itself is always the sandbox's own: an overlay's top has the owner of its upper directory.
+        """
+        existing = components(path)
+        while existing and not os.path.isdir(os.path.join(self.root, *existing)):  # noqa: PTH112, PTH118
+            existing.pop()
+        nearest = "/" + "/".join(existing)
+        if not existing:
+            return ""
+        status = os.lstat(self.root + nearest)
+        foreign = status.st_uid != os.geteuid() or not status.st_mode & stat.S_IWUSR
+        return nearest if foreign else ""
+
+
+def hosts_file(hostname: str) -> bytes:
+    """Return /etc/hosts for a sandbox."""
+    return f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n".encode()
+
+
+def resolv_conf() -> bytes:
+    """Return the host's /etc/resolv.conf; b"" where it has none."""
+    return read_inside("/", "/etc/resolv.conf", FILE_LIMIT) or b""
