@@ -43,6 +43,10 @@ void list_op(struct job *j)
     while ((r.limit < 0 || count < r.limit) && (event = walk_next(&w)) != WALK_END) {
         if (event == WALK_LEAVE)
             continue; /* a directory that can't be read is told as an entry, and that's all */
+        if (w.path.len > SENT_PATH_MAX) {
+            walk_skip(&w);
+            continue;
+        }
         bool deep = r.depth >= 0 && (int64_t)w.depth >= r.depth;
         if (deep || (r.pattern && !glob_below(r.pattern, (char *)w.path.data)))
             walk_skip(&w);

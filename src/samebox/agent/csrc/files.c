@@ -92,10 +92,6 @@ static bool op_remove(const struct place *p, const struct request *r, struct fai
 static bool op_chmod(const struct place *p, const struct request *r, struct failure *f)
 {
     struct stat st;
-    if (r->mode < 0) {
-        fail(f, EINVAL, NULL, r->path);
-        return true;
-    }
     AUTO_FD fd = resolve_open(p, r->path, O_PATH);
     if (!ok_or_fail(fd >= 0 && fstat(fd, &st) == 0, p, r, f))
         return true;
@@ -127,10 +123,6 @@ static bool replace_link(const struct spot *s, const char *target)
 static void op_symlink(const struct place *p, const struct request *r, struct failure *f)
 {
     struct spot s;
-    if (!r->target) {
-        fail(f, EINVAL, NULL, r->path);
-        return;
-    }
     if (!resolve_spot(p, r->path, true, &s, f))
         return;
     bool ok = false;

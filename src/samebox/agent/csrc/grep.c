@@ -117,19 +117,26 @@ static bool included(const struct request *r, const struct walk *w)
     return false;
 }
 
+/* What can't be read is passed over. */
+static void search_entry(struct searcher *s, const struct walk *w)
+{
+    struct stat st;
+    AUTO_FD fd = open_regular(w->dir, w->name, &st);
+    if (fd >= 0)
+        search_file(s, fd, (char *)w->path.data);
+}
+
 static void search_tree(struct searcher *s)
 {
     struct walk w = { 0 };
-    struct stat st;
     enum walk_event event = WALK_ENTRY;
     if (!job_walk(s->j, &w))
         return;
     while (!s->enough && (event = walk_next(&w)) != WALK_END) {
-        if (event == WALK_LEAVE || !S_ISREG(w.st.st_mode) || w.err || !included(s->j->r, &w))
-            continue;
-        AUTO_FD fd = open_regular(w.dir, w.name, &st);
-        if (fd >= 0) /* what can't be read is passed over */
-            search_file(s, fd, (char *)w.path.data);
+        if (w.path.len > SENT_PATH_MAX)
+            walk_skip(&w);
+        else if (event == WALK_ENTRY && S_ISREG(w.st.st_mode) && !w.err && included(s->j->r, &w))
+            search_entry(s, &w);
     }
     if (event == WALK_END && w.err)
         job_fail(s->j, w.err, s->j->r->path, "");
@@ -169,13 +176,9 @@ void grep_op(struct job *j)
     const struct request *r = j->r;
     struct matcher matcher;
     struct searcher s = { .j = j, .matcher = &matcher, .enough = r->limit == 0 };
-    if (!r->pattern) {
-        fail(j->f, EINVAL, NULL, r->path);
-        return;
-    }
     char error[REGEX_ERROR_SIZE];
     if (!matcher_init(&matcher, r->pattern, r->fixed, r->ignore_case, error)) {
-        fail(j->f, EINVAL, NULL, r->path);
+        fail(j->f, EINVAL, "pattern", r->path);
         snprintf(j->f->message, sizeof j->f->message, "%s", error);
         return;
     }

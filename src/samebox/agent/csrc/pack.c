@@ -75,8 +75,9 @@ static bool send_link(struct packer *k, const struct walk *w)
 static bool pack_seen(struct packer *k, const struct walk *w)
 {
     const char *name = (char *)w->path.data;
-    if (w->err) {
-        job_fail(k->j, w->err, k->j->r->path, name);
+    int err = w->path.len > SENT_PATH_MAX ? ENAMETOOLONG : w->err;
+    if (err) {
+        job_fail(k->j, err, k->j->r->path, name);
         return false;
     }
     switch (w->st.st_mode & S_IFMT) {

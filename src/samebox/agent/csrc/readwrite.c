@@ -215,6 +215,10 @@ static bool find_target(const struct place *p, const struct request *r, struct s
             break;
         if (found == FOUND_ERROR)
             err = errno;
+        if (found == FOUND_LINK && (r->flags & WRITE_EXCLUSIVE)) {
+            found = FOUND_ERROR;
+            err = EEXIST;
+        }
         char *target = found == FOUND_LINK ? read_link(s->dir, s->name) : NULL;
         if (target) { /* else it is no link any more, and looked at again */
             char *next = path_through_link(path, target);
