@@ -22,38 +22,49 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
+def make_directory() -> Iterator[Path]:
+    """Make a directory that other users can enter; pytest's own can't be, and it closes them again whenever it runs."""
+    with tempfile.TemporaryDirectory(prefix="samebox-test-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.fixture(scope="session")
-def agent_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def agent_program() -> Iterator[Path]:
     """The agent, with AddressSanitizer and UndefinedBehaviorSanitizer."""
-    program = tmp_path_factory.mktemp("agent") / "agent"
-    builder = ROOT / "src" / "samebox" / "agent" / "build_agent.py"
-    subprocess.run([sys.executable, str(builder), "--sanitize", str(program)], check=True)
-    let_all_in(program.parent)
-    return program
-
-
-def let_all_in(directory: Path) -> None:
-    """Open what pytest made for one user to the others."""
-    while directory != Path(tempfile.gettempdir()):
-        directory.chmod(0o755)
-        directory = directory.parent
+    for directory in make_directory():
+        program = directory / "agent"
+        builder = ROOT / "src" / "samebox" / "agent" / "build_agent.py"
+        subprocess.run([sys.executable, str(builder), "--sanitize", str(program)], check=True)
+        yield program
 
 
 @pytest.fixture
-def sanitized(tmp_path: Path) -> Iterator[dict[str, str]]:
+def tmp_path() -> Iterator[Path]:
+    """A directory for one test."""
+    yield from make_directory()
+
+
+@pytest.fixture
+def sanitized() -> Iterator[dict[str, str]]:
     """The environment for an agent; the test fails if a sanitizer reports anything, in whichever process."""
-    reports = tmp_path / "sanitizer"
-    reports.mkdir()
-    reports.chmod(0o777)
+    for reports in make_directory():
+        reports.chmod(0o777)
+        yield environment(reports)
+        found = [report.read_text() for report in reports.iterdir()]
+        assert not found, "\n".join(found)
+
+
+def environment(reports: Path) -> dict[str, str]:
+    """Return the sanitizers' options."""
     log = f"log_path={reports}/report"
-    yield {
+    return {
         **os.environ,
         # A worker or supervisor ends by _exit, which looks for no leaks; serve and init return from main.
         "ASAN_OPTIONS": f"{log}:detect_leaks=1:abort_on_error=0:exitcode=99:handle_segv=1",
         "UBSAN_OPTIONS": f"{log}:print_stacktrace=1",
         "LSAN_OPTIONS": log,
     }
-    assert not list(reports.iterdir()), "\n".join(report.read_text() for report in reports.iterdir())
 
 
 @pytest.fixture
@@ -62,8 +73,6 @@ def start(agent_program: Path, sanitized: dict[str, str], tmp_path: Path) -> Ite
     agents = []
 
     def start(*, greet: bool = True, **options: Any) -> Agent:
-        if "user" in options:
-            let_all_in(tmp_path)
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(

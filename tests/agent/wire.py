@@ -315,9 +315,9 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def alive(pid: int) -> bool:
-    """Whether there is such a process, and not as a zombie."""
+    """Whether there is such a process, and not as a zombie; a thread may outlive the first one."""
     stat = _stat(pid)
-    return stat is not None and stat[0] not in "ZX"
+    return stat is not None and (stat[0] not in "ZX" or int(stat[17]) > 1)
 
 
 def children(parent: int) -> list[int]:

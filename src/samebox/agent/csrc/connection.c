@@ -17,6 +17,7 @@ static struct {
     struct buf input, output;
     size_t input_head, output_head;
     bool refused, lost;
+    bool relieved; /* was congested, and is not any more */
     int64_t give_up; /* when the refusal has not been read by then */
 } peer;
 
@@ -65,8 +66,16 @@ static void reset_if_empty(struct buf *b, size_t *head)
     }
 }
 
+bool connection_relieved(void)
+{
+    bool relieved = peer.relieved;
+    peer.relieved = false;
+    return relieved;
+}
+
 void connection_flush(void)
 {
+    bool congested = connection_congested();
     while (!peer.lost && queued() > 0) {
         ssize_t n = write(peer.out.fd, peer.output.data + peer.output_head, queued());
         if (n >= 0)
@@ -78,6 +87,7 @@ void connection_flush(void)
             return;
         }
     }
+    peer.relieved |= congested && !connection_congested();
     reset_if_empty(&peer.output, &peer.output_head);
     if (peer.refused && (queued() == 0 || now_ms(CLOCK_MONOTONIC) >= peer.give_up))
         lose();

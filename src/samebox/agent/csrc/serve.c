@@ -352,9 +352,8 @@ static void turn(void)
     loop_wait(timeout);
     bool more = reads_continue();
     timeout = streams_expire();
-    bool congested = connection_congested();
     connection_flush();
-    if (congested && !connection_congested()) {
+    if (connection_relieved()) {
         streams_resume();
         more = true;
     }

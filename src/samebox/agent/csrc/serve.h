@@ -33,6 +33,8 @@ void connection_send(enum frame type, uint32_t stream, const void *payload, size
 uint8_t *connection_data_begin(size_t room);
 void connection_data_end(uint32_t stream, int channel, size_t len);
 bool connection_congested(void);
+/* Whether congestion has ended since this was asked last. */
+bool connection_relieved(void);
 void connection_flush(void);
 /* Handed every frame of the host that is well-formed as such. */
 void serve_frame(int type, uint32_t stream, const uint8_t *payload, size_t len);
