@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from testbed import host
 from testbed.api import EngineApi
 from testbed.failure import TestbedError
-from testbed.process import daemon_environment, end_processes, start, tail, wait_until
+from testbed.process import daemon_environment, end_processes, find_processes, start, tail, wait_until
 from testbed.state import write_atomically
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ class Docker:
         self._layout = layout
         self._state = state
         self._data = layout.state / "docker"
+        # /etc/docker/daemon.json belongs to another daemon.
+        self._config = self._data / "daemon.json"
+        self._toml = self._data / "containerd.toml"
         self._containerd_socket = layout.run / "containerd" / "containerd.sock"
         self.url = f"unix://{layout.run}/docker.sock"
         self.api = EngineApi(layout.run / "docker.sock")
@@ -56,15 +59,13 @@ class Docker:
             return
         self.stop()
         self._start_containerd()
-        # Our own file, because /etc/docker/daemon.json belongs to another daemon.
-        config = self._data / "daemon.json"
-        write_atomically(config, "{}\n")
+        write_atomically(self._config, "{}\n")
         pidfile = self._layout.run / "docker.pid"
         # Left by a daemon that was killed; dockerd refuses to start if another process has that number now.
         pidfile.unlink(missing_ok=True)
         argv = [
             "dockerd",
-            f"--config-file={config}",
+            f"--config-file={self._config}",
             f"--data-root={self._data}/data",
             f"--exec-root={self._layout.run}/docker",
             f"--pidfile={pidfile}",
@@ -89,7 +90,6 @@ class Docker:
 
     def _start_containerd(self) -> None:
         """Start a containerd: left to itself, dockerd takes the machine's own, and shares it with another dockerd."""
-        config = self._data / "containerd.toml"
         text = (
             "version = 2\n"
             f'root = "{self._data}/containerd"\n'
@@ -98,10 +98,10 @@ class Docker:
             "[grpc]\n"
             f'address = "{self._containerd_socket}"\n'
         )
-        write_atomically(config, text)
+        write_atomically(self._toml, text)
         self._containerd_socket.unlink(missing_ok=True)
         log = self._layout.logs / "containerd.log"
-        record = start(["containerd", f"--config={config}"], log=log, env=daemon_environment())
+        record = start(["containerd", f"--config={self._toml}"], log=log, env=daemon_environment())
         self._state.set_daemon("containerd", record)
         ready = wait_until(lambda: self._containerd_socket.exists() or not record.alive, READY_WITHIN)
         if not ready or not record.alive:
@@ -129,8 +129,7 @@ class Docker:
         Raises:
             TestbedError: One survives.
         """
-        for name in ("dockerd", "containerd"):
-            record = self._state.daemon(name)
-            if record is not None:
-                end_processes([record], grace=20)
+        # By what is theirs alone rather than by the record, which a killed `up` may not have written.
+        for name, word in (("dockerd", f"--config-file={self._config}"), ("containerd", f"--config={self._toml}")):
+            end_processes(find_processes(name, word), grace=20)
             self._state.set_daemon(name, None)

@@ -73,18 +73,21 @@ class ImageStore:
             TestbedError: It cannot be built.
         """
         stamp = self._directory / f"{recipe.name}.json"
-        root, archive, load = (self._directory / f"{recipe.name}{suffix}" for suffix in ("", ".tar", ".load.tar"))
+        inputs = (REVISION, recipe, rootfs.PACKAGES, rootfs.REQUIREMENTS, rootfs.HELLO, platform.machine())
+        wanted = hashlib.sha256(repr(inputs).encode()).hexdigest()
+        names = (recipe.name, f"{recipe.name}.tar", f"{recipe.name}.load.tar")
         try:
             found = json.loads(stamp.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             found = {}
-        inputs = (REVISION, recipe, rootfs.PACKAGES, rootfs.REQUIREMENTS, rootfs.HELLO, platform.machine())
-        wanted = hashlib.sha256(repr(inputs).encode()).hexdigest()
-        if found.get("inputs") == wanted and root.exists() and archive.exists() and load.exists():
+        if found.get("inputs") == wanted and all((self._directory / name).exists() for name in names):
             return str(found["id"])
-        for path in self._directory.glob(f"{recipe.name}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        root.mkdir(parents=True)
+        # Beside the old one, which may be in use: it is missing for as long as a rename takes.
+        draft = self._directory / f".{recipe.name}"
+        _discard(draft)
+        draft.mkdir(parents=True)
+        root, archive, load = (draft / name for name in names)
+        root.mkdir()
         if recipe.name == "debian":
             rootfs.make_debian(archive)
             run(["tar", "--extract", "--file", archive, "--directory", root, "--numeric-owner"])
@@ -94,7 +97,16 @@ class ImageStore:
         # Ordinary users of this machine reach the directory, so programs lose their set-uid bits; the tar keeps them.
         run(["find", root, "-xdev", "-type", "f", "-perm", "/6000", "-exec", "chmod", "a-s", "{}", "+"])
         identity = _write_docker_archive(recipe, archive, load)
+        old = self._directory / f".{recipe.name}.old"
+        _discard(old)
+        old.mkdir()
+        for path in self._directory.glob(f"{recipe.name}*"):
+            path.rename(old / path.name)
+        for path in list(draft.iterdir()):
+            path.rename(self._directory / path.name)
         write_atomically(stamp, json.dumps({"inputs": wanted, "id": identity}) + "\n")
+        _discard(draft)
+        _discard(old)
         return identity
 
     def load(self, recipe: Recipe, engine: Docker | Podman) -> bool:
@@ -134,6 +146,12 @@ class ImageStore:
         path = f"/images/get?names={tag}" if kind == "docker" else f"/images/{tag}/get?format=oci-archive"
         if not destination.exists():
             engine.api.download(path, destination)
+
+
+def _discard(directory: Path) -> None:
+    """Remove a directory, if it is there."""
+    if directory.exists():
+        shutil.rmtree(directory)
 
 
 def _has(api: EngineApi, recipe: Recipe, identity: str) -> bool:

@@ -12,7 +12,7 @@ from testbed import host
 from testbed.api import EngineApi
 from testbed.failure import TestbedError
 from testbed.network import free_subnet
-from testbed.process import daemon_environment, end_processes, start, tail, wait_until
+from testbed.process import daemon_environment, end_processes, find_processes, start, tail, wait_until
 from testbed.state import write_atomically
 
 if TYPE_CHECKING:
@@ -185,7 +185,6 @@ class Podman:
         Raises:
             TestbedError: It survives.
         """
-        record = self._state.daemon(self.name)
-        if record is not None:
-            end_processes([record])
+        # All of them: a rootless service is two processes, and a killed `up` may not have recorded its own.
+        end_processes(find_processes("podman", "service", self.url))
         self._state.set_daemon(self.name, None)

@@ -154,6 +154,19 @@ def processes() -> list[ProcessRecord]:
     return [record for record in found if record is not None]
 
 
+def find_processes(program: str, *words: str) -> list[ProcessRecord]:
+    """Return the processes of a program that have all these words on their command line, each in full."""
+    found = []
+    for record in processes():
+        try:
+            command = Path(f"/proc/{record.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if Path(command[0]).name == program and set(words) <= set(command[1:]):
+            found.append(record)
+    return found
+
+
 def end_processes(records: Sequence[ProcessRecord], *, grace: float = 10) -> None:
     """End processes: by SIGTERM, and those that are left after a grace by SIGKILL.
 
