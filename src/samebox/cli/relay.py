@@ -54,10 +54,10 @@ class Relay:
             threading.Thread(target=self._copy, args=(process, stream, descriptor), daemon=True)
             for stream, descriptor in ((process.stdout, 1), (process.stderr, 2))
         ]
-        for thread in outputs:
-            thread.start()
+        # The terminal is made raw first: it would turn the command's line ends into others.
         with self._raw_terminal(), self._signals(process):
-            threading.Thread(target=self._feed, args=(process,), daemon=True).start()
+            for thread in (*outputs, threading.Thread(target=self._feed, args=(process,), daemon=True)):
+                thread.start()
             for thread in outputs:
                 while thread.is_alive():
                     thread.join(0.5)  # not for ever, so that signal handlers run
