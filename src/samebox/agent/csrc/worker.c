@@ -26,7 +26,7 @@ static void finish(struct worker *w)
     struct failure f;
     if (w->result.len > 0 && w->result.data[0] == FRAME_END) {
         stream_end(&w->stream, &(struct buf){.data = w->result.data + 1, .len = w->result.len - 1});
-    } else if (w->result.len > 0) {
+    } else if (w->result.len > 0 && !w->cancelled) {
         connection_send(FRAME_ERROR, w->stream.id, w->result.data + 1, w->result.len - 1);
         stream_close(&w->stream);
     } else {
@@ -131,6 +131,19 @@ static _Noreturn void work(const struct request *r, int in, int out, int status,
     _exit(0);
 }
 
+/* A CANCEL may come before the worker has its handler for SIGTERM, which it inherits as ignored: blocked, the signal waits for it. */
+static pid_t fork_worker(void)
+{
+    sigset_t end;
+    sigemptyset(&end);
+    sigaddset(&end, SIGTERM);
+    sigprocmask(SIG_BLOCK, &end, NULL);
+    pid_t pid = fork();
+    if (pid != 0)
+        sigprocmask(SIG_UNBLOCK, &end, NULL);
+    return pid;
+}
+
 static void close_all(int *fds, int count)
 {
     for (int i = 0; i < count; i++)
@@ -145,7 +158,7 @@ void worker_open(uint32_t id, struct request *r)
     pid_t pid = -1, parent = getpid();
     bool input = r->op == OP_UNPACK;
     if (pipe2(fds, O_CLOEXEC) == 0 && pipe2(fds + 2, O_CLOEXEC) == 0 && (!input || pipe2(fds + 4, O_CLOEXEC) == 0))
-        pid = fork();
+        pid = fork_worker();
     if (pid == 0)
         work(r, fds[4], fds[1], fds[3], parent);
     if (pid < 0) {
