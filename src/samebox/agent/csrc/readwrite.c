@@ -85,6 +85,10 @@ void write_guard(void)
     guarded = true;
     struct sigaction sa = { .sa_handler = on_end };
     sigaction(SIGTERM, &sa, NULL);
+    sigset_t end;
+    sigemptyset(&end);
+    sigaddset(&end, SIGTERM);
+    sigprocmask(SIG_UNBLOCK, &end, NULL);
 }
 
 static void free_write(struct file_write *w)
