@@ -158,9 +158,11 @@ class AgentVolume:
         return False
 
     def _archive(self) -> bytes:
+        data = self._agent.data
+        if hashlib.sha256(data).hexdigest() != self._agent.digest:
+            raise EngineError(f"{self._agent.path} has changed since this process read it first; start the process anew")
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            data = self._agent.data
             for name, kind, size in (("./", tarfile.DIRTYPE, 0), ("agent", tarfile.REGTYPE, len(data))):
                 member = tarfile.TarInfo(name)
                 member.type, member.size, member.mode = kind, size, 0o755

@@ -133,11 +133,9 @@ class PodmanClient:
         known: tuple[int, str, podman.PodmanClient] | None = getattr(self._local, "known", None)
         if known is not None and known[:2] == (pid, url):
             return known[2]
-        import podman  # noqa: PLC0415 - an engine that nobody uses costs no import (30 ms and requests)
+        from samebox_podman.session import open_session  # noqa: PLC0415 - podman-py takes 0.2 s to import
 
-        client = podman.PodmanClient(base_url=url, timeout=self._timeout)
-        # Proxies of the environment are for the way out, not for a service that was named.
-        client.api.trust_env = False
+        client = open_session(url, self._timeout)
         self._clients.add(client)
         self._local.known = (pid, url, client)
         return client

@@ -29,7 +29,7 @@ from samebox_podman.host import PodmanHost, host_at, probe_host
 from samebox_podman.images import ImageFacts, find_image, inspect_image
 from samebox_podman.options import PodmanOptions
 from samebox_podman.spec import container_spec, differences
-from samebox_podman.status import inspected_status, listed_status
+from samebox_podman.status import IMAGE_LABEL, inspected_status, listed_status
 from samebox_podman.stream import DETACH_KEYS, open_exec
 from samebox_podman.workdir import WorkdirPlan, needs_look, parse_stat, plan_workdir
 
@@ -46,29 +46,32 @@ class PodmanEngine(Engine):
     """Sandboxes as containers of Podman; see `samebox_podman.discovery` for which service is used."""
 
     name: ClassVar[str] = "podman"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({
-        Capability.ARCHIVE_IMAGE,
-        Capability.CAP_ADD,
-        Capability.CAP_DROP,
-        Capability.CONTAINER_IMAGE,
-        Capability.CPU_LIMIT,
-        Capability.DIRECTORY_IMAGE,
-        Capability.EXEC_USER,
-        Capability.HOSTNAME,
-        Capability.MEMORY_LIMIT,
-        Capability.NETWORK,
-        Capability.NETWORK_NAMED,
-        Capability.NETWORK_NONE,
-        Capability.NO_NEW_PRIVILEGES,
-        Capability.PERSISTENT,
-        Capability.PIDS_LIMIT,
-        Capability.PROCESS_ISOLATION,
-        Capability.READ_ONLY_ROOT,
-        Capability.ROOT_FILESYSTEM,
-        Capability.SECCOMP,
-        Capability.TMPFS,
-        Capability.USER,
-    })
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.ARCHIVE_IMAGE,
+            Capability.CAP_ADD,
+            Capability.CAP_DROP,
+            Capability.CONTAINER_IMAGE,
+            Capability.CPU_LIMIT,
+            Capability.DIRECTORY_IMAGE,
+            Capability.EXEC_USER,
+            Capability.HOSTNAME,
+            Capability.MEMORY_LIMIT,
+            Capability.NETWORK,
+            Capability.NETWORK_NAMED,
+            Capability.NETWORK_NONE,
+            Capability.NO_NEW_PRIVILEGES,
+            Capability.PERSISTENT,
+            Capability.PIDS_LIMIT,
+            Capability.PROCESS_ISOLATION,
+            Capability.PULL,
+            Capability.READ_ONLY_ROOT,
+            Capability.ROOT_FILESYSTEM,
+            Capability.SECCOMP,
+            Capability.TMPFS,
+            Capability.USER,
+        }
+    )
     default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
     options_model: ClassVar[type[PodmanOptions]] = PodmanOptions
     options: PodmanOptions
@@ -105,7 +108,7 @@ class PodmanEngine(Engine):
         elif kind == "dir":
             facts = directory_image(self.client, Path(path).expanduser(), progress)
         else:
-            facts = find_image(self.client, reference, progress)
+            facts = find_image(self.client, reference, config.pull, progress)
         self._host.images[facts.id] = facts
         return facts.id
 
@@ -124,7 +127,7 @@ class PodmanEngine(Engine):
                 config,
                 image=facts.id,
                 name=name,
-                labels=labels,
+                labels={IMAGE_LABEL: config.image or self.default_image or image, **labels},
                 agent_volume=AgentVolume(self.client, agent).name,
                 plan=plan,
                 missing=info.missing,

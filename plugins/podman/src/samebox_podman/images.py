@@ -32,18 +32,18 @@ class ImageFacts:
     """Paths of its volumes."""
 
 
-def find_image(client: PodmanClient, reference: str, progress: Callable[[str], None]) -> ImageFacts:
-    """Return the image of a reference, fetching it if it is not there.
+def find_image(client: PodmanClient, reference: str, pull: str, progress: Callable[[str], None]) -> ImageFacts:
+    """Return the image of a reference, fetching it if need be.
 
     A name with a registry is taken as it is. Another one, as `busybox`, is `localhost/busybox` if that is there, else
     `docker.io/library/busybox`, as on every engine; then what Podman itself finds for it among its images. Only the
     docker.io name is fetched: which registries a short name may mean differs from host to host, and Podman would have
-    to ask.
-    A name below `localhost/` is never fetched.
+    to ask. A name below `localhost/` is never fetched.
 
     Args:
         client: The service.
         reference: A name, with a tag or digest or without, or an id.
+        pull: When to fetch it: "missing", "always" or "never".
         progress: Told what is being fetched, a line at a time.
 
     Returns:
@@ -53,29 +53,35 @@ def find_image(client: PodmanClient, reference: str, progress: Callable[[str], N
         ImageNotFoundError: It is not there and can't be had.
         ConfigError: It can't be an image's reference.
     """
-    names = local_names(reference)
-    for name in names:
+    target = remote_name(reference)
+    here = _local(client, reference)
+    if here is not None and (pull != "always" or target is None or here[0].startswith("localhost/")):
+        return here[1]
+    where = f"image {reference!r} is not on Podman at {client.address.url}"
+    if target is None or pull == "never":
+        why = 'it may not be fetched (pull="never")' if target else "names below localhost/ and ids are never fetched"
+        raise ImageNotFoundError(
+            f"{where}, and {why}. Build it there with `podman build -t NAME DIRECTORY`, or load it with `podman load`. "
+            "Rootless and rootful Podman, and each user, have images of their own."
+        )
+    words = _pull(client, target, pull, progress)
+    facts = None if words else inspect_image(client, target, reference)
+    if facts is None:
+        beginning = where if here is None else f'image {reference!r} is to be fetched anew (pull="always")'
+        raise ImageNotFoundError(
+            f"{beginning}, and fetching {target} failed: {words or 'no words'}. Check the name and the network there "
+            f"(`podman pull {target}` says more; `podman login` for a private registry), or load it with `podman load`."
+        )
+    return facts
+
+
+def _local(client: PodmanClient, reference: str) -> tuple[str, ImageFacts] | None:
+    for name in local_names(reference):
         facts = inspect_image(client, name, reference)
         # Podman takes the beginning of an id as well, so that the image `cafe` could be any that happens to begin so.
         if facts is not None and (_ID.fullmatch(reference) or not facts.id.startswith(reference)):
-            return facts
-    target = remote_name(reference)
-    where = f"Podman at {client.address.url}"
-    if target is None:
-        raise ImageNotFoundError(
-            f"image {reference!r} is not on {where}, and names below localhost/ and ids are never fetched. "
-            f"Build it there with `podman build -t {reference} .`, or load it with `podman load`. "
-            "Rootless and rootful Podman, and each user, have images of their own."
-        )
-    words = _pull(client, target, progress)
-    facts = inspect_image(client, target, reference)
-    if facts is None:
-        raise ImageNotFoundError(
-            f"image {reference!r} is not on {where}, and could not be fetched as {target}: {words or 'no words'}. "
-            f"Check the name and the network there (`podman pull {target}` says more; `podman login` for a private "
-            "registry), or load it with `podman load`."
-        )
-    return facts
+            return name, facts
+    return None
 
 
 def local_names(reference: str) -> list[str]:
@@ -132,14 +138,14 @@ def inspect_image(client: PodmanClient, name: str, reference: str | None = None)
     )
 
 
-def _pull(client: PodmanClient, target: str, progress: Callable[[str], None]) -> str:
+def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[str], None]) -> str:
     """Fetch an image.
 
     Returns:
         What went wrong, in the service's words.
     """
     progress(f"fetching {target}")
-    params = {"reference": target, "policy": "missing"}
+    params = {"reference": target, "policy": policy}
     response = client.call(
         "post", "/images/pull", params=params, stream=True, timeout=PULL_SILENCE, accept=(400, 401, 403, 404, 500)
     )

@@ -99,8 +99,6 @@ def parse_stat(header: str) -> Present:
     """
     stat = json.loads(base64.b64decode(header))
     mode = int(stat["mode"])
-    kind: Literal["directory", "link", "other"] = "directory" if mode & _DIRECTORY else "other"
-    # Podman tells a link's target's mode, where there is one, and the target.
-    if mode & _LINK or stat.get("linkTarget") not in {"", None, stat.get("name")}:
-        kind = "link"
+    kind: Literal["directory", "link", "other"]
+    kind = "link" if mode & _LINK else "directory" if mode & _DIRECTORY else "other"
     return Present(kind, mode & 0o777)

@@ -1,0 +1,116 @@
+"""What a host lacks, as `info` tells it: limits above all, which Podman accepts and ignores where it can't set them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from samebox.capabilities import Capability, Isolation
+from samebox_podman.engine import PodmanEngine
+from samebox_podman.host import version_numbers
+
+LIMITS = {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT}
+
+
+def missing(fake: Any, **host: Any) -> dict[Capability, str]:
+    """Return what a host lacks that differs in this from one that lacks nothing."""
+    fake.answers["GET /info"][1]["host"].update(host)
+    with contextlib.closing(PodmanEngine({"url": fake.url})) as engine:
+        return dict(engine.probe().missing)
+
+
+def rootless(**more: Any) -> dict[str, Any]:
+    """Return what `info` tells of a rootless host."""
+    helper = {"executable": "/usr/bin/pasta"}
+    return {"security": {"rootless": True, "seccompEnabled": True}, "pasta": helper, "cgroupManager": "systemd", **more}
+
+
+def test_a_host_that_lacks_nothing(fake: Any) -> None:
+    """Rootful, or rootless with everything delegated."""
+    assert missing(fake) == {}
+    with contextlib.closing(PodmanEngine({"url": fake.url})) as engine:
+        info = engine.probe()
+    assert (info.isolation, info.rootless, info.version) == (Isolation.CONTAINER, False, "5.8.2")
+
+
+def test_rootless_with_everything(fake: Any) -> None:
+    """Its isolation is the higher tier."""
+    assert missing(fake, **rootless()) == {}
+    with contextlib.closing(PodmanEngine({"url": fake.url})) as engine:
+        assert engine.probe().isolation is Isolation.ROOTLESS
+
+
+def test_rootless_on_cgroup_v1(fake: Any) -> None:
+    """Podman drops all limits there, with a warning or none."""
+    found = missing(fake, **rootless(cgroupVersion="v1", cgroupControllers=[]))
+    assert found.keys() == LIMITS
+    for reason in found.values():
+        assert reason == (
+            "rootless Podman can set no limits on cgroup v1; boot its host with cgroup v2 "
+            "(systemd.unified_cgroup_hierarchy=1), or use a rootful Podman"
+        )
+
+
+def test_rootless_without_delegation_of_cpu(fake: Any) -> None:
+    """The default of many distributions: memory and pids alone."""
+    found = missing(fake, **rootless(cgroupControllers=["memory", "pids"]))
+    assert found == {
+        Capability.CPU_LIMIT: "the cgroup controller 'cpu' is not delegated to the user of rootless Podman; delegate "
+        "it with a drop-in for user@.service: [Service] Delegate=cpu cpuset io memory pids"
+    }
+
+
+def test_rootless_without_a_session(fake: Any) -> None:
+    """With the cgroupfs manager a user may make no cgroup."""
+    found = missing(fake, **rootless(cgroupManager="cgroupfs"))
+    assert found.keys() == LIMITS
+    assert "`loginctl enable-linger` it" in found[Capability.PIDS_LIMIT]
+
+
+def test_rootful_without_the_memory_controller(fake: Any) -> None:
+    """As with cgroup_disable=memory, the default of the Raspberry Pi."""
+    found = missing(fake, cgroupControllers=["cpu", "pids"])
+    assert found == {Capability.MEMORY_LIMIT: "the kernel of Podman's host has no cgroup controller 'memory'"}
+
+
+@pytest.mark.parametrize(
+    ("security", "said"),
+    [
+        ({"rootless": False, "seccompEnabled": False}, "this Podman was built without seccomp"),
+        (
+            {"rootless": False, "seccompEnabled": True, "seccompProfilePath": "unconfined"},
+            "containers.conf on the host of Podman sets seccomp_profile = unconfined",
+        ),
+    ],
+)
+def test_no_seccomp(fake: Any, security: dict[str, Any], said: str) -> None:
+    """It is a default of every sandbox, so that its absence has to show."""
+    assert said in missing(fake, security=security)[Capability.SECCOMP]
+
+
+def test_rootless_without_a_helper_for_its_network(fake: Any) -> None:
+    """Only network=True needs one."""
+    found = missing(fake, **rootless(pasta={"executable": ""}, slirp4netns={"executable": ""}))
+    assert found == {
+        Capability.NETWORK: "a rootless network needs slirp4netns or pasta on the host of Podman; install one of them"
+    }
+
+
+def test_versions() -> None:
+    """Distributions append to them."""
+    assert version_numbers("5.8.2-rhel") == (5, 8, 2)
+    assert version_numbers("4.3.1+ds1") == (4, 3, 1)
+    assert version_numbers("6.0.0-dev") < (6, 1)
+
+
+def test_a_real_service(engine: PodmanEngine, url: str) -> None:
+    """What the tests below rely on."""
+    info = engine.probe()
+    assert info.name == "podman"
+    assert info.address == url
+    assert info.details["found by"] == "options.url"
+    assert info.details["runtime"]
+    assert info.rootless == (info.isolation is Isolation.ROOTLESS)
+    assert info.missing.keys() <= LIMITS
