@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from typing import TYPE_CHECKING, Any
@@ -113,8 +114,6 @@ def test_large_input_is_whole(box: Sandbox) -> None:
     """
     data = os.urandom(1 << 20) * 20
     result = box.exec(["sha256sum"], input=data, timeout=DEADLINE)
-    import hashlib  # noqa: PLC0415 - the only use
-
     assert result.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest(), result
 
 
