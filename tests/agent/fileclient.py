@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import dataclasses
 import os
+import platform
 import socket
 import struct
 import subprocess
@@ -30,7 +31,8 @@ OPERATIONS = {
 }  # fmt: skip
 APPEND, EXCLUSIVE, NO_PARENTS = 1, 2, 4
 """Flags of WRITE."""
-SYS_OPENAT2 = 437  # on every architecture
+NEW_CALLS = [437, 439, 452, *((316, 326) if platform.machine() == "x86_64" else (276, 285))]
+"""openat2, faccessat2, fchmodat2, renameat2 and copy_file_range: what old kernels and filters lack."""
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -69,18 +71,18 @@ class Answer:
         return [item["name"] for item in self.items]
 
 
-def deny_openat2(errno: int) -> None:
-    """Make openat2 fail with an errno in this process and its children, as old kernels and seccomp filters do."""
+def deny(errno: int, *calls: int) -> None:
+    """Make system calls fail with an errno in this process and its children, as old kernels and seccomp filters do."""
 
     class Program(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]  # noqa: RUF012 - as ctypes wants it
 
-    instructions = (
+    instructions = [
         (0x20, 0, 0, 0),  # load the system call's number
-        (0x15, 0, 1, SYS_OPENAT2),  # if it is that one
+        *((0x15, len(calls) - i, 0, number) for i, number in enumerate(calls)),  # on to the last line if it is this one
+        (0x06, 0, 0, 0x7FFF0000),  # allow
         (0x06, 0, 0, 0x00050000 | errno),  # fail
-        (0x06, 0, 0, 0x7FFF0000),  # otherwise allow
-    )
+    ]
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
     program = Program(len(instructions), code)
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or _libc.prctl(

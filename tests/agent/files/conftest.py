@@ -1,10 +1,11 @@
-"""Agents to call in the tests of the file operations: as root and as a user, with and without openat2.
+"""Agents to call in the tests of the file operations: as root and as a user, with and without the newer system calls.
 
 `SAMEBOX_TEST_AGENT` names another binary than the one that is built with ASan and UBSan.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fileclient import USER, Caller, deny_openat2, directory_for
+from fileclient import NEW_CALLS, USER, Caller, deny, directory_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,10 +56,10 @@ def agent(binary: Path, workdir: Path, uid: int | None) -> Iterator[Caller]:
     agent.end()
 
 
-@pytest.fixture(params=["openat2", "ENOSYS", "EPERM"])
+@pytest.fixture(params=["all calls", "ENOSYS", "EPERM"])
 def confined(request: pytest.FixtureRequest, binary: Path, workdir: Path, uid: int | None) -> Iterator[Caller]:
-    """As `agent`, also where openat2 is refused."""
-    errno = {"openat2": 0, "ENOSYS": 38, "EPERM": 1}[request.param]
-    agent = Caller(binary, workdir, uid, (lambda: deny_openat2(errno)) if errno else None)
+    """As `agent`, also where openat2 and other new system calls are refused."""
+    number = {"all calls": 0, "ENOSYS": errno.ENOSYS, "EPERM": errno.EPERM}[request.param]
+    agent = Caller(binary, workdir, uid, (lambda: deny(number, *NEW_CALLS)) if number else None)
     yield agent
     agent.end()

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define READ_PREFIX 1 /* send the first `limit` bytes of a larger file */
@@ -256,7 +257,7 @@ static bool may_write(const struct spot *s)
     if (faccessat(s->dir, s->name, W_OK, AT_EACCESS) == 0)
         return true;
     /* EPERM is an immutable file, or an old seccomp filter that refuses the call which takes flags. */
-    return (errno == EPERM || errno == ENOSYS) && faccessat(s->dir, s->name, W_OK, 0) == 0;
+    return (errno == EPERM || errno == ENOSYS) && syscall(SYS_faccessat, s->dir, s->name, W_OK) == 0;
 }
 
 static bool begin_replace(struct file_write *w, const struct place *p, const struct request *r, const struct spot *s,

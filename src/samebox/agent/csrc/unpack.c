@@ -16,8 +16,6 @@
 
 /* A directory that we made. Its mode and mtime are set at the end, as writing into it needs the one and changes the other. */
 struct made_dir {
-    dev_t dev;
-    ino_t ino;
     mode_t mode;
     struct timespec mtime;
     char *path;
@@ -111,12 +109,9 @@ static bool make_link(struct unpacker *u, int dir, const char *name, const struc
     return true;
 }
 
-static void remember(struct unpacker *u, const struct item *item, int dir, const char *name)
+static void remember(struct unpacker *u, const struct item *item)
 {
-    struct stat st = { 0 };
-    fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH);
-    struct made_dir made = { .dev = st.st_dev, .ino = st.st_ino, .mode = item->mode, .mtime = item->mtime,
-                             .path = copy_string(item->name, strlen(item->name)) };
+    struct made_dir made = { .mode = item->mode, .mtime = item->mtime, .path = copy_string(item->name, strlen(item->name)) };
     if (item->no_mtime)
         made.mtime.tv_nsec = UTIME_OMIT;
     buf_add(&u->made, &made, sizeof made);
@@ -127,7 +122,7 @@ static bool make_directory(struct unpacker *u, const struct item *item)
     struct stat st;
     const char *base = base_name(item->name);
     if (mkdirat(u->at.fd, base, S_IRWXU) == 0) {
-        remember(u, item, u->at.fd, base);
+        remember(u, item);
         return true;
     }
     int err = errno;
@@ -178,8 +173,7 @@ static bool make_root_directory(struct unpacker *u, const struct item *item)
     if (err == 0) {
         root = openat(s.dir, s.name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         err = root < 0 ? errno : 0;
-        if (root >= 0)
-            remember(u, item, root, "");
+        remember(u, item);
     } else if (err == EEXIST) {
         root = resolve_open(&u->j->place, path, O_PATH | O_DIRECTORY);
         err = root >= 0 ? 0 : errno == ENOTDIR || errno == ENOENT ? EEXIST : errno;
@@ -204,14 +198,13 @@ static bool make_root(struct unpacker *u, const struct item *item)
 
 static void finish_dir(struct unpacker *u, const struct made_dir *made)
 {
-    struct stat st;
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, made->mtime };
     if (!trail_go(&u->at, made->path, parent_len(made->path)))
         return;
     const char *base = made->path[0] ? base_name(made->path) : ".";
     AUTO_FD fd = openat(u->at.fd, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0 || st.st_dev != made->dev || st.st_ino != made->ino)
-        return; /* moved away meanwhile */
+    if (fd < 0)
+        return; /* removed or moved away meanwhile */
     futimens(fd, times);
     if (fchmod(fd, made->mode) != 0)
         unpack_failed(u, errno, made->path);
