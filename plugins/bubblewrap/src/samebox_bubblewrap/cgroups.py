@@ -89,10 +89,10 @@ class Cgroup:
         (self._directories[controller] / file).write_text(f"{value}\n", encoding="ascii")
 
     def _limit_memory(self, limit: int) -> None:
-        # As much swap again as memory, as docker run does: without a limit of its own swap would make memory endless.
+        # No swap on top: "most memory" would mean nothing with it.
         version_2 = self._version == 2
         self._write("memory", "memory.max" if version_2 else "memory.limit_in_bytes", limit)
-        file, swap = ("memory.swap.max", limit) if version_2 else ("memory.memsw.limit_in_bytes", 2 * limit)
+        file, swap = ("memory.swap.max", 0) if version_2 else ("memory.memsw.limit_in_bytes", limit)
         if (self._directories["memory"] / file).exists():
             self._write("memory", file, swap)
 
@@ -184,8 +184,9 @@ def _reason(controller: str, error: Exception) -> str:
     if isinstance(error, LookupError):
         return f"the kernel's {controller} controller is in no control group hierarchy that is mounted here"
     who = "an ordinary user" if os.geteuid() else "root"
+    strerror = error.strerror if isinstance(error, OSError) else str(error)
     return (
-        f"control groups with the {controller} controller can't be made here as {who} ({error}). "
+        f"control groups with the {controller} controller can't be made here as {who} ({strerror}). "
         "Run as root with a writable /sys/fs/cgroup, or use an engine that has limits (docker, podman)"
     )
 

@@ -68,8 +68,6 @@ _MASKED_FOR_ROOT = (
     "slabinfo",
     "vmallocinfo",
 )
-# Likewise; bwrap itself covers bus, irq and sysrq-trigger.
-_READ_ONLY_FOR_ROOT = ("fs", "sys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +169,12 @@ def _proc_masks() -> tuple[str, ...]:
 
     As root it is vital: the kernel lets uid 0 outside write sysctls without any capability, and bwrap's own cover asks
     access(2), which says for /proc/sys that nobody may write. kernel.core_pattern is a way to run programs on the host.
+    For an ordinary user it is what belongs to the namespaces, as kernel.msgmax, that could be written.
     """
-    words: list[str] = []
+    words = ["--ro-bind", "/proc/sys", "/proc/sys"]
     root = Path("/proc/sys").stat().st_uid == os.geteuid()
-    for name in _READ_ONLY_FOR_ROOT if root else ():
-        words += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
+    if root:
+        words += ["--ro-bind", "/proc/fs", "/proc/fs"]  # bwrap itself covers bus, irq and sysrq-trigger
     for name in _MASKED + (_MASKED_FOR_ROOT if root else ()):
         path = Path("/proc", name)
         if path.is_dir():

@@ -115,7 +115,8 @@ class SandboxProcess:
         if info is not None and release is not None:
             fds.close_only(info_end, release_end)
             self._apply_limits(info, process_limit)
-            os.write(release, b"\n")
+            with contextlib.suppress(BrokenPipeError):  # bwrap has failed; _wait_for_init tells why
+                os.write(release, b"\n")
 
     def _apply_limits(self, info: int, process_limit: int | None) -> None:
         """Limit init while bwrap holds it before its start: no process of the sandbox is ever outside."""

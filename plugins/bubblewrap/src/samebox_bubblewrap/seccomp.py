@@ -104,13 +104,13 @@ def compile_profile(
     default = _action(profile, "defaultAction", profile.get("defaultErrnoRet"))
     numbers = syscall_numbers(machine)
     rules: dict[int, list[_Rule]] = {}
-    for entry in _sequence(profile.get("syscalls"), "syscalls"):
+    for entry in _sequence(profile.get("syscalls"), "syscalls", dict):
         if not _applies(entry, docker_name, kernel, {name.removeprefix("CAP_") for name in capabilities}):
             continue
         action = _action(entry, "action", entry.get("errnoRet", profile.get("defaultErrnoRet")))
         if action == default:
             continue
-        names = [*_sequence(entry.get("names"), "names"), *([entry["name"]] if entry.get("name") else [])]
+        names = [*_sequence(entry.get("names"), "names", str), *([entry["name"]] if entry.get("name") else [])]
         for name in names:
             if name in numbers:
                 rules.setdefault(numbers[name], []).extend(
@@ -119,11 +119,14 @@ def compile_profile(
     return _assemble(architecture, default, max(numbers.values()), {k: _shortest(v) for k, v in rules.items()})
 
 
-def _sequence(value: Any, what: str) -> Sequence[Any]:
+def _sequence(value: Any, what: str, kind: type) -> Sequence[Any]:
     if value is None:
         return ()
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"seccomp profile: {what} is a list, not {type(value).__name__}")
+        raise ConfigError(f"seccomp profile: {what} is a list of {kind.__name__}, not {type(value).__name__}")
+    for item in value:
+        if not isinstance(item, kind):
+            raise ConfigError(f"seccomp profile: {what} is a list of {kind.__name__}, not of {type(item).__name__}")
     return value
 
 
@@ -149,7 +152,7 @@ def _applies(entry: Mapping[str, Any], docker_name: str, kernel: tuple[int, int]
             )
 
     def caps(condition: Mapping[str, Any]) -> set[str]:
-        return {str(name).removeprefix("CAP_") for name in _sequence(condition.get("caps"), "caps")}
+        return {str(name).removeprefix("CAP_") for name in _sequence(condition.get("caps"), "caps", str)}
 
     if not caps(includes) <= capabilities or caps(excludes) & capabilities:
         return False
@@ -172,7 +175,7 @@ def _kernel(text: Any) -> tuple[int, int]:
 def _alternatives(entry: Mapping[str, Any]) -> list[tuple[_Condition, ...]]:
     """Return the sets of conditions of which one has to hold."""
     conditions = []
-    for argument in _sequence(entry.get("args"), "args"):
+    for argument in _sequence(entry.get("args"), "args", dict):
         index, operator = argument.get("index"), argument.get("op")
         values = (argument.get("value", 0), argument.get("valueTwo", 0))
         if (

@@ -114,16 +114,18 @@ class Unpacker:
                 last = -1
                 while (member := tar.next()) is not None:
                     name = member.name
-                    if member.offset <= last or member.size < 0:
-                        raise UnpackError("its headers lead backwards")
+                    self._count(member, last)
                     last = member.offset
-                    self._count(member)
                     self._member(tar, member, layer=layer)
                     tar.members.clear()  # type: ignore[attr-defined]  # a list of all of them is not needed, and may be long
+        except UnpackError as error:
+            raise UnpackError(f"{error} (at {name[:200]!r})") from None
         except _READ_ERRORS as error:
             raise UnpackError(f"{str(error) or type(error).__name__} (at {name[:200]!r})") from error
 
-    def _count(self, member: tarfile.TarInfo) -> None:
+    def _count(self, member: tarfile.TarInfo, last: int) -> None:
+        if member.offset <= last or member.size < 0:
+            raise UnpackError("its headers lead backwards")
         self._members_left -= 1
         self._bytes_left -= member.size
         if self._members_left < 0:

@@ -1,0 +1,359 @@
+"""A sandbox's beginning and end: nothing is left behind by failures, forks, ended threads or killed owners."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from samebox.config import SandboxConfig
+from samebox.errors import (
+    EngineError,
+    SandboxExistsError,
+    SandboxGoneError,
+    SandboxNotFoundError,
+    UnsupportedError,
+)
+from samebox_bubblewrap.cgroups import hierarchies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from samebox import Sandbox
+    from samebox_bubblewrap.engine import BubblewrapEngine
+
+LABELS = {"samebox.managed": "1", "samebox.name": "test"}
+
+
+def create(engine: BubblewrapEngine, name: str = "test", **settings: Any) -> str:
+    """Create a sandbox without the core."""
+    config = SandboxConfig(engine="bubblewrap", **settings)
+    image = engine.ensure_image(config, lambda _: None)
+    return engine.create(config, image=image, name=name, labels=LABELS)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(engine: BubblewrapEngine) -> Iterator[None]:
+    """Fail where a test leaves a process, a zombie, a descriptor or a control group."""
+    engine.probe()
+    before = (children(), _groups())
+    yield
+    for status in engine.list():
+        engine.remove(status.id)
+    assert (children(), _groups()) == before
+
+
+def _groups() -> set[str]:
+    own = f"samebox-{os.getpid()}-*"
+    return {str(path) for parent in hierarchies().parents.values() for path in parent.glob(own)}
+
+
+def children() -> set[int]:
+    """Return the pids of this process's children, zombies included."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
+
+
+def wait_until(condition: Callable[[], bool], what: str, limit: float = 10.0) -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, f"not within {limit} s: {what}"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_states(engine: BubblewrapEngine) -> None:
+    """Created, running, stopped, running again, gone; and what is asked twice does nothing."""
+    sandbox = create(engine)
+    assert (engine.inspect(sandbox).state, engine.inspect("test").exit_code) == ("created", None)
+    with pytest.raises(SandboxGoneError, match="has not been started"):
+        engine.connect(sandbox)
+    for _ in range(2):
+        engine.start(sandbox)
+        assert engine.inspect("test").state == "running"
+    assert [status.name for status in engine.list()] == ["test"]
+    for _ in range(2):
+        engine.stop(sandbox)
+        assert (engine.inspect(sandbox).state, engine.inspect(sandbox).exit_code) == ("stopped", 0)
+    with pytest.raises(SandboxGoneError, match="the sandbox has ended"):
+        engine.connect(sandbox)
+    engine.start(sandbox)
+    assert engine.inspect(sandbox).state == "running"
+    for _ in range(2):
+        engine.remove(sandbox)
+    with pytest.raises(SandboxNotFoundError, match="its sandboxes end with the process that made them"):
+        engine.inspect(sandbox)
+
+
+def test_names_are_taken_once(engine: BubblewrapEngine) -> None:
+    """A second sandbox of the same name is refused, for every engine object of the process."""
+    sandbox = create(engine)
+    with pytest.raises(SandboxExistsError, match="a sandbox named 'test' on engine 'bubblewrap' already"):
+        create(type(engine)(), "test")
+    engine.remove(sandbox)
+    engine.remove(create(engine))
+
+
+def test_list_has_what_samebox_made(engine: BubblewrapEngine) -> None:
+    """Sandboxes without the label are not listed."""
+    config = SandboxConfig()
+    other = engine.create(config, image="host", name="other", labels={})
+    assert engine.list() == []
+    engine.remove(other)
+
+
+def test_made_in_a_thread_that_has_ended(engine: BubblewrapEngine, make_box: Callable[..., Sandbox]) -> None:
+    """PR_SET_PDEATHSIG fires when the forking thread ends: a sandbox that a worker thread made died with it."""
+    assert engine.list() == []
+    box = make_box()
+    thread = threading.Thread(target=box.start)
+    thread.start()
+    thread.join()
+    time.sleep(0.1)
+    assert box.exec(["echo", "alive"]).text == "alive\n"
+    box.close()
+
+
+def test_background_processes_live_on(make_box: Callable[..., Sandbox]) -> None:
+    """One namespace for the sandbox's life: what a command left in the background is there for the next."""
+    box = make_box()
+    box.sh("sleep 1000 & echo $! > pid")
+    assert box.sh("kill -0 $(cat pid)").ok
+    box.close()
+
+
+def test_end_takes_every_process(engine: BubblewrapEngine, make_box: Callable[..., Sandbox]) -> None:
+    """Stopping ends what ran inside, whatever signals it ignores."""
+    assert engine.list() == []
+    box = make_box()
+    mark = f"3{os.getpid()}7"
+    box.sh(f"trap '' TERM HUP INT; setsid sleep {mark} & true")
+    assert _running(mark)
+    box.close()
+    assert not _running(mark)
+
+
+def _running(mark: str) -> list[str]:
+    return [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if mark.encode() in _read(path)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_ending_by_itself_is_noticed_and_reaped(engine: BubblewrapEngine) -> None:
+    """After its lifetime a sandbox is stopped with init's exit code, its bwrap reaped without anyone asking."""
+    before = children()
+    sandbox = create(engine, max_lifetime=0.3)
+    engine.start(sandbox)
+    wait_until(lambda: children() == before, "bwrap is reaped")
+    assert (engine.inspect(sandbox).state, engine.inspect(sandbox).exit_code) == ("stopped", 91)
+    with pytest.raises(SandboxGoneError, match=r"the sandbox has ended for its lifetime \(exit code 91\)"):
+        engine.connect(sandbox)
+    engine.remove(sandbox)
+
+
+def test_killed_init_is_noticed(engine: BubblewrapEngine) -> None:
+    """A bwrap that somebody killed takes its sandbox along, and the exit code says how."""
+    sandbox = create(engine)
+    before = children()
+    engine.start(sandbox)
+    (bwrap,) = children() - before
+    os.kill(bwrap, signal.SIGKILL)
+    wait_until(lambda: engine.inspect(sandbox).state == "stopped", "the end is noticed")
+    assert engine.inspect(sandbox).exit_code == 137
+    engine.remove(sandbox)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"tmpfs": {"/usr/new": None}}, r"The setting concerned: tmpfs\['/usr/new'\]\.$"),
+        ({"workdir": "/usr/work"}, r"The setting concerned: workdir='/usr/work'\.$"),
+        ({"workdir": "/etc/passwd"}, r"The setting concerned: workdir='/etc/passwd'\.$"),
+    ],
+)
+def test_failed_start_says_which_setting(engine: BubblewrapEngine, settings: dict[str, Any], said: str) -> None:
+    """Bwrap's own words and the setting behind them; nothing is left."""
+    sandbox = create(engine, **settings)
+    with pytest.raises(EngineError, match=said) as caught:
+        engine.start(sandbox)
+    assert "bubblewrap could not start sandbox 'test' with image 'host': bwrap: Can't " in str(caught.value)
+    assert engine.inspect(sandbox).state == "created"
+    engine.remove(sandbox)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"tmpfs": {"/x": "noexec"}}, "does not support tmpfs: bwrap has no option for noexec"),
+        ({"no_new_privileges": False}, "does not support no-new-privileges: bwrap always sets no_new_privs"),
+        ({"cap_add": ["CHOWN"]}, "does not support cap-add"),
+        ({"network": "bridge"}, "does not support network-named"),
+    ],
+)
+def test_what_bwrap_can_not_do_is_refused(engine: BubblewrapEngine, settings: dict[str, Any], said: str) -> None:
+    """Refused with the reason, before anything starts."""
+    with pytest.raises(UnsupportedError) as caught:
+        create(engine, **settings)
+    assert said in str(caught.value)
+    assert engine.list() == []
+
+
+def test_vanished_program_is_an_error(engine: BubblewrapEngine, tmp_path: Path) -> None:
+    """A bwrap that can't be started is an error, and leaves no descriptor."""
+    sandbox = create(engine)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    broken = type(engine)({"bwrap": str(_fake(tmp_path))})
+    with pytest.raises(EngineError):
+        broken.probe()
+    engine.remove(sandbox)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def _fake(directory: Path) -> Path:
+    fake = directory / "bwrap"
+    fake.write_text('#!/bin/sh\n[ "$1" = --version ] && echo bubblewrap 0.11.0 && exit\necho bwrap: no >&2\nexit 1\n')
+    fake.chmod(0o755)
+    return fake
+
+
+def test_many_start_and_stop_without_leaking_descriptors(engine: BubblewrapEngine) -> None:
+    """As many descriptors after thirty sandboxes as after one."""
+    counts = []
+    for number in range(30):
+        sandbox = create(engine, f"test-{number}")
+        engine.start(sandbox)
+        engine.connect(sandbox).close()
+        engine.remove(sandbox)
+        counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert counts[0] == counts[-1]
+
+
+def test_many_at_once(engine: BubblewrapEngine) -> None:
+    """Threads that start sandboxes at the same time do not get into each other's way."""
+    failures: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            sandbox = create(engine, f"test-{number}")
+            engine.start(sandbox)
+            engine.connect(sandbox).close()
+            engine.remove(sandbox)
+        except BaseException as error:  # noqa: BLE001 - shown below
+            failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+OWNER = """
+import sys, time
+from samebox import Sandbox
+box = Sandbox(engine="bubblewrap")
+box.sh("sleep {mark} & setsid sleep {mark} & true")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_owner_leaves_nothing(engine: BubblewrapEngine, how: signal.Signals) -> None:
+    """No process outlives its owner, and the next one removes the control group that was left."""
+    assert engine.list() == []
+    mark = f"4{os.getpid()}{how}"
+    owner = subprocess.Popen([sys.executable, "-c", OWNER.format(mark=mark)], stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == b"ready\n"
+    inside = [int(pid) for pid in _running(mark)]
+    assert len(inside) >= 2
+    owner.send_signal(how)
+    owner.wait()
+    owner.stdout.close()
+    wait_until(lambda: not any(alive(pid) for pid in inside), "the processes inside end")
+    subprocess.run([sys.executable, "-c", "import samebox_bubblewrap.cgroups as c; c.hierarchies()"], check=True)
+    left = [path for parent in hierarchies().parents.values() for path in parent.glob(f"samebox-{owner.pid}-*")]
+    assert left == []
+
+
+FORK = """
+import os, sys
+from samebox import Sandbox
+from samebox_bubblewrap.engine import BubblewrapEngine
+box = Sandbox(engine="bubblewrap")
+box.exec(["true"])
+pid = os.fork()
+if pid == 0:
+    assert BubblewrapEngine().list() == []
+    with Sandbox(engine="bubblewrap") as own:
+        assert own.sh("echo child").text == "child\\n"
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert len(BubblewrapEngine().list()) == 1
+print(box.sh("echo parent").text, end="")
+box.close()
+"""
+
+
+def test_forked_child_does_not_disturb_its_parent() -> None:
+    """It has sandboxes of its own, and its end leaves the parent's alone."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "parent\n"), done.stderr
+
+
+def test_fork_without_exec_does_not_keep_a_sandbox_alive() -> None:
+    """A child that has copies of every descriptor is no reason for the parent's close to hang, nor for init to stay."""
+    code = (
+        "import os, time\nfrom samebox import Sandbox\nbox = Sandbox(engine='bubblewrap'); box.exec(['true'])\n"
+        "pid = os.fork()\nif pid == 0:\n    time.sleep(30); os._exit(0)\n"
+        "start = time.monotonic(); box.close(); took = time.monotonic() - start\n"
+        "os.kill(pid, 9); os.waitpid(pid, 0); print(took < 1.5, took)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("True"), (done.stdout, done.stderr)
+
+
+def test_exit_without_close_is_quiet_and_clean() -> None:
+    """A program that forgets to close ends with its sandbox and its control group gone."""
+    code = "import os\nfrom samebox import Sandbox\nSandbox(engine='bubblewrap').exec(['true'])\nprint(os.getpid())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    pid = int(done.stdout)
+    assert [path for parent in hierarchies().parents.values() for path in parent.glob(f"samebox-{pid}-*")] == []
+
+
+def test_connect_as_another_user_is_refused(engine: BubblewrapEngine) -> None:
+    """A sandbox of bwrap has one uid."""
+    sandbox = create(engine)
+    engine.start(sandbox)
+    with pytest.raises(UnsupportedError, match="does not support exec-user: a sandbox of bwrap has one uid"):
+        engine.connect(sandbox, "root")
+    engine.remove(sandbox)
