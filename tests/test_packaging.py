@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def test_agent_is_current() -> None:
 
 def test_agent_stamp_covers_the_binaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A binary that is missing or was changed is built again."""
-    monkeypatch.setattr(build_agent, "_compile", lambda _, output: output.write_bytes(b"agent"))
+    monkeypatch.setattr(build_agent, "_compile", lambda _, output, __: output.write_bytes(b"agent"))
+    monkeypatch.setattr(build_agent, "_zig_environment", lambda: nullcontext({}))
     monkeypatch.setattr("importlib.metadata.version", lambda _: build_agent.ZIG.partition("==")[2])
 
     assert not build_agent.is_current(tmp_path)
