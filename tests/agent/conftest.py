@@ -31,7 +31,10 @@ def make_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def agent_program() -> Iterator[Path]:
-    """The agent, with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    """The agent, with AddressSanitizer and UndefinedBehaviorSanitizer; SAMEBOX_TEST_AGENT names another one."""
+    if given := os.environ.get("SAMEBOX_TEST_AGENT"):
+        yield Path(given)
+        return
     for directory in make_directory():
         program = directory / "agent"
         builder = ROOT / "src" / "samebox" / "agent" / "build_agent.py"

@@ -108,7 +108,7 @@ def full() -> Iterator[int]:
         waiting = []
         for _ in range(4):
             client = socket.socket()
-            client.setblocking(False)
+            client.settimeout(0)
             client.connect_ex(server.getsockname())
             waiting.append(client)
         yield server.getsockname()[1]

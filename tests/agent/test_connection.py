@@ -89,7 +89,9 @@ def test_workdir_is_made(start: Callable[..., Agent], tmp_path: Path) -> None:
     assert wire.sh("pwd").stdout == f"{tmp_path}/a/b\n".encode()
 
 
-@pytest.mark.parametrize(("workdir", "number"), [("file", errno.ENOTDIR), ("file/x", errno.ENOTDIR), ("/proc/x", errno.ENOENT)])
+@pytest.mark.parametrize(
+    ("workdir", "number"), [("file", errno.ENOTDIR), ("file/x", errno.ENOTDIR), ("/proc/x", errno.ENOENT)]
+)
 def test_workdir_that_can_not_be(start: Callable[..., Agent], tmp_path: Path, workdir: str, number: int) -> None:
     """What can't be the workdir ends the connection, with the reason."""
     (tmp_path / "file").touch()
@@ -171,7 +173,10 @@ EXEC_CAT = bytes([OPERATIONS["exec"]]) + encode(argv=["sleep", "1000"], flags=1)
         pytest.param([(DATA, 1, b"\0")], id="DATA without data"),
         pytest.param([(DATA, 1, b"\1x")], id="DATA on channel 1"),
         pytest.param([(OPEN, 1, EXEC_CAT), (DATA, 1, bytes(WINDOW + 2))], id="DATA beyond the window"),
-        pytest.param([(OPEN, 1, EXEC_CAT), (DATA, 1, bytes(WINDOW + 1)), (DATA, 1, bytes(WINDOW // 2))], id="DATA beyond it in two"),
+        pytest.param(
+            [(OPEN, 1, EXEC_CAT), (DATA, 1, bytes(WINDOW + 1)), (DATA, 1, bytes(WINDOW // 2))],
+            id="DATA beyond it in two",
+        ),
         pytest.param([(OPEN, 1, EXEC_CAT), (EOF, 1, b"\0"), (DATA, 1, b"\0x")], id="DATA after EOF"),
         pytest.param([(EOF, 1, b"")], id="EOF without channel"),
         pytest.param([(EOF, 1, b"\2")], id="EOF on channel 2"),
@@ -285,7 +290,9 @@ def mutate(chooser: random.Random, data: bytes) -> bytes:
         elif how == 2:
             out[place:place] = chooser.randbytes(chooser.choice([1, 4, 9]))
         else:
-            out[place : place + 4] = chooser.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\1\0\0"])
+            out[place : place + 4] = chooser.choice(
+                [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\1\0\0"]
+            )
         if not out:
             break
     return bytes(out)
@@ -307,7 +314,9 @@ def conversation(chooser: random.Random) -> bytes:
     for number in range(1, 12):
         name, fields = chooser.choice(requests)
         out.append(frame(OPEN, number, bytes([OPERATIONS[name]]) + encode(**fields)))
-        out.append(frame(DATA, number, b"\0some data") if "flags" in fields or name == "write" else frame(PING, 0, b"p"))
+        out.append(
+            frame(DATA, number, b"\0some data") if "flags" in fields or name == "write" else frame(PING, 0, b"p")
+        )
         out.append(
             chooser.choice(
                 [

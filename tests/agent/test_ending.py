@@ -99,7 +99,7 @@ def test_timeout_is_not_early(wire: Wire) -> None:
 
 def test_timeout_of_nothing(wire: Wire) -> None:
     """A timeout of 0 ends the command at once."""
-    assert wire.sh("sleep 1000", timeout=0).result["reason"] == b"timeout"  # type: ignore[index]
+    assert wire.sh("sleep 1000", timeout=0).result["reason"] == b"timeout"
 
 
 def test_in_time(wire: Wire) -> None:

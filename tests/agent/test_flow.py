@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -108,8 +109,8 @@ def test_host_that_asks_without_reading(agent: Agent) -> None:
     wire.sock.settimeout(0.5)
     ping = b"".join((64).to_bytes(4, "big") + bytes(4) + bytes([PING]) + bytes(64) for _ in range(1000))
     sent = 0
-    with pytest.raises(TimeoutError):
-        for _ in range(1000):
+    with contextlib.suppress(TimeoutError):
+        while sent < 40 << 20:
             sent += wire.sock.send(ping)
     assert sent < 40 << 20
     assert resident(agent.process.pid) - before < 100 << 20  # the sanitizer's own copies included

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ class Init:
 
     process: subprocess.Popen[bytes]
     control: socket.socket
+    wires: list[Wire] = field(default_factory=list)
 
     def connect(self) -> Wire:
         """Have it start an agent."""
@@ -35,6 +36,7 @@ class Init:
             self.control.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))])
         wire = Wire(ours)
         wire.hello()
+        self.wires.append(wire)
         return wire
 
 
@@ -54,6 +56,8 @@ def start_init(agent_program: Path, sanitized: dict[str, str]) -> Iterator[Calla
     yield start
     for init in inits:
         init.control.close()
+        for wire in init.wires:
+            wire.close()
         init.process.wait(20)
 
 
@@ -208,12 +212,14 @@ def test_descriptors(start_init: Callable[..., Init]) -> None:
     assert not poll.poll(200)
     agents = children(init.process.pid)
     assert len(agents) == 1
-    sockets = [os.readlink(path) for path in Path(f"/proc/{agents[0]}/fd").iterdir() if path.name not in "012"]
+    sockets = [str(path.readlink()) for path in Path(f"/proc/{agents[0]}/fd").iterdir() if path.name not in "012"]
     assert sum(name.startswith("socket:") for name in sockets) == 2  # one connection, under two numbers
     second.close()
 
 
-@pytest.mark.parametrize("arguments", [["--idle-timeout"], ["--idle-timeout", "x"], ["--control", "-1"], ["--nosuch", "1"]])
+@pytest.mark.parametrize(
+    "arguments", [["--idle-timeout"], ["--idle-timeout", "x"], ["--control", "-1"], ["--nosuch", "1"]]
+)
 def test_usage(agent_program: Path, sanitized: dict[str, str], arguments: list[str]) -> None:
     """Options that it does not know are an error, not ignored."""
     done = subprocess.run([agent_program, "init", *arguments], env=sanitized, stderr=subprocess.PIPE, check=False)
@@ -240,8 +246,9 @@ def test_first_process(start_init: Callable[..., Init]) -> None:
     """As PID 1 it reaps, is not hurt by the guest's signals, and takes everything with it."""
     init = start_init(prefix=UNSHARE)
     wire = init.connect()
-    done = wire.sh("cat /proc/1/comm; for s in HUP INT QUIT KILL STOP USR1 ALRM PIPE; do kill -$s 1; done; "
-                   "(setsid sleep 0.1 </dev/null >/dev/null 2>&1 &); sleep 0.3; ls -d /proc/[0-9]* | wc -l")  # fmt: skip
+    signals = "cat /proc/1/comm; for s in HUP INT QUIT KILL STOP USR1 ALRM PIPE; do kill -$s 1; done"
+    orphan = "(setsid sleep 0.1 </dev/null >/dev/null 2>&1 &); sleep 0.3; ls -d /proc/[0-9]* | wc -l"
+    done = wire.sh(f"{signals}; {orphan}")
     name, count = done.stdout.split()
     assert name == b"samebox-init"
     assert int(count) == 6  # init, agent, supervisor, sh, ls, wc
@@ -279,7 +286,7 @@ def test_not_to_be_looked_into(start_init: Callable[..., Init]) -> None:
     """Sandboxed code of the same user can't take the descriptors of init or of its agent."""
     init = start_init(prefix=(*UNSHARE, "setpriv", "--reuid", "65534", "--clear-groups"))
     wire = init.connect()
-    done = wire.sh("ls /proc/1/fd; ls /proc/$(cut -d' ' -f4 /proc/$PPID/stat)/fd; ls /proc/$PPID/fd; cat /proc/self/comm")
+    done = wire.sh("ls /proc/1/fd /proc/$(cut -d' ' -f4 /proc/$PPID/stat)/fd /proc/$PPID/fd; cat /proc/self/comm")
     assert done.stderr.count(b"Permission denied") == 3
     assert done.stdout == b"cat\n"
     assert alive(init.process.pid)

@@ -51,16 +51,19 @@ def test_input(wire: Wire) -> None:
 
 def test_interrupt(wire: Wire) -> None:
     """Control-C interrupts."""
-    stream = wire.exec("sh", "-c", "echo ready; sleep 1000", tty=1, flags=1)
-    stream.until(b"ready")
+    stream = wire.exec("cat", tty=1, flags=1)  # not a shell, which may be busy starting something just then
+    stream.data(b"ready\n")
+    stream.until(b"ready\r\nready")
     stream.data(b"\x03")
     assert stream.wait() == {"exit_code": 130, "signal": 2}
 
 
 def test_signal_goes_to_the_group(wire: Wire) -> None:
     """SIGNAL reaches what runs in the terminal's foreground as well."""
-    stream = wire.exec("sh", "-c", "trap 'echo shell' USR1; (trap 'echo child; exit' USR1; echo ready; "
-                                   "while :; do sleep 0.01; done); echo end", tty=1)  # fmt: skip
+    script = (
+        "trap 'echo shell' USR1; (trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done); echo end"
+    )
+    stream = wire.exec("sh", "-c", script, tty=1)
     stream.until(b"ready")
     stream.send(SIGNAL, struct.pack(">I", 10))
     assert stream.wait() == {"exit_code": 0}
@@ -94,7 +97,7 @@ def test_background(wire: Wire) -> None:
 
 def test_timeout(wire: Wire) -> None:
     """A timeout ends what runs in the terminal."""
-    done = wire.sh("trap '' HUP TERM; setsid sleep 1000 & echo $!; while :; do sleep 0.01; done",
-                   tty=1, timeout=300, grace=100)  # fmt: skip
+    script = "trap '' HUP TERM; setsid sleep 1000 & echo $!; while :; do sleep 0.01; done"
+    done = wire.sh(script, tty=1, timeout=300, grace=100)
     assert done.result == {"exit_code": 137, "signal": 9, "reason": b"timeout"}
     assert gone(int(done.stdout))

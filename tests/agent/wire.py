@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import struct
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import socket
+    import subprocess
 
 HELLO, WELCOME, OPEN, DATA, EOF, CREDIT, SIGNAL, RESIZE, CANCEL, REPLY, END, ERROR, PING, PONG = range(1, 15)
 WINDOW = 256 << 10
@@ -84,7 +83,7 @@ Value = int | bytes | str
 Record = dict[str, Value]
 
 
-def encode(**fields: Value | Sequence[bytes | str]) -> bytes:
+def encode(**fields: Any) -> bytes:
     """Return a record; a list repeats its field."""
     out = []
     for name, given in fields.items():
@@ -247,9 +246,9 @@ class Wire:
         self._buffer = self._buffer[9 + size :]
         return got
 
-    def hello(self, **fields: Value | Sequence[bytes | str]) -> Record:
+    def hello(self, *, version_max: int = 1, **fields: Any) -> Record:
         """Make the first exchange."""
-        self.send(HELLO, 0, encode(**{"version_min": 1, "version_max": 1, **fields}))
+        self.send(HELLO, 0, encode(version_min=1, version_max=version_max, **fields))
         answer = self.receive()
         assert (answer.type, answer.stream) == (WELCOME, 0), decode(answer.payload)
         return decode(answer.payload)
@@ -263,20 +262,20 @@ class Wire:
             self.streams[got.stream].take(got)
         return got
 
-    def open(self, operation: str, *, crediting: bool = True, **fields: Value | Sequence[bytes | str]) -> Stream:
+    def open(self, operation: str, *, crediting: bool = True, **fields: Any) -> Stream:
         """Begin an operation."""
         self.last += 1
         stream = self.streams[self.last] = Stream(self, self.last, crediting=crediting)
         self.send(OPEN, self.last, bytes([OPERATIONS[operation]]) + encode(**fields))
         return stream
 
-    def exec(self, *argv: bytes | str, crediting: bool = True, **fields: Value | Sequence[bytes | str]) -> Stream:
+    def exec(self, *argv: bytes | str, crediting: bool = True, **fields: Any) -> Stream:
         """Begin a command."""
         return self.open("exec", crediting=crediting, argv=argv, **fields)
 
-    def sh(self, script: str, **fields: Value | Sequence[bytes | str]) -> Stream:
+    def sh(self, script: str, **fields: Any) -> Stream:
         """Run a script to its end."""
-        stream = self.exec("sh", "-c", script, **fields)
+        stream = self.open("exec", argv=("sh", "-c", script), **fields)
         stream.wait()
         return stream
 
