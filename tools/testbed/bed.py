@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testbed import host
@@ -16,39 +14,17 @@ from testbed.account import ensure_user, find_user, remove_user
 from testbed.dockerd import Docker
 from testbed.failure import TestbedError, run
 from testbed.images import RECIPES, ImageStore
+from testbed.leftovers import end_helpers, note_shared, remove_shared, remove_tree, unmount
 from testbed.network import ensure_network, remove_network
 from testbed.packages import ensure_packages
 from testbed.podman import Podman
-from testbed.process import boot_id, end_processes, processes
+from testbed.process import boot_id
 from testbed.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from testbed.layout import Layout
-
-HELPERS = {
-    "aardvark-dns",
-    "catatonit",
-    "conmon",
-    "containerd",
-    "containerd-shim-runc-v2",
-    "crun",
-    "docker-proxy",
-    "dockerd",
-    "fuse-overlayfs",
-    "netavark",
-    "pasta",
-    "pasta.avx2",
-    "podman",
-    "rootlessport",
-    "runc",
-    "slirp4netns",
-}
-"""Programs of engines. One of them with a path of the bed on its command line is the bed's."""
-
-PODMAN_CGROUP = "libpod_parent"
-"""Above the containers of every rootful Podman that does not use systemd."""
 
 FOR_OTHERS = 0o005
 """To read and to pass through a directory."""
@@ -110,8 +86,7 @@ class Bed:
         if installed:
             self._say(f"installed {' '.join(installed)}")
         self._make_directories()
-        if self.state.get("podman_cgroup") is None:
-            self.state.set(podman_cgroup=_cgroups({PODMAN_CGROUP}) != [])
+        note_shared(self.state)
         host.open_devices(self.state)
         ensure_network(self.layout, self.state)
         docker, podman = Docker(self.layout, self.state), Podman(self.layout, self.state)
@@ -146,7 +121,7 @@ class Bed:
         """
         if self.state.get("boot") not in {None, boot_id()}:
             # What a former boot left there tells Podman that its containers still run.
-            _remove(self.layout.run)
+            remove_tree(self.layout.run)
         for path in (self.layout.state, self.layout.run, self.layout.images, self.layout.logs):
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o755)
@@ -202,37 +177,19 @@ class Bed:
         with ThreadPoolExecutor() as pool:
             list(pool.map(_end, engines))
         remove_user(self.layout)
-        self._end_helpers()
+        end_helpers(self.layout)
         if shutil.which("nft") is not None and shutil.which("ip") is not None:
             remove_network(self.layout, self.state)
         host.restore_devices(self.state)
-        ours = {self.layout.cgroup}
-        if self.state.get("podman_cgroup") is False:
-            ours.add(PODMAN_CGROUP)
-        for path in _cgroups(ours):
-            # The kernel keeps one that is not empty.
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        _remove(self.layout.run)
-        _unmount(self.layout.state)
-        kept = {self.layout.state_file, *([self.layout.images] if keep_images else [])}
+        remove_shared(self.layout, self.state)
+        remove_tree(self.layout.run)
+        unmount(self.layout.state)
+        spared = {self.layout.state_file, *([self.layout.images] if keep_images else [])}
         with ThreadPoolExecutor() as pool:
-            list(pool.map(_remove, set(self.layout.state.glob("*")) - kept))
+            list(pool.map(remove_tree, set(self.layout.state.glob("*")) - spared))
         self.layout.state_file.unlink(missing_ok=True)
         if not keep_images:
-            _remove(self.layout.state)
-
-    def _end_helpers(self) -> None:
-        """End what an engine left running that was killed, or that is not recorded because `up` was killed."""
-        paths = (f"{self.layout.state}/", f"{self.layout.run}/")
-        left = []
-        for record in processes():
-            with contextlib.suppress(OSError):
-                command = Path(f"/proc/{record.pid}/cmdline").read_bytes().decode(errors="replace")
-                program = Path(f"/proc/{record.pid}/exe").readlink().name
-                if program in HELPERS and any(path in command for path in paths):
-                    left.append(record)
-        end_processes(left)
+            remove_tree(self.layout.state)
 
 
 def _require_root(tried: str) -> None:
@@ -259,30 +216,3 @@ def _bubblewrap(name: str, whose: str, user: tuple[int, int] | None) -> Reach:
     except TestbedError as error:
         return Reach(name, "-", usable=False, version="-", detail=error.found)
     return Reach(name, shutil.which("bwrap") or "-", usable=True, version=version, detail=whose)
-
-
-def _unmount(path: Path) -> None:
-    """Unmount what is mounted at and below a directory.
-
-    Raises:
-        TestbedError: Something stays mounted.
-    """
-    points = []
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4])
-        if Path(point).is_relative_to(path):
-            points.append(point)
-    for point in reversed(points):
-        run(["umount", point], remedy=f"End what uses it: `fuser -vm {point}` says who does.")
-
-
-def _remove(path: Path) -> None:
-    """Remove a tree, and nothing that is mounted in it."""
-    _unmount(path)
-    run(["rm", "--recursive", "--force", "--one-file-system", path])
-
-
-def _cgroups(names: set[str]) -> list[Path]:
-    """Return the cgroups of these names with those in them, the innermost first."""
-    found = (Path(directory) for directory, _, _ in os.walk("/sys/fs/cgroup", topdown=False))
-    return [path for path in found if names & set(path.parts)]

@@ -78,6 +78,11 @@ class Layout:
         return f"sbxpodman{self.suffix}"
 
     @property
+    def podman_network(self) -> str:
+        """Rootful Podman's default network; by this name it notes its addresses in a file of the whole machine."""
+        return f"samebox{self.suffix}"
+
+    @property
     def firewall_table(self) -> str:
         """The nft table with the way out of Docker's bridge."""
         return f"samebox-testbed{self.suffix}"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
+ADDRESSES = Path("/run/containers/networks/ipam.db")
+"""Where all rootful Podmans of a machine note which addresses their containers have."""
+
 SHARED_CHAINS = {"NETAVARK_FORWARD", "NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPORT-MASQ", "NETAVARK-HOSTPORT-SETMARK"}
 """What Podman's netavark makes once for all rootful Podmans of a machine, and leaves behind."""
 
@@ -52,7 +55,8 @@ def ensure_network(layout: Layout, state: State) -> None:
         TestbedError: ip or nft fails.
     """
     if "firewall" not in state.get("network", {}):
-        state.set(network={"firewall": _shared_rules() != [], "forward": FORWARD.read_text(encoding="ascii").strip()})
+        forward = FORWARD.read_text(encoding="ascii").strip()
+        state.set(network={"firewall": _shared_rules() != [], "addresses": ADDRESSES.exists(), "forward": forward})
     bridge = layout.docker_bridge
     if bridge not in _links():
         subnet = ipaddress.IPv4Network(free_subnet())
@@ -82,9 +86,12 @@ def remove_network(layout: Layout, state: State) -> None:
         run(["ip", "link", "delete", bridge])
     if _table_exists(layout):
         run(["nft", "delete", "table", "ip", layout.firewall_table])
-    if before.get("firewall") is False:
-        for command in _shared_rules():
+    rules = _shared_rules()
+    if rules is not None and before.get("firewall") is False:
+        for command in rules:
             run(command)
+    if rules is not None and before.get("addresses") is False:
+        ADDRESSES.unlink(missing_ok=True)
     # A bridge that is left is another engine's, which counts on forwarding.
     if before.get("forward") == "0" and not _links("type", "bridge"):
         FORWARD.write_text("0", encoding="ascii")
@@ -102,11 +109,11 @@ def _table_exists(layout: Layout) -> bool:
     return any(entry.get("table", {}).get("name") == layout.firewall_table for entry in tables)
 
 
-def _shared_rules() -> list[list[str]]:
+def _shared_rules() -> list[list[str]] | None:
     """Look for the chains that netavark leaves.
 
     Returns:
-        The commands that remove them; none if there are none, or if a container of some Podman still needs them.
+        The commands that remove them; None if a container of some Podman still needs them.
     """
     rules: list[list[str]] = []
     chains: list[list[str]] = []
@@ -114,7 +121,7 @@ def _shared_rules() -> list[list[str]]:
         for line in run(["iptables-save", "--table", table]).splitlines():
             name = re.match(r":(NETAVARK\S*)", line)
             if name is not None and name[1] not in SHARED_CHAINS:
-                return []
+                return None
             if name is not None:
                 rules.append(["iptables", "--table", table, "--flush", name[1]])
                 chains.append(["iptables", "--table", table, "--delete-chain", name[1]])

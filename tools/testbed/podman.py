@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -104,7 +105,7 @@ class Podman:
             write_atomically(self._data / name, text)
             environment[variable] = str(self._data / name)
         if self._user is None:
-            network = self._networks / "samebox.json"
+            network = self._networks / f"{self._layout.podman_network}.json"
             if not network.exists():
                 write_atomically(network, self._network())
             return {**environment, "HOME": "/root"}
@@ -131,7 +132,7 @@ class Podman:
         ]
         network.append(f'network_config_dir = "{self._networks}"')
         if self._user is None:
-            network.append('default_network = "samebox"')
+            network.append(f'default_network = "{self._layout.podman_network}"')
         return "\n".join([*containers, *engine, *network, ""])
 
     def _storage_conf(self) -> str:
@@ -150,8 +151,8 @@ class Podman:
         """Return the default network, on a bridge and a subnet that are not those of the machine's own Podman."""
         subnet = free_subnet()
         content = {
-            "name": "samebox",
-            "id": "5a3eb0".ljust(64, "0"),
+            "name": self._layout.podman_network,
+            "id": hashlib.sha256(self._layout.podman_network.encode()).hexdigest(),
             "driver": "bridge",
             "network_interface": self._layout.podman_bridge,
             "subnets": [{"subnet": subnet, "gateway": subnet.replace(".0/24", ".1")}],
