@@ -1,7 +1,10 @@
-"""Measure samebox against the raw client libraries, in one run: `python benchmarks/bench.py --write docs/performance.md`.
+"""Measure samebox against the raw client libraries, in one run.
 
-Engines are reached through SAMEBOX_TEST_DOCKER_URL, SAMEBOX_TEST_PODMAN_URL and SAMEBOX_TEST_PODMAN_ROOTLESS_URL (tools/engines.py sets
-them), or else as samebox finds them. Samples of both sides are taken in turn, so that a drift of the machine hits both alike.
+`python tools/engines.py run -- python benchmarks/bench.py --write docs/performance.md` fills in that page.
+
+Engines are reached through SAMEBOX_TEST_DOCKER_URL, SAMEBOX_TEST_PODMAN_URL and SAMEBOX_TEST_PODMAN_ROOTLESS_URL
+(tools/engines.py sets them), or else as samebox finds them. Samples of both sides are taken in turn, so that a drift
+of the machine hits both alike.
 """
 
 from __future__ import annotations

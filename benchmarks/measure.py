@@ -48,7 +48,11 @@ def concurrent(box: Sandbox, commands: int, seconds: float) -> float:
 
 
 def flood(box: Sandbox, size: int, limit: int) -> tuple[float, int]:
-    """Run a command that writes `size` bytes to stdout; return its time in seconds and this process's growth in bytes."""
+    """Run a command that writes `size` bytes to stdout.
+
+    Returns:
+        Its time in seconds, and this process's growth in bytes.
+    """
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
     began = time.perf_counter()

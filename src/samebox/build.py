@@ -38,7 +38,8 @@ class _Model(BaseModel):
 class Runtime(_Model):
     """A language's environment as an image: a base, packages, and commands that set it up.
 
-    Nothing of it reaches a Dockerfile unescaped: packages are checked against their manager's grammar, and every command is in exec form.
+    Nothing of it reaches a Dockerfile unescaped: packages are checked against their manager's grammar, and every
+    command is in exec form.
     """
 
     name: str
@@ -127,7 +128,7 @@ class Runtime(_Model):
 
 
 class ImageBuild(_Model):
-    """An image to build: from a directory with a Dockerfile, from a Dockerfile's text, or from a Runtime or its preset's name.
+    """An image to build: from a directory with a Dockerfile, from a Dockerfile's text, or from a Runtime.
 
     A text is a preset's name, or else a directory's path.
     """
@@ -160,7 +161,8 @@ class ImageBuild(_Model):
                 return {"runtime": known[value]}
             if "/" not in value and value != ".":
                 raise ValueError(
-                    f"there is no preset {value!r}; there are: {', '.join(sorted(known))}. A directory is written as ./{value}"
+                    f"there is no preset {value!r}; there are: {', '.join(sorted(known))}. "
+                    f"A directory is written as ./{value}"
                 )
             return {"context": Path(value)}
         return value

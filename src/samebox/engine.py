@@ -148,8 +148,10 @@ class Engine(ABC):
 
     @abstractmethod
     def probe(self) -> EngineInfo:
-        """Reach the engine and tell what it is, and which claimed capabilities this host lacks. Cached by the engine
-        where it is costly."""
+        """Reach the engine and tell what it is, and which claimed capabilities this host lacks.
+
+        The engine keeps the answer where it is costly.
+        """
 
     @abstractmethod
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
@@ -162,8 +164,9 @@ class Engine(ABC):
 
     @abstractmethod
     def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
-        """Create a sandbox with the agent delivered and its first process `agent init` (see
-        `samebox.agent.program.init_argv`).
+        """Create a sandbox with the agent delivered, and `agent init` as its first process.
+
+        `samebox.agent.program.init_argv` has that process's command line.
 
         Args:
             config: What it is asked to be; already checked against the capabilities. Its env is not the engine's to
@@ -224,7 +227,7 @@ class Engine(ABC):
             SandboxGoneError: It does not run any more.
         """
 
-    def workdir(self, sandbox_id: str, config: SandboxConfig) -> str:  # noqa: ARG002
+    def workdir(self, sandbox_id: str, config: SandboxConfig) -> str:
         """Return where commands of a sandbox start; the config's own, wherever the sandbox has a root file system."""
         return config.workdir
 

@@ -1,5 +1,4 @@
-"""The errors that samebox raises: each is a `SandboxError`, and the built-in error that a reader would expect as
-well."""
+"""The errors that samebox raises: each is a `SandboxError`, and the built-in error that a reader expects."""
 
 from __future__ import annotations
 

@@ -59,8 +59,11 @@ class Files(ABC):
 
     @abstractmethod
     async def append(self, path: Path, data: bytes | str, *, mode: int | None = None) -> int:
-        """Append to a file in one go, making it and its parents if need be; text is written as UTF-8. Returns the
-        number of bytes."""
+        """Append to a file in one go, making it and its parents if need be; text is written as UTF-8.
+
+        Returns:
+            The number of bytes.
+        """
 
     @abstractmethod
     async def stat(self, path: Path, *, follow: bool = True) -> FileInfo:
@@ -131,8 +134,10 @@ class Files(ABC):
 
     @abstractmethod
     async def move(self, path: Path, destination: Path, *, replace: bool = True) -> None:
-        """Rename a file or directory, also across file systems; the destination is the new path, never a directory to
-        move into."""
+        """Rename a file or directory, also across file systems.
+
+        The destination is the new path, never a directory to move into.
+        """
 
     @abstractmethod
     async def copy(self, path: Path, destination: Path, *, replace: bool = True) -> None:
@@ -166,8 +171,9 @@ class Files(ABC):
 
     @abstractmethod
     async def download(self, source: Path, destination: Path, *, progress: Progress | None = None) -> TreeCount:
-        """Copy a file or a tree of the sandbox to this host; never writes outside the destination, whatever names and
-        links it meets.
+        """Copy a file or a tree of the sandbox to this host.
+
+        Nothing is written outside the destination, whatever names and links the sandbox holds.
 
         Args:
             source: A file or directory of the sandbox.

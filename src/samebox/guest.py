@@ -143,7 +143,7 @@ class Guest(Files):
         """
 
     @abstractmethod
-    async def connect(self, port: int, host: str = "127.0.0.1", *, timeout: float = 10.0) -> SocketCore:  # noqa: ASYNC109
+    async def connect(self, port: int, host: str = "127.0.0.1", *, timeout: float = 10.0) -> SocketCore:
         """Open a TCP connection from inside the sandbox; it needs no network but the sandbox's own loopback.
 
         Args:
@@ -155,7 +155,7 @@ class Guest(Files):
             SandboxOSError: With the errno of the connection, as ECONNREFUSED or ETIMEDOUT.
         """
 
-    async def wait_for_port(self, port: int, timeout: float = 30.0, *, host: str = "127.0.0.1") -> None:  # noqa: ASYNC109
+    async def wait_for_port(self, port: int, timeout: float = 30.0, *, host: str = "127.0.0.1") -> None:
         """Wait until something inside the sandbox listens on a TCP port.
 
         Args:
@@ -186,5 +186,7 @@ class Guest(Files):
 
     @abstractmethod
     def confined(self, root: Path) -> Files:
-        """Return the file operations confined to one directory: a path that leads out is refused with
-        `PathEscapesError`."""
+        """Return the file operations confined to one directory.
+
+        A path that leads out is refused with `PathEscapesError`.
+        """

@@ -1,5 +1,4 @@
-"""The operations that Sandbox and AsyncSandbox offer, written once: `waits` makes the sync ones, `awaits` the async
-ones."""
+"""The operations that Sandbox and AsyncSandbox offer: `waits` makes the sync ones, `awaits` the async ones."""
 
 from __future__ import annotations
 
@@ -70,8 +69,10 @@ class SyncGuest(SyncFiles):
         return Forward(AsyncForward(lambda: drive(self._target()), port, host, host_port))
 
     def confined(self, root: Path) -> ConfinedFiles:
-        """Return the file operations confined to one directory: a path that leads out is refused with
-        `PathEscapesError`."""
+        """Return the file operations confined to one directory.
+
+        A path that leads out is refused with `PathEscapesError`.
+        """
         return ConfinedFiles(self, root)
 
 
@@ -126,12 +127,14 @@ class AsyncGuest(AsyncFiles):
     wait_for_port = awaits(Guest.wait_for_port)
 
     def forward(self, port: int, *, host: str = "127.0.0.1", host_port: int = 0) -> AsyncForward:
-        """As `Sandbox.forward`, to be used as `async with box.forward(8080) as forward`, or after `await forward.start()`."""
+        """As `Sandbox.forward`, to be used by `async with`, or after `await forward.start()`."""
         return AsyncForward(lambda: drive(self._target()), port, host, host_port)
 
     def confined(self, root: Path) -> AsyncConfinedFiles:
-        """Return the file operations confined to one directory: a path that leads out is refused with
-        `PathEscapesError`."""
+        """Return the file operations confined to one directory.
+
+        A path that leads out is refused with `PathEscapesError`.
+        """
         return AsyncConfinedFiles(self, root)
 
 

@@ -127,7 +127,10 @@ class Lifecycle:
                 self._finalizer = weakref.finalize(self, _remove, engine, self._id, self.config, self._pid)
 
     def _named(self, engine: Engine) -> AgentConnections:
-        """Attach to what has the name or make it; of two processes that do so at once, one makes it and both have it."""
+        """Attach to what has the name or make it.
+
+        Of two processes that do so at once, one makes it and both have it.
+        """
         for _ in range(_TRIES):
             try:
                 status = engine.inspect(self._name)
@@ -137,7 +140,8 @@ class Lifecycle:
                 except SandboxExistsError:
                     continue  # another process was faster
             if status.labels.get(MANAGED) != "1":
-                msg = f"{engine.name} has something of the name {status.name!r} that samebox did not make; choose another name"
+                what = f"something of the name {status.name!r} that samebox did not make"
+                msg = f"{engine.name} has {what}; choose another name"
                 raise SandboxExistsError(msg)
             if self.config.on_conflict == "error":
                 msg = (
@@ -152,13 +156,15 @@ class Lifecycle:
                 return self._attach(engine, status)
             except (SandboxNotFoundError, SandboxGoneError):
                 continue  # its owner removed it meanwhile, or a first start failed
-        msg = f"{engine.name}: the sandbox {self._name!r} kept coming and going, {_TRIES} times; another process may be replacing it"
+        how = f"kept coming and going, {_TRIES} times; another process may be replacing it"
+        msg = f"{engine.name}: the sandbox {self._name!r} {how}"
         raise SandboxExistsError(msg)
 
     def _attach(self, engine: Engine, status: SandboxStatus) -> AgentConnections:
         if different := differences(self.config, status.labels.get(LABEL, "")):
             msg = (
-                f"sandbox {status.name!r} on {engine.name} was made otherwise than it is asked for now: {'; '.join(different)}. "
+                f"sandbox {status.name!r} on {engine.name} was made otherwise than it is asked for now: "
+                f"{'; '.join(different)}. "
                 "Ask for the same, for nothing, or use on_conflict='replace'"
             )
             raise SandboxExistsError(msg)
@@ -191,6 +197,7 @@ class Lifecycle:
             NAME: self._name,
             OWNER: str(Owner.current()),
             VERSION: __version__,
+            LABEL: record(self.config),
         }
         if self.config.keep:
             labels[KEEP] = "1"
@@ -205,7 +212,8 @@ class Lifecycle:
             except ConnectionLostError as error:
                 status = engine.inspect(sandbox_id)
                 if status.state != "running":
-                    msg = f"sandbox {self._name!r} on {engine.name} ended as soon as it had started: {describe_end(status)}; {error}"
+                    how = f"ended as soon as it had started: {describe_end(status)}; {error}"
+                    msg = f"sandbox {self._name!r} on {engine.name} {how}"
                     raise SandboxGoneError(msg) from error
                 raise
         except BaseException as error:

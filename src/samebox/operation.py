@@ -1,7 +1,7 @@
 """Operation: a coroutine that waits on futures and blocking calls, driven by a plain thread or by asyncio.
 
-All that a sandbox does is written once, as `async def`, and awaits only `Wait`, `Blocking` and `Pause`. `run` drives such a
-coroutine by waiting, `drive` from asyncio; so the sync and the async interface are the same code.
+All that a sandbox does is written once, as `async def`, and awaits only `Wait`, `Blocking` and `Pause`. `run` drives
+such a coroutine by waiting, `drive` from asyncio; so the sync and the async interface are the same code.
 """
 
 from __future__ import annotations

@@ -57,8 +57,10 @@ def container_port(value: Any) -> str:
 
 
 def published_ports(value: Any) -> Any:
-    """Turn docker's spellings, as in ["8080:80", "127.0.0.1:53:53/udp", "80"], into a mapping from the container's
-    port."""
+    """Turn docker's spellings into a mapping from the container's port.
+
+    They are as in ["8080:80", "127.0.0.1:53:53/udp", "80"].
+    """
     if isinstance(value, list | tuple):
         pairs: dict[Any, Any] = {}
         for text in value:

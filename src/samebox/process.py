@@ -10,6 +10,7 @@ from samebox.operation import awaits, drive, run, waits
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
+    from typing import Self
 
     from samebox.results import ExecResult
 
@@ -19,8 +20,9 @@ class OutputCore(ABC):
 
     @abstractmethod
     async def read(self, size: int = -1) -> bytes:
-        """Return what is there, at most `size` bytes, waiting for the first; everything up to the end if `size` is
-        -1; b"" at the end.
+        """Return what is there, at most `size` bytes, waiting for the first; b"" at the end.
+
+        With a `size` of -1 it is everything up to the end.
 
         Raises:
             SandboxGoneError: The sandbox is gone.
@@ -37,8 +39,10 @@ class InputCore(ABC):
 
     @abstractmethod
     async def write(self, data: bytes | str) -> None:
-        """Write all of it, waiting while the process does not read; text as UTF-8. What a process that has closed its
-        stdin leaves is dropped."""
+        """Write all of it, waiting while the process does not read; text as UTF-8.
+
+        What a process that has closed its stdin leaves is dropped.
+        """
 
     @abstractmethod
     async def close(self) -> None:
@@ -57,8 +61,9 @@ class ProcessCore(ABC):
 
     @abstractmethod
     async def wait(self, timeout: float | None = None) -> ExecResult:
-        """Wait until the command has ended, and return how; output that nobody has read can still be read up to the
-        output limit.
+        """Wait until the command has ended, and return how.
+
+        Output that nobody has read can still be read, up to the output limit.
 
         Args:
             timeout: In seconds; None waits for ever. The command is not ended by it.
@@ -142,7 +147,7 @@ class Process(_Holder):
     terminate = waits(ProcessCore.terminate)
     resize = waits(ProcessCore.resize)
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -191,7 +196,7 @@ class AsyncProcess(_Holder):
     terminate = awaits(ProcessCore.terminate)
     resize = awaits(ProcessCore.resize)
 
-    async def __aenter__(self) -> AsyncProcess:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

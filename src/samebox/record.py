@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from samebox.config import SandboxConfig
 
 LABEL = "samebox.config"
-# env is not part of a sandbox: each connection hands it over anew, and its values belong in no metadata. The others decide
+# env is not part of a sandbox: each connection hands it over anew, and its values belong in no metadata. The others
+# decide
 # how it is reached or used, not what it is.
 _NOT_PART = frozenset(
     {

@@ -84,7 +84,8 @@ class Registry:
             if not registered and hasattr(plugin, "samebox_register_runtimes"):
                 return
             if len(registered) != 1 or not (isinstance(registered[0], type) and issubclass(registered[0], Engine)):
-                msg = f"its hook samebox_register_engine gave {registered!r}, expected one subclass of samebox.engine.Engine"
+                expected = "expected one subclass of samebox.engine.Engine"
+                msg = f"its hook samebox_register_engine gave {registered!r}, {expected}"
                 raise TypeError(msg)  # noqa: TRY301
             engine = registered[0]
             if engine.name != point.name:

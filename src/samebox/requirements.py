@@ -106,7 +106,8 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
     """
     if info.isolation < config.isolation:
         msg = (
-            f"engine {engine.name!r} isolates at the tier {info.isolation!s}, the config asks for {config.isolation!s} at least; "
+            f"engine {engine.name!r} isolates at the tier {info.isolation!s}, "
+            f"the config asks for {config.isolation!s} at least; "
             f"choose another engine, or accept less with isolation={info.isolation.value!r}"
         )
         raise IsolationError(msg)

@@ -58,8 +58,10 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What is known of a file, as `stat` and listings tell it; it describes a link itself unless the call followed
-    it."""
+    """What is known of a file, as `stat` and listings tell it.
+
+    It describes a link itself unless the call followed it.
+    """
 
     name: str
     """The name in a listing, the path relative to the start in a walk, the path asked for in a stat."""

@@ -75,8 +75,9 @@ class _Holder:
 
 
 class Sandbox(_Holder, SyncGuest):
-    """An isolated environment to run commands and handle files in; made on its first use, removed at the end of its
-    `with` block.
+    """An isolated environment to run commands and handle files in.
+
+    It is made on its first use, and removed at the end of its `with` block.
 
     Args:
         config: What it is asked to be; default: the settings alone.

@@ -80,8 +80,7 @@ def _checked(engine: Engine, config: SandboxConfig) -> Selection:
 
 
 def preference(config: SandboxConfig, known: Registry) -> Iterator[tuple[type[Engine], bool | None]]:
-    """Yield engines in the order in which they are tried; the second part, if not None, is whether it has to be
-    rootless.
+    """Yield engines in the order in which they are tried; the second part, if not None, is whether rootless.
 
     The embedded engine comes first where no container image is asked for; then rootless Podman, Docker, rootful
     Podman, and third parties by name.

@@ -1,4 +1,4 @@
-"""LoadedConfig: a config put together from defaults, files, the environment and flags, and where each value came from."""
+"""LoadedConfig: a config put together from files, the environment and flags, and where each value came from."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class LoadedConfig:
 def load_config(
     directory: Path | str = ".", environment: Mapping[str, str] | None = None, **flags: Any
 ) -> LoadedConfig:
-    """Put a config together; what comes later in this list wins: defaults, pyproject.toml, samebox.toml, the environment, flags.
+    """Put a config together.
+
+    What comes later in this list wins: defaults, pyproject.toml, samebox.toml, the environment, flags.
 
     Args:
         directory: Where the files are looked for: here or in the nearest parent that has one.

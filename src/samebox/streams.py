@@ -25,7 +25,7 @@ class SocketStream(ByteStream):
     def __init__(self, sock: socket.socket, owner: object = None) -> None:
         self._socket = sock
         self._owner = owner
-        sock.setblocking(False)
+        sock.settimeout(0)
 
     def fileno(self) -> int | None:
         """Return the socket's descriptor."""

@@ -1,5 +1,7 @@
-"""TreePacker and TreeUnpacker: the host's ends of an upload and a download. docs/protocol.md, section 7, has the
-format."""
+"""TreePacker and TreeUnpacker: the host's ends of an upload and a download.
+
+docs/protocol.md, section 7, has the format.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,12 @@ class TreePacker:
         self._progress = progress
         self.files = self.directories = self.links = self.bytes = 0
         self.skipped: list[str] = []
-        kind = os.stat(source).st_mode  # noqa: PTH116 - bytes
+        kind = os.stat(source).st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
             raise OSError(errno.EINVAL, "neither a regular file nor a directory", os.fsdecode(source))
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._item(self._source, b"", os.stat(self._source))  # noqa: PTH116
+        yield from self._item(self._source, b"", os.stat(self._source))
         yield END_OF_TREE
 
     @property
@@ -79,7 +81,7 @@ class TreePacker:
             self._progress(os.fsdecode(name), self.bytes)
 
     def _file(self, path: bytes, fields: list[tuple[str, int | bytes | str]]) -> Iterator[bytes]:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        with open(path, "rb", buffering=0) as file:
             size = left = os.fstat(file.fileno()).st_size
             head = encode_item([*fields, ("file_type", "f"), ("size", size)])
             first = file.read(min(left, _CHUNK))
@@ -297,7 +299,9 @@ class TreeUnpacker:
     def _take(self, size: int) -> None:
         self._left_in_all -= size
         if self._left_in_all < 0:
-            msg = f"the download is larger than its limit of {self._limit} bytes; give a larger `limit` if that is expected"
+            msg = (
+                f"the download is larger than its limit of {self._limit} bytes; give a larger `limit` if it is expected"
+            )
             raise SandboxError(msg)
 
     def _tell(self) -> None:

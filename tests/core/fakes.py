@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import ByteStream, Engine, EngineInfo, SandboxStatus
@@ -77,7 +77,7 @@ def usable(name: str, isolation: Isolation = Isolation.CONTAINER, **more: Any) -
 class Point(EntryPoint):
     """An entry point that gives what a test has put there."""
 
-    def __new__(cls, name: str, _value: object) -> Point:
+    def __new__(cls, name: str, _value: object) -> Self:
         """Make one."""
         return super().__new__(cls)
 

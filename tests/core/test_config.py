@@ -22,7 +22,8 @@ def test_defaults_are_secure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("512", 512), ("1k", 1024), ("512m", 512 << 20), ("1.5g", 3 << 29), ("64KiB", 65536), ("2GB", 2 << 30), (7, 7)]
+    ("text", "size"),
+    [("512", 512), ("1k", 1024), ("512m", 512 << 20), ("1.5g", 3 << 29), ("64KiB", 65536), ("2GB", 2 << 30), (7, 7)],
 )
 def test_sizes_are_spelled_as_docker_does(text: object, size: int) -> None:
     """Powers of 1024, whatever the case."""
@@ -49,15 +50,25 @@ def test_docker_spellings() -> None:
     assert [(mount.type, mount.read_only, mount.selinux) for mount in config.mounts] == [
         ("bind", True, "private"), ("volume", False, None),
     ]  # fmt: skip
-    assert {name: (limit.soft, limit.hard) for name, limit in config.ulimits.items()} == {"nofile": (10, 20), "nproc": (5, 5)}
+    assert {name: (limit.soft, limit.hard) for name, limit in config.ulimits.items()} == {
+        "nofile": (10, 20),
+        "nproc": (5, 5),
+    }
     assert (config.tmpfs["/t"].size, config.tmpfs["/t"].mode, config.tmpfs["/t"].exec) == (1 << 20, 0o700, False)
-    assert (config.cap_add, config.devices[0].target, config.extra_hosts) == (("NET_RAW",), "/dev/fuse", {"db": "10.0.0.1"})
+    assert (config.cap_add, config.devices[0].target, config.extra_hosts) == (
+        ("NET_RAW",),
+        "/dev/fuse",
+        {"db": "10.0.0.1"},
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"memory": "lots"}, "wrong config: memory = 'lots': a size is a number of bytes or a text such as '512m' or '2g'"),
+        (
+            {"memory": "lots"},
+            "wrong config: memory = 'lots': a size is a number of bytes or a text such as '512m' or '2g'",
+        ),
         ({"memory": 0}, "wrong config: memory = 0: Input should be greater than 0"),
         ({"memroy": 1}, r"wrong config: memroy = 1: there is no such setting; there are: engine, image, "),
         ({"workdir": "x"}, "wrong config: workdir = 'x': it is an absolute path below '/'"),
@@ -85,7 +96,9 @@ def test_a_mistake_names_field_value_and_what_is_accepted(settings: dict[str, ob
         SandboxConfig(**settings)
 
 
-@pytest.mark.parametrize("env", [{"A": 5, "B": "hunter2"}, ["hunter2"], {"": "hunter2"}, {"A": "hunter2\0"}, {"A=": "hunter2"}])
+@pytest.mark.parametrize(
+    "env", [{"A": 5, "B": "hunter2"}, ["hunter2"], {"": "hunter2"}, {"A": "hunter2\0"}, {"A=": "hunter2"}]
+)
 def test_env_values_are_in_no_error(env: object) -> None:
     """A mistake beside a secret must not print the secret."""
     with pytest.raises(ConfigError, match="env") as caught:
@@ -120,14 +133,18 @@ def test_later_sources_win_and_each_value_knows_its_origin(tmp_path: Path) -> No
     (tmp_path / "pyproject.toml").write_text('[tool.samebox]\nmemory = "1g"\ncpus = 1.0\nuser = "a"\nhostname = "h"\n')
     (tmp_path / "samebox.toml").write_text('cpus = 2.0\nuser = "b"\nhostname = "i"\n[env]\nA = "1"\n')
     (tmp_path / "below").mkdir()
-    loaded = load_config(tmp_path / "below", {"SAMEBOX_USER": "1000", "SAMEBOX_HOSTNAME": "j", "SAMEBOX_PORTS": '{"80": null}'}, hostname="k")
+    loaded = load_config(
+        tmp_path / "below",
+        {"SAMEBOX_USER": "1000", "SAMEBOX_HOSTNAME": "j", "SAMEBOX_PORTS": '{"80": null}'},
+        hostname="k",
+    )
 
     assert loaded.config == SandboxConfig(
         memory="1g", cpus=2.0, user="1000", hostname="k", env={"A": "1"}, ports={"80": None}
     )
     assert {name: Path(origin).name for name, origin in loaded.origins.items() if origin != "default"} == {
-        "memory": "pyproject.toml", "cpus": "samebox.toml", "env": "samebox.toml", "user": "SAMEBOX_USER", "ports": "SAMEBOX_PORTS",
-        "hostname": "flags",
+        "memory": "pyproject.toml", "cpus": "samebox.toml", "env": "samebox.toml", "user": "SAMEBOX_USER",
+        "ports": "SAMEBOX_PORTS", "hostname": "flags",
     }  # fmt: skip
 
 

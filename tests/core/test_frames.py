@@ -1,4 +1,4 @@
-"""The host's side of the protocol: whatever the agent sends, it answers with events or a ProtocolError, within its bounds."""
+"""The host's side of the protocol: whatever the agent sends, the answer is events or a ProtocolError."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ def test_first_exchange_offers_the_version() -> None:
 def test_whole_life_of_a_stream() -> None:
     """REPLY, DATA, EOF and END arrive as events; then the stream is closed."""
     side = host()
-    sent = b"".join([
-        frame(frames.REPLY, 1, encode_record([("pid", 3)])),
-        frame(frames.DATA, 1, b"\x01out"),
-        frame(frames.DATA, 1, b"\x02err"),
-        frame(frames.EOF, 1, b"\x01"),
-        frame(frames.END, 1, encode_record([("exit_code", 0)])),
-    ])
+    sent = b"".join(
+        [
+            frame(frames.REPLY, 1, encode_record([("pid", 3)])),
+            frame(frames.DATA, 1, b"\x01out"),
+            frame(frames.DATA, 1, b"\x02err"),
+            frame(frames.EOF, 1, b"\x01"),
+            frame(frames.END, 1, encode_record([("exit_code", 0)])),
+        ]
+    )
     events = side.feed(sent)
 
     assert [event.type for event in events] == [frames.REPLY, frames.DATA, frames.DATA, frames.EOF, frames.END]

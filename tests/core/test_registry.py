@@ -12,7 +12,7 @@ from samebox.registry import Registry
 
 
 def test_a_plugin_that_does_not_import_hurts_no_other() -> None:
-    """pluggy's own loader stops at the first ImportError; this one goes on and reports it."""
+    """Pluggy's own loader stops at the first ImportError; this one goes on and reports it."""
     known = Registry([Point("bad", ImportError("no module named foo")), Point("good", plugin(engine("good")))], ())
 
     assert [*known.engines] == ["good"]
@@ -55,7 +55,9 @@ def test_an_unknown_engine_says_what_is_installed_and_how_to_get_it() -> None:
     """A misspelling and a missing package look alike to the user."""
     known = Registry([Point("good", plugin(engine("good")))], ())
 
-    with pytest.raises(ConfigError, match=r"there is no engine 'dokcer'; installed: good\. .*pip install samebox-dokcer"):
+    with pytest.raises(
+        ConfigError, match=r"there is no engine 'dokcer'; installed: good\. .*pip install samebox-dokcer"
+    ):
         known.get("dokcer")
 
 

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from fakes import Point, engine, plugin, usable
 
-from samebox import Capability, ConfigError, EngineUnavailableError, Isolation, IsolationError, SandboxConfig, UnsupportedError
+from samebox import (
+    Capability,
+    ConfigError,
+    EngineUnavailableError,
+    Isolation,
+    IsolationError,
+    SandboxConfig,
+    UnsupportedError,
+)
 from samebox.registry import Registry
 from samebox.selection import select
 
@@ -23,12 +31,19 @@ def known(*classes: Any) -> Registry:
 
 def bubblewrap(**more: Any) -> Any:
     """Return a fake of the embedded engine."""
-    return engine("bubblewrap", usable("bubblewrap", Isolation.PROCESS), capabilities=EVERY - IMAGE, default_image="host", **more)
+    return engine(
+        "bubblewrap", usable("bubblewrap", Isolation.PROCESS), capabilities=EVERY - IMAGE, default_image="host", **more
+    )
 
 
 @pytest.mark.parametrize(
     ("rootless", "image", "taken"),
-    [(True, None, "bubblewrap"), (True, "busybox", "podman"), (False, "busybox", "docker"), (False, "dir:/x", "bubblewrap")],
+    [
+        (True, None, "bubblewrap"),
+        (True, "busybox", "podman"),
+        (False, "busybox", "docker"),
+        (False, "dir:/x", "bubblewrap"),
+    ],
 )
 def test_auto_takes_the_first_in_order(*, rootless: bool, image: str | None, taken: str) -> None:
     """Embedded without an image; with one rootless Podman, Docker, rootful Podman; `local` never."""
@@ -62,7 +77,9 @@ def test_environment_overrides_auto(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_usable_engine_tells_everything() -> None:
     """One error: each engine, what was wrong with it, and how to get one."""
-    engines = known(engine("docker", "cannot reach unix:///x: refused. Start it"), engine("podman", capabilities=frozenset()))
+    engines = known(
+        engine("docker", "cannot reach unix:///x: refused. Start it"), engine("podman", capabilities=frozenset())
+    )
     engines.failures += Registry([Point("bad", ImportError("foo"))], ()).failures
     with pytest.raises(EngineUnavailableError) as caught:
         select(SandboxConfig(image="busybox"), engines)
@@ -76,11 +93,15 @@ def test_no_usable_engine_tells_everything() -> None:
 
 def test_an_asked_for_setting_is_refused_with_the_hosts_reason() -> None:
     """The law of capabilities: never warn and ignore."""
-    lacking = usable("docker", missing={Capability.MEMORY_LIMIT: "no memory cgroup", Capability.PIDS_LIMIT: "no pids cgroup"})
+    lacking = usable(
+        "docker", missing={Capability.MEMORY_LIMIT: "no memory cgroup", Capability.PIDS_LIMIT: "no pids cgroup"}
+    )
     engines = known(engine("docker", lacking, capabilities=EVERY, default_image="x"))
     config = SandboxConfig(engine="docker")
 
-    with pytest.raises(UnsupportedError, match=r"'docker' does not support memory-limit: no memory cgroup \(asked for by memory=1024\)"):
+    with pytest.raises(
+        UnsupportedError, match=r"'docker' does not support memory-limit: no memory cgroup \(asked for by memory=1024\)"
+    ):
         select(config.replace(memory=1024), engines)
     with pytest.raises(UnsupportedError, match="pids-limit: no pids cgroup"):
         select(config.replace(pids_limit=512), engines)
@@ -98,13 +119,15 @@ def test_isolation_is_a_floor() -> None:
     """An engine below it is refused, and the text says how to accept less."""
     engines = known(engine("local", usable("local", Isolation.NONE), default_image="host"))
 
-    with pytest.raises(IsolationError, match=r"'local' isolates at the tier none, .* process at least; .*isolation='none'"):
+    with pytest.raises(
+        IsolationError, match=r"'local' isolates at the tier none, .* process at least; .*isolation='none'"
+    ):
         select(SandboxConfig(engine="local"), engines)
     assert select(SandboxConfig(engine="local", isolation="none"), engines).engine.name == "local"
 
 
 def test_tiers_are_ordered() -> None:
-    """none < process < container < rootless < user-kernel < vm."""
+    """None < process < container < rootless < user-kernel < vm."""
     assert sorted(Isolation, key=lambda tier: tier.rank) == [*Isolation]
     assert Isolation.ROOTLESS > Isolation.CONTAINER >= Isolation.CONTAINER > Isolation.PROCESS > Isolation.NONE
     assert not Isolation.VM < Isolation.USER_KERNEL

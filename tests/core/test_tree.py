@@ -115,7 +115,9 @@ def test_a_file_replaces_a_link_not_its_target(tmp_path: Path) -> None:
 
 def test_links_that_lead_out_are_left_out_and_named(tmp_path: Path) -> None:
     """The result says which, and what they pointed to."""
-    count = unpack(tmp_path / "in", item("d", b""), item("l", b"bad", target=b"../../etc"), item("l", b"good", target=b"x"))
+    count = unpack(
+        tmp_path / "in", item("d", b""), item("l", b"bad", target=b"../../etc"), item("l", b"good", target=b"x")
+    )
 
     assert count.skipped == ("bad: a link that leads out, to '../../etc'",)
     assert os.listdir(tmp_path / "in") == ["good"]
@@ -146,7 +148,10 @@ def test_which_links_stay_inside(name: bytes, target: bytes, *, inside: bool) ->
         ([item("f", b"", b"x"), item("f", b"", b"y")], "leads out"),
         ([item("d", b""), item("p", b"x")], "an item of type b'p'"),
         ([item("d", b""), item("d", b""), item("f", b"x", b"")], "leads out"),
-        ([item("d", b""), encode_item([("name", b"x"), ("file_type", "f"), ("mode", 0), ("size", -5)])], "negative size"),
+        (
+            [item("d", b""), encode_item([("name", b"x"), ("file_type", "f"), ("mode", 0), ("size", -5)])],
+            "negative size",
+        ),
         ([(MAX_ITEM + 1).to_bytes(4, "big")], "too long"),
         ([item("d", b""), END_OF_TREE, item("f", b"x", b"x")], "after its end"),
     ],

@@ -1,4 +1,7 @@
-"""The real engines that these tests run on. With SAMEBOX_REQUIRE_ENGINES, one that can't be reached is a failure, never a skip."""
+"""The real engines that these tests run on.
+
+With SAMEBOX_REQUIRE_ENGINES, one that can't be reached is a failure, never a skip.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +50,15 @@ def target(request: pytest.FixtureRequest) -> Target:
     """Each engine in turn."""
     found: Target = request.param
     engine = make_engine(found.engine, found.options)
+    trouble = "" if "SAMEBOX_TEST_IMAGE_DIR" in os.environ else "run the tests by tools/engines.py run -- ..."
     try:
-        if "SAMEBOX_TEST_IMAGE_DIR" not in os.environ:
-            raise SandboxError("the test images are not there: run the tests by tools/engines.py run -- ...")
         engine.probe()
     except SandboxError as error:
-        if os.environ.get("SAMEBOX_REQUIRE_ENGINES"):
-            pytest.fail(f"{found.name} has to be reached: {error}")
-        pytest.skip(f"{found.name}: {error}")
+        trouble = str(error)
     finally:
         engine.close()
+    if trouble and os.environ.get("SAMEBOX_REQUIRE_ENGINES"):
+        pytest.fail(f"{found.name} has to be reached: {trouble}")
+    if trouble:
+        pytest.skip(f"{found.name}: {trouble}")
     return found

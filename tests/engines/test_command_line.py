@@ -35,7 +35,7 @@ def run(arguments: Sequence[str], **more: object) -> subprocess.CompletedProcess
 
 
 def test_output_exit_code_and_the_engines_name(target: Target) -> None:
-    """stdout and stderr stay apart, the exit code is the command's, and stderr says which engine ran it."""
+    """Stdout and stderr stay apart, the exit code is the command's, and stderr says which engine ran it."""
     done = run(command(target, "--", "sh", "-c", "echo out; echo err >&2; exit 7"))
 
     assert (done.returncode, done.stdout) == (7, b"out\n"), done
@@ -54,7 +54,9 @@ def test_stdin_is_passed_on(target: Target) -> None:
 def test_output_comes_as_it_is_written(target: Target) -> None:
     """The first line is there while the command still runs."""
     with subprocess.Popen(
-        command(target, "-q", "--", "sh", "-c", "echo first; read line; echo got $line"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command(target, "-q", "--", "sh", "-c", "echo first; read line; echo got $line"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
@@ -69,8 +71,8 @@ def test_environment_upload_and_download(target: Target, tmp_path: Path) -> None
     (tmp_path / "project").mkdir()
     (tmp_path / "project/in").write_text("content")
     done = run(
-        command(target, "-q", "-e", "WORD=yes", "-e", "HERE", "--upload", "project", "--download", "out:result", "--", "sh", "-c",
-                'cat in; mkdir out; echo "$WORD $HERE" > out/file; exit 3'),
+        command(target, "-q", "-e", "WORD=yes", "-e", "HERE", "--upload", "project", "--download", "out:result", "--",
+                "sh", "-c", 'cat in; mkdir out; echo "$WORD $HERE" > out/file; exit 3'),
         cwd=tmp_path, env={**os.environ, "HERE": "too"},
     )  # fmt: skip
 
@@ -89,7 +91,9 @@ def test_timeout_is_124(target: Target) -> None:
 def test_terminal(target: Target) -> None:
     """With --tty the command sees a terminal of this one's size."""
     main_end, other = pty.openpty()
-    process = subprocess.Popen(command(target, "-q", "--tty", "--", "sh", "-c", "test -t 0 && stty size"), stdin=other, stdout=other)
+    process = subprocess.Popen(
+        command(target, "-q", "--tty", "--", "sh", "-c", "test -t 0 && stty size"), stdin=other, stdout=other
+    )
     os.close(other)
     seen = b""
     while True:
@@ -107,8 +111,9 @@ def test_terminal(target: Target) -> None:
 
 def test_an_interrupt_reaches_the_command_and_leaves_nothing(target: Target) -> None:
     """Ctrl-C goes to the command; the sandbox is removed all the same."""
+    script = "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done"
     with subprocess.Popen(
-        command(target, "-q", "--", "sh", "-c", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done"),
+        command(target, "-q", "--", "sh", "-c", script),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -129,7 +134,7 @@ def test_an_interrupt_reaches_the_command_and_leaves_nothing(target: Target) -> 
     ],
 )
 def test_mistakes_are_125_and_one_line(words: list[str], text: bytes) -> None:
-    """samebox's own failures are told apart from the command's, and have no traceback."""
+    """Samebox's own failures are told apart from the command's, and have no traceback."""
     done = run([*SAMEBOX, "run", *words])
 
     assert done.returncode == 125, done
@@ -148,7 +153,9 @@ def test_engines_as_json() -> None:
 
 def test_ps_and_prune_take_away_what_a_killed_owner_left(target: Target) -> None:
     """SIGKILL of the host process is the field's most repeated leak."""
-    process = subprocess.Popen(command(target, "-q", "--", "sh", "-c", "echo ready; sleep 1000"), stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(target, "-q", "--", "sh", "-c", "echo ready; sleep 1000"), stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.kill()

@@ -40,7 +40,13 @@ def test_example(needs: str, code: str, tmp_path: Path) -> None:
         return
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "example.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-W", "error", "example.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

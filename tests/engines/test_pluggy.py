@@ -53,7 +53,9 @@ def test_the_same_counts_on_every_engine(target: Target, sources: Path, outcomes
             timeout=240,
         )
     tail = result.text.strip().rpartition("\n")[2]
-    outcomes[target.name] = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|skipped|xfailed)", tail)}
+    outcomes[target.name] = {
+        word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|skipped|xfailed)", tail)
+    }
 
     assert outcomes[target.name].get("passed", 0) > 100, result.text[-3000:] + result.stderr.decode()[-2000:]
     first = next(iter(outcomes.values()))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.agent import frames
 from samebox.agent.frames import Event, HostSide
-from samebox.agent.records import Record
 from samebox.agent.transport import transport
 from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
 from samebox.operation import Wait
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from samebox.agent.output import Sink
-    from samebox.agent.records import Field
+    from samebox.agent.records import Field, Record
     from samebox.engine import ByteStream
 
 READ_SIZE = 256 << 10
@@ -61,8 +60,10 @@ class Call:
             self._connection.queue(self._pump())
 
     def write(self, data: bytes | memoryview) -> int:
-        """Send as much of the input as the agent takes now, and return how much; all of it once the operation is
-        over."""
+        """Send as much of the input as the agent takes now, and return how much.
+
+        Once the operation is over that is all of it: nobody waits for it any more.
+        """
         view = memoryview(data)
         with self._connection.lock:
             if self.over:
@@ -256,8 +257,10 @@ class Connection:
         return call
 
     def queue(self, data: bytes) -> None:
-        """Send bytes from this thread as far as the stream takes them; the transport sends the rest. The lock is
-        held."""
+        """Send bytes from this thread as far as the stream takes them; the transport sends the rest.
+
+        The caller holds the lock.
+        """
         if not data or self._over is not None:
             return
         self.used = time.monotonic()
@@ -284,7 +287,7 @@ class Connection:
         """Return the stream's descriptor, or None."""
         return self._stream.fileno()
 
-    def readable(self) -> bool:
+    def readable(self) -> bool:  # noqa: PLR0911 - each way to end has its words
         """Read and dispatch what is there, in the transport's thread."""
         if self._over is not None:
             return False

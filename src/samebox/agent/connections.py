@@ -98,7 +98,8 @@ class AgentConnections:
             digest = welcome.get("digest", b"").hex()
             if digest not in {agent_program(machine).digest for machine in _machines()}:
                 connection.close()
-                msg = f"the agent in {self._where} is not the one of this installation (its SHA-256 is {digest or 'not told'})"
+                said = digest or "not told"
+                msg = f"the agent in {self._where} is not the one of this installation (its SHA-256 is {said})"
                 raise ProtocolError(msg)
         return connection
 

@@ -64,7 +64,10 @@ def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
         ValueError: The payload is longer than a request may be.
     """
     if len(payload) > MAX_REQUEST:
-        msg = f"a request may have {MAX_REQUEST} bytes, this one has {len(payload)}: the arguments or environment are too long"
+        msg = (
+            f"a request may have {MAX_REQUEST} bytes, this one has {len(payload)}: "
+            "the arguments or environment are too long"
+        )
         raise ValueError(msg)
     return _HEADER.pack(len(payload), stream, kind) + payload
 

@@ -83,7 +83,8 @@ class AgentGuest(AgentFiles, Guest):
             raise ExecTimeoutError(msg, result) from None
         if feeder is not None and feeder.error is not None:
             raise feeder.error
-        return exec_result(record, tuple(argv), stdout, stderr, time.perf_counter() - began, timeout)
+        took = time.perf_counter() - began
+        return exec_result(record, tuple(argv), (stdout, stderr), duration=took, timeout=timeout)
 
     async def spawn(
         self,
@@ -161,8 +162,10 @@ def _split(data: Input | None) -> tuple[bytes | None, IO[bytes] | Iterable[bytes
 
 
 class _Feeder:
-    """Feeds a command from a file or an iterable, in a thread, as reading from either may block for longer than the
-    command lives."""
+    """Feeds a command from a file or an iterable.
+
+    In a thread, as reading from either may block for longer than the command lives.
+    """
 
     def __init__(self, call: Call, source: IO[bytes] | Iterable[bytes]) -> None:
         self._call = call

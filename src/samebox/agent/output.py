@@ -145,8 +145,11 @@ class Pipe:
             return future
 
     def release(self, limit: int) -> int:
-        """Hold up the agent no longer: keep up to `limit` bytes more and drop what follows. Returns the credit to
-        give now."""
+        """Hold up the agent no longer: keep up to `limit` bytes and drop what follows.
+
+        Returns:
+            The credit to give now.
+        """
         with self._lock:
             if self._room is not None:
                 return 0

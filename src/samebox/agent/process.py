@@ -84,8 +84,8 @@ class AgentProcess(ProcessCore):
         return self._result(self._call.finished.result()) if self._call.finished.done() else None
 
     def _result(self, record: Record) -> ExecResult:
-        stdout, stderr = self._pipes.values()
-        return exec_result(record, self._argv, stdout, stderr, self._ended - self._began, self._timeout)
+        streams = (self._pipes[frames.STDOUT], self._pipes[frames.STDERR])
+        return exec_result(record, self._argv, streams, duration=self._ended - self._began, timeout=self._timeout)
 
     async def send_signal(self, signal: int) -> None:
         """See `ProcessCore.send_signal`."""
@@ -181,8 +181,8 @@ def _outcome(future: Future[Record]) -> tuple[Record | None, BaseException | Non
 def exec_result(
     record: Record,
     argv: tuple[str | bytes, ...],
-    stdout: Collector | Pipe,
-    stderr: Collector | Pipe,
+    streams: tuple[Collector, Collector] | tuple[Pipe, Pipe],
+    *,
     duration: float,
     timeout: float | None,
 ) -> ExecResult:
@@ -194,17 +194,18 @@ def exec_result(
     """
     number = record.number("signal", 0)
     # A Pipe's bytes belong to whoever reads it; a Collector's are the result's.
-    out, err = getattr(stdout, "data", b""), getattr(stderr, "data", b"")
+    out, err = (getattr(stream, "data", b"") for stream in streams)
     result = ExecResult(
         exit_code=record.number("exit_code"),
         stdout=out,
         stderr=err,
-        truncated=stdout.truncated or stderr.truncated,
+        truncated=any(stream.truncated for stream in streams),
         duration=duration,
         argv=argv,
         signal=signal_name(number) if number else None,
     )
     if record.text("reason") == "timeout":
-        msg = f"{display(argv)} ran into its timeout of {timeout or 0:g} s; it and everything that it had started are ended"
+        how = f"ran into its timeout of {timeout or 0:g} s; it and everything that it had started are ended"
+        msg = f"{display(argv)} {how}"
         raise ExecTimeoutError(msg, result)
     return result

@@ -14,7 +14,8 @@ Field = tuple[str, "int | bytes | str"]
 
 TAGS = {
     "version_min": 1, "version_max": 2, "version": 3, "digest": 4, "pid": 5, "uid": 6, "gid": 7, "workdir": 8, "env": 9,
-    "argv": 10, "cwd": 11, "timeout": 12, "grace": 13, "tty": 14, "rows": 15, "columns": 16, "window": 17, "clear_env": 18,
+    "argv": 10, "cwd": 11, "timeout": 12, "grace": 13, "tty": 14, "rows": 15, "columns": 16, "window": 17,
+    "clear_env": 18,
     "path": 20, "root": 21, "flags": 22, "limit": 23, "offset": 24, "destination": 25, "pattern": 26, "errno": 33,
     "message": 34, "exit_code": 35, "signal": 36, "reason": 37, "kind": 38, "size": 39, "mode": 40, "file_type": 41,
     "mtime": 42, "target": 43, "inode": 44, "links": 45, "line": 46, "text": 47, "count": 48, "name": 49, "device": 50,

@@ -144,8 +144,10 @@ class LocalEngine(Engine):
         return SocketStream(ours)
 
     def workdir(self, sandbox_id: str, config: SandboxConfig) -> str:
-        """Return the config's if it was asked for, else the sandbox's own directory: the default would lie in the
-        host's root."""
+        """Return the config's if it was asked for, else the sandbox's own directory.
+
+        The default would lie in the host's root.
+        """
         return config.workdir if "workdir" in config.asked else str(self._get(sandbox_id).directory)
 
     def close(self) -> None:
