@@ -160,7 +160,7 @@ class AgentVolume:
     def _archive(self) -> bytes:
         data = self._agent.data
         if hashlib.sha256(data).hexdigest() != self._agent.digest:
-            raise EngineError(f"{self._agent.path} has changed since this process read it first; start the process anew")
+            raise EngineError(f"{self._agent.path} has changed since this process began; start the process anew")
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             for name, kind, size in (("./", tarfile.DIRTYPE, 0), ("agent", tarfile.REGTYPE, len(data))):

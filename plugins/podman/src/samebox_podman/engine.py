@@ -120,6 +120,8 @@ class PodmanEngine(Engine):
         facts = self._facts(image)
         agent = agent_program(facts.architecture or None)
         info = self.probe()
+        # First: a container that names a volume makes it, without the label and options that this one needs.
+        volume = self._deliver(agent, facts.id)
         while True:
             plan = self._plan(config, facts)
             key = (facts.id, config.workdir)
@@ -128,14 +130,13 @@ class PodmanEngine(Engine):
                 image=facts.id,
                 name=name,
                 labels={IMAGE_LABEL: config.image or self.default_image or image, **labels},
-                agent_volume=AgentVolume(self.client, agent).name,
+                agent_volume=volume,
                 plan=plan,
                 missing=info.missing,
                 runtime=self.options.runtime,
             )
             sandbox_id = self._create(spec)
             try:
-                self._deliver(agent, facts.id)
                 if needs_look(plan) and key not in self._host.workdirs:
                     self._look(sandbox_id, config, facts)
                     if self._plan(config, facts) != plan:
@@ -215,14 +216,14 @@ class PodmanEngine(Engine):
         except SandboxError as second:
             error.add_note(f"and sandbox {name!r} could not be removed: {second}")
 
-    def _deliver(self, agent: AgentProgram, image: str) -> None:
+    def _deliver(self, agent: AgentProgram, image: str) -> str:
         self._delivered[agent.machine] = image
         volume = AgentVolume(self.client, agent)
-        if volume.name in self._host.whole_agents:
-            return
-        if not volume.settled():
-            volume.fill(image)
-        self._host.whole_agents.add(volume.name)
+        if volume.name not in self._host.whole_agents:
+            if not volume.settled():
+                volume.fill(image)
+            self._host.whole_agents.add(volume.name)
+        return volume.name
 
     def _look(self, sandbox_id: str, config: SandboxConfig, facts: ImageFacts) -> None:
         path = f"/containers/{sandbox_id}/archive"
@@ -302,8 +303,11 @@ class PodmanEngine(Engine):
         if user is not None:
             body["User"] = user
         try:
-            exec_id = str(self.client.call("post", f"/containers/{sandbox_id}/exec", body=body).json()["Id"])
+            container = self._id(sandbox_id)
+            exec_id = str(self.client.call("post", f"/containers/{container}/exec", body=body).json()["Id"])
             return open_exec(self.client, exec_id, self.options.timeout)
+        except SandboxNotFoundError as missing:
+            raise SandboxGoneError(f"sandbox {sandbox_id[:12]} on Podman is gone: it was removed") from missing
         except RefusedError as error:
             self._raise_gone(error, sandbox_id)
             raise EngineError(f"no agent could be started in sandbox {sandbox_id[:12]}: {error}") from error

@@ -34,7 +34,7 @@ def inspected_status(found: Mapping[str, Any]) -> SandboxStatus:
         image=labels.get(IMAGE_LABEL) or str(found.get("ImageName") or ""),
         labels=labels,
         exit_code=int(found["State"]["ExitCode"]) if state == "stopped" else None,
-        out_of_memory=bool(found["State"].get("OOMKilled")),
+        out_of_memory=state == "stopped" and bool(found["State"].get("OOMKilled")),
         created=datetime.fromisoformat(found["Created"]).timestamp(),
     )
 

@@ -1,0 +1,303 @@
+"""Create, start, stop, remove, inspect and list, directly on the engine; and that a failure leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from samebox.config import SandboxConfig
+from samebox.errors import (
+    EngineError,
+    SandboxError,
+    SandboxExistsError,
+    SandboxGoneError,
+    SandboxNotFoundError,
+)
+from samebox_podman.engine import PodmanEngine
+from samebox_podman.failure import RefusedError
+from samebox_podman.status import inspected_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from samebox import Sandbox
+    from samebox_podman.client import PodmanClient
+
+LABELS = {"samebox.managed": "1", "samebox.name": "x", "mine": "yes"}
+
+
+def quiet(_line: str) -> None:
+    """Take progress and say nothing."""
+
+
+@pytest.fixture
+def create(engine: PodmanEngine, busybox: str, name: str) -> Callable[..., str]:
+    """Return what creates the sandbox of the test."""
+
+    def create(**settings: Any) -> str:
+        config = SandboxConfig(**{"image": busybox, **settings})
+        image = engine.ensure_image(config, quiet)
+        return engine.create(config, image=image, name=name, labels=LABELS)
+
+    return create
+
+
+def test_states(engine: PodmanEngine, create: Callable[..., str], name: str, busybox: str) -> None:
+    """From created to gone, told by id and by name alike; each call may be made again."""
+    began = time.time()
+    sandbox = create()
+    found = engine.inspect(sandbox)
+    assert (found.id, found.name, found.state, found.exit_code) == (sandbox, name, "created", None)
+    assert found.image == busybox
+    assert found.labels.items() >= LABELS.items()
+    assert found.created is not None
+    assert began - 5 < found.created < time.time() + 5
+    engine.stop(sandbox)
+    for _ in range(2):
+        engine.start(sandbox)
+    assert engine.inspect(name).state == "running"
+    for _ in range(2):
+        engine.stop(name)
+    found = engine.inspect(sandbox)
+    assert (found.state, found.exit_code, found.out_of_memory) == ("stopped", 137, False)
+    engine.start(name)
+    assert engine.inspect(sandbox).state == "running"
+    engine.stop(sandbox, grace=5)
+    assert engine.inspect(sandbox).exit_code == 0  # SIGTERM is for the agent to end by
+    for _ in range(2):
+        engine.remove(sandbox)
+    for call in (engine.inspect, engine.start, engine.stop):
+        with pytest.raises(SandboxNotFoundError, match=rf"Podman at unix://.* has no container '{sandbox}'"):
+            call(sandbox)
+
+
+def test_list(engine: PodmanEngine, create: Callable[..., str], client: PodmanClient, busybox: str) -> None:
+    """What samebox made is in it, stopped ones included, and nothing else is."""
+    sandbox = create()
+    image = client.json(f"/images/{busybox.replace('/', '%2F')}/json")["Id"]
+    other = client.call("post", "/containers/create", body={"image": image, "command": ["true"]}).json()["Id"]
+    try:
+        listed = {each.id: each for each in engine.list()}
+        assert other not in listed
+        found = engine.inspect(sandbox)
+        assert listed[sandbox] == found
+    finally:
+        engine.remove(other)
+
+
+def test_the_beginning_of_an_id_is_no_name(engine: PodmanEngine, create: Callable[..., str]) -> None:
+    """Podman takes it for one: to remove a sandbox named `a1` could have removed somebody else's container."""
+    sandbox = create()
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(sandbox[:6])
+    engine.remove(sandbox[:6])
+    assert engine.inspect(sandbox).state == "created"
+
+
+def test_a_taken_name(engine: PodmanEngine, create: Callable[..., str], name: str) -> None:
+    """The text names it; the one that has it is left alone."""
+    sandbox = create()
+    with pytest.raises(SandboxExistsError, match=rf"Podman at unix://.* has a container '{name}' already"):
+        create()
+    assert engine.inspect(name).id == sandbox
+
+
+def test_no_environment_value_is_told_to_podman(
+    create: Callable[..., str], client: PodmanClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the request and not in what Podman keeps."""
+    sent: list[object] = []
+    call = client.call
+
+    def spy(*args: Any, **settings: Any) -> Any:
+        sent.append((args, settings))
+        return call(*args, **settings)
+
+    monkeypatch.setattr(client, "call", spy)
+    sandbox = create(env={"TOKEN": "hunter2"})
+    assert "hunter2" not in repr(sent)
+    assert "hunter2" not in call("get", f"/containers/{sandbox}/json").text
+
+
+def test_everything_asked_for_is_verified(
+    engine: PodmanEngine, create: Callable[..., str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting that Podman does not take is an error with its name, and the container is removed."""
+    sent = engine.client.call
+
+    def lose(method: str, path: str, **settings: Any) -> Any:
+        if path == "/containers/create":
+            lost = {
+                "no_new_privileges",
+                "read_only_filesystem",
+                "mounts",
+                "umask",
+                "stop_signal",
+                "cap_drop",
+                "hostname",
+            }
+            settings["body"] = {key: value for key, value in settings["body"].items() if key not in lost}
+        return sent(method, path, **settings)
+
+    monkeypatch.setattr(engine.client, "call", lose)
+    with pytest.raises(EngineError) as caught:
+        create(read_only=True, tmpfs={"/scratch": "size=1m"}, hostname="x")
+    text = str(caught.value)
+    assert text.startswith("Podman at unix://")
+    assert f"did not take what sandbox {name!r} was asked to be: " in text
+    for each in (
+        "no_new_privileges: asked for True, it has False",
+        "read-only root: asked for True, it has False",
+        "tmpfs at /scratch: asked for ",
+        "tmpfs at /workspace: asked for ",
+        "cap_drop: asked for ['ALL'], it has [",
+        "Hostname: asked for 'x', it has ",
+    ):
+        assert each in text
+    assert text.endswith("Leave the setting out, or use another engine.")
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"network": "no-such-network"}, "unable to find network with name or ID no-such-network"),
+        ({"cap_add": ["ALL"]}, "cap"),
+    ],
+)
+def test_what_podman_refuses(
+    engine: PodmanEngine, create: Callable[..., str], name: str, settings: Mapping[str, Any], said: str
+) -> None:
+    """Its words are in the error, and nothing is left."""
+    with pytest.raises(EngineError, match=said):
+        create(**settings)
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(name)
+
+
+def test_an_unknown_runtime(url: str, busybox: str, name: str) -> None:
+    """Whatever Podman says of it, nothing is left."""
+    with contextlib.closing(PodmanEngine({"url": url, "runtime": "nosuchruntime"})) as engine:
+        config = SandboxConfig(image=busybox)
+        image = engine.ensure_image(config, quiet)
+        with pytest.raises(EngineError, match="nosuchruntime"):
+            engine.create(config, image=image, name=name, labels=LABELS)
+        with pytest.raises(SandboxNotFoundError):
+            engine.inspect(name)
+
+
+def test_a_lost_answer_leaves_nothing(
+    engine: PodmanEngine, create: Callable[..., str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the container was made is unknown then: it is looked for, and removed if it is this one."""
+    call = engine.client.call
+
+    def lose(method: str, path: str, **settings: Any) -> Any:
+        answer = call(method, path, **settings)
+        if path == "/containers/create" and settings["body"]["name"] == name:
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(engine.client, "call", lose)
+    with pytest.raises(KeyboardInterrupt):
+        create()
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(name)
+
+
+@pytest.mark.parametrize("failing", ["put", "head"])
+def test_a_failure_after_the_creation_leaves_nothing(
+    engine: PodmanEngine, create: Callable[..., str], name: str, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """As when the service ends in the middle."""
+    call = engine.client.call
+
+    def fail(method: str, path: str, **settings: Any) -> Any:
+        if method == failing:
+            raise RefusedError("no more", 500, "no more")
+        return call(method, path, **settings)
+
+    monkeypatch.setattr(engine.client, "call", fail)
+    engine._host.workdirs.clear()
+    with pytest.raises(SandboxError):
+        create(workdir="/tmp/deeper", tmpfs={"/tmp/deeper/still": ""})
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(name)
+
+
+def test_a_user_that_is_not_there(make: Callable[..., Sandbox], engine: PodmanEngine, name: str) -> None:
+    """Podman finds out at the start; the container is removed then."""
+    with pytest.raises(EngineError, match=r"could not be started.*unable to find user nosuchuser"):
+        make(name=name, user="nosuchuser").start()
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(name)
+
+
+def test_volumes_of_the_image_go_with_the_sandbox(
+    make: Callable[..., Sandbox], client: PodmanClient, busybox: str, volumes: Callable[[], set[str]]
+) -> None:
+    """Podman's own API calls the parameter `volumes`; `v`, as Docker's, is ignored by it."""
+    image = client.json(f"/images/{busybox.replace('/', '%2F')}/json")["Id"]
+    made = client.call("post", "/containers/create", body={"image": image, "command": ["true"]}).json()["Id"]
+    commit = {"container": made, "repo": "localhost/samebox-test-volume", "changes": ["VOLUME /one", "VOLUME /two"]}
+    client.call("post", "/commit", params=commit)
+    client.call("delete", f"/containers/{made}")
+    before = volumes()
+    with make(image="localhost/samebox-test-volume", workdir="/two", user="nobody") as box:
+        during = volumes()
+        assert len(during - before) == 2
+        box.write_text("x", "y")
+        assert box.sh("touch /one/x").exit_code in {0, 1}
+    assert not (during - before) & volumes()
+
+
+def test_a_sandbox_that_is_gone(engine: PodmanEngine, create: Callable[..., str], name: str) -> None:
+    """Created, stopped or removed: no agent can be reached, and the text says which."""
+    sandbox = create()
+    with pytest.raises(SandboxGoneError, match=rf"sandbox '{name}' on Podman does not run: it is created"):
+        engine.connect(sandbox)
+    engine.start(sandbox)
+    engine.stop(sandbox)
+    with pytest.raises(SandboxGoneError, match=r"does not run: it is stopped \(exit code 137\)"):
+        engine.connect(sandbox)
+    engine.remove(sandbox)
+    with pytest.raises(SandboxGoneError, match=rf"sandbox {sandbox[:12]} on Podman is gone: it was removed"):
+        engine.connect(sandbox)
+
+
+def test_a_name_is_connected_to_as_well(engine: PodmanEngine, create: Callable[..., str], name: str) -> None:
+    """But not the beginning of an id."""
+    sandbox = create()
+    engine.start(sandbox)
+    engine.connect(name).close()
+    with pytest.raises(SandboxGoneError):
+        engine.connect(sandbox[:10])
+
+
+def test_out_of_memory_is_told() -> None:
+    """As Podman tells it; conmon does not see every end by the kernel on cgroup v1."""
+    found: dict[str, Any] = {
+        "Id": "1", "Name": "x", "Created": "2026-01-02T03:04:05.123456789+01:00", "Config": {"Labels": None},
+        "State": {"Status": "exited", "ExitCode": 137, "OOMKilled": True},
+    }  # fmt: skip
+    assert inspected_status(found).out_of_memory
+    found["State"]["OOMKilled"] = False
+    status = inspected_status(found)
+    assert (status.state, status.exit_code, status.out_of_memory, status.labels) == ("stopped", 137, False, {})
+    assert status.created == pytest.approx(1767319445.123456)
+
+
+def test_kept_and_attached_to(make: Callable[..., Sandbox], name: str) -> None:
+    """By another engine object, as of another process."""
+    with make(name=name, keep=True) as box:
+        box.write_text("x", "kept")
+    with make(name=name) as box:
+        assert box.read_text("x") == "kept"
+    with contextlib.closing(PodmanEngine(make().config.options)) as engine:
+        engine.stop(name)
+    with make(name=name) as box:
+        assert box.read_text("x") == "kept"
