@@ -109,7 +109,6 @@ class AgentVolume:
             "Image": image,
             "Entrypoint": list(SERVE_ARGV),  # never started, but Docker wants a command
             "Labels": {LABEL: program.digest},
-            "NetworkDisabled": True,
             "HostConfig": {
                 "NetworkMode": "none",
                 "Mounts": [self.mount(program, read_only=False)],

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import tarfile
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _BLOCK = tarfile.BLOCKSIZE
 _GO_DIRECTORY = 1 << 31
 """The directory bit in Go's own numbering of file modes."""
+_GO_SPECIAL = {1 << 23: 0o4000, 1 << 22: 0o2000, 1 << 20: 0o1000}
+"""Its bits for setuid, setgid and sticky."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,15 @@ def tar_of(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
     return out.getvalue()
 
 
+def change_directory(pool: ClientPool, container: str, path: str, *, uid: int, gid: int, mode: int) -> None:
+    """Set the owner and mode of a directory in a container that is not running; what is in it stays as it is."""
+    parent, _, name = path.rpartition("/")
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.uid, entry.gid, entry.mode, entry.mtime = tarfile.DIRTYPE, uid, gid, mode, int(time.time())
+    with pool.client() as client:
+        client.put_archive(container, parent or "/", tar_of((entry, b"")))
+
+
 def timestamp(text: str) -> float:
     """Return Docker's RFC 3339 times (nanoseconds, Z) as seconds since 1970."""
     return datetime.fromisoformat(text).astimezone(UTC).timestamp()
@@ -134,7 +146,8 @@ def _state(header: str) -> PathState:
         state = json.loads(base64.b64decode(header))
         mode = int(state["mode"])
         modified, target = timestamp(str(state["mtime"])), str(state["linkTarget"])
-        return PathState(int(state["size"]), mode & 0o777, bool(mode & _GO_DIRECTORY), modified, target)
+        bits = mode & 0o777 | sum(bit for go_bit, bit in _GO_SPECIAL.items() if mode & go_bit)
+        return PathState(int(state["size"]), bits, bool(mode & _GO_DIRECTORY), modified, target)
     except (KeyError, ValueError, TypeError) as error:
         msg = f"Docker answered with a path's state that can't be read: {error}"
         raise EngineError(msg) from None

@@ -12,15 +12,18 @@ import docker.constants
 import docker.errors
 import docker.tls
 import requests.exceptions
+import requests.utils
 import urllib3.exceptions
 
 from samebox_docker.failure import RefusedError, no_docker, refused, unreachable
-from samebox_docker.ssh import SshAdapter
+from samebox_docker.ssh import SshLink
+from samebox_docker.transport import LinkAdapter, UnixLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from samebox_docker.address import Address
+    from samebox_docker.transport import Link
 
 IDLE = 8
 """How many idle clients are kept; more are made as calls need them."""
@@ -139,20 +142,26 @@ class ClientPool:
             raise unreachable(self.address, error, said) from error
 
     def _make(self, version: str) -> Any:
-        ssh, tls = self.address.scheme == "ssh", None
-        if self.address.tls is not None and self.address.scheme == "tcp":
-            files = self.address.tls
-            pair = (str(files.cert), str(files.key)) if files.cert and files.key else None
-            ca = str(files.ca) if files.ca else None
-            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=files.verify)
-        client: Any = docker.APIClient(
-            base_url="unix:///" if ssh else self.address.url, version=version, tls=tls or False
-        )
-        if ssh:
-            client.mount("http+docker://", SshAdapter(self.address.url, self._timeout))
-        if self.address.scheme != "tcp":
-            client.trust_env = False  # neither a proxy nor .netrc has a say, and looking for them costs time
+        address, tls = self.address, None
+        if address.tls is not None and address.scheme == "tcp":
+            pair = (str(address.tls.cert), str(address.tls.key)) if address.tls.cert and address.tls.key else None
+            ca = str(address.tls.ca) if address.tls.ca else None
+            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.tls.verify)
+        url = address.url if address.scheme == "tcp" else "unix:///replaced"  # the adapter of it is, below
+        client: Any = docker.APIClient(base_url=url, version=version, tls=tls or False)
+        client.timeout = self._timeout
+        # Else REQUESTS_CA_BUNDLE replaces the authority that was given (requests #3829), and .netrc is looked for.
+        client.trust_env = False
+        if address.scheme == "tcp":
+            client.proxies.update(requests.utils.get_environ_proxies(client.base_url))
+        else:
+            client.mount("http+docker://", LinkAdapter(self._link))
         return client
+
+    def _link(self) -> Link:
+        if self.address.scheme == "ssh":
+            return SshLink(self.address.url, self._timeout)
+        return UnixLink(self.address.socket_path, self._timeout)
 
     def _give_back(self, client: Any) -> None:
         with self._lock:
@@ -167,5 +176,5 @@ def _words(error: requests.exceptions.HTTPError) -> str:
         return str(error.explanation)
     try:
         return str(error.response.json()["message"])
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return str(error)
+    except (KeyError, TypeError, ValueError):
+        return error.response.text.strip()[:500] or str(error)

@@ -25,6 +25,7 @@ def container_body(
     tmpfs: Mapping[str, str],
     missing: Collection[Capability],
     runtime: str | None,
+    workdir: str,
 ) -> dict[str, Any]:
     """Return what is posted to /containers/create.
 
@@ -41,19 +42,19 @@ def container_body(
         missing: What this host lacks; the core has refused it where it was asked for, so it is a default that is
             left out.
         runtime: The OCI runtime, or None for the daemon's default.
+        workdir: Where the first process starts; Docker makes the directory if it is not there.
     """
     return {
         "Image": image,
         "Entrypoint": init_argv(config),
         "Cmd": [],
-        "WorkingDir": config.workdir,
+        "WorkingDir": workdir,
         "Labels": dict(labels),
         "StopSignal": "SIGTERM",
         # A health check of the image would run commands in the sandbox by itself.
         "Healthcheck": {"Test": ["NONE"]},
         **({"User": config.user} if config.user is not None else {}),
         **({"Hostname": config.hostname} if config.hostname is not None else {}),
-        **({"NetworkDisabled": True} if config.network is False else {}),
         "HostConfig": {
             "NetworkMode": _network_mode(config.network),
             "CapDrop": [_kernel_name(name) for name in config.cap_drop],

@@ -24,10 +24,10 @@ from samebox.errors import (
 from samebox_docker.address import find_address
 from samebox_docker.container import container_body
 from samebox_docker.failure import RefusedError
-from samebox_docker.host import engine_info
+from samebox_docker.host import engine_info, hides_tmpfs_modes
 from samebox_docker.options import DockerOptions
 from samebox_docker.status import IMAGE_LABEL, status_of
-from samebox_docker.tmpfs import tmpfs_mounts, workdir_tmpfs
+from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -88,6 +88,7 @@ class DockerEngine(Engine):
         super().__init__(options)
         self._found: tuple[int, Daemon] | None = None
         self._info: EngineInfo | None = None
+        self._hides_modes = False
 
     @property
     def _daemon(self) -> Daemon:
@@ -108,6 +109,7 @@ class DockerEngine(Engine):
         """
         if self._info is None:
             greeting, info = self._daemon.describe()
+            self._hides_modes = hides_tmpfs_modes(info, self.options.runtime)
             self._info = engine_info(self._daemon.address, greeting, info, self.options.runtime)
         return self._info
 
@@ -140,6 +142,7 @@ class DockerEngine(Engine):
         labels = {IMAGE_LABEL: config.image or self.default_image or image, **labels}
 
         def body(owner: Owner | None) -> dict[str, Any]:
+            on_tmpfs = workdir_tmpfs(config, facts.volumes, owner) is not None
             return container_body(
                 config,
                 image=facts.id,
@@ -148,6 +151,8 @@ class DockerEngine(Engine):
                 tmpfs=tmpfs_mounts(config, facts.volumes, owner),
                 missing=missing,
                 runtime=self.options.runtime,
+                # Docker would make a missing workdir, and an old runc take the memory file system's mode from it.
+                workdir="/" if on_tmpfs else config.workdir,
             )
 
         owner = daemon.users.known(facts.id, user)
@@ -164,6 +169,8 @@ class DockerEngine(Engine):
                 daemon.workdirs.give(
                     container, image=facts.id, workdir=config.workdir, owner=owner, volumes=facts.volumes
                 )
+            if self._hides_modes:
+                keep_modes(daemon.pool, container, config)
         except BaseException:
             with contextlib.suppress(EngineError):
                 self.remove(container)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
@@ -65,6 +66,22 @@ def engine_info(address: Address, greeting: Greeting, info: Mapping[str, Any], r
             "cgroup": f"v{info.get('CgroupVersion') or '1'}, driver {info.get('CgroupDriver') or 'none'}",
             "architecture": str(info.get("Architecture") or ""),
         },
+    )
+
+
+def hides_tmpfs_modes(info: Mapping[str, Any], runtime: str | None) -> bool:
+    """Tell whether the daemon's runtime is a runc before 1.1.9; see `samebox_docker.tmpfs.keep_modes`.
+
+    Args:
+        info: The daemon's answer to /info.
+        runtime: The OCI runtime that was asked for, or None.
+    """
+    name = runtime or info.get("DefaultRuntime")
+    version = re.match(r"v?(\d+)\.(\d+)\.(\d+)", str((info.get("RuncCommit") or {}).get("ID")))
+    return (
+        name in {"runc", "io.containerd.runc.v2"}
+        and version is not None
+        and tuple(map(int, version.groups())) < (1, 1, 9)
     )
 
 

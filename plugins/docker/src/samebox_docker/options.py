@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - pydantic reads annotations at run time
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import Field, PositiveFloat, ValidationInfo, field_validator
 
 from samebox.engine import EngineOptions
 
@@ -27,7 +27,7 @@ class DockerOptions(EngineOptions):
     """Certificate of the authority that has signed the daemon's certificate, in PEM."""
     tls_cert: Path | None = None
     """This side's certificate, in PEM; together with `tls_key`."""
-    tls_key: Path | None = None
+    tls_key: Annotated[Path | None, Field(validate_default=True)] = None
     """This side's private key, in PEM; together with `tls_cert`."""
     tls_verify: bool | None = None
     """Whether the daemon's certificate is checked; None: yes, where TLS is used."""
@@ -51,15 +51,21 @@ class DockerOptions(EngineOptions):
             raise ValueError(msg)
         return value
 
-    @model_validator(mode="after")
-    def _together(self) -> DockerOptions:
-        if self.url is not None and self.context is not None:
-            msg = "url and context both say which daemon; give one of them"
+    @field_validator("context")
+    @classmethod
+    def _one_daemon(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("url") is not None:
+            msg = "url says which daemon already; give one of them"
             raise ValueError(msg)
-        if (self.tls_cert is None) != (self.tls_key is None):
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _pair(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_cert" in info.data and (info.data["tls_cert"] is None) != (value is None):
             msg = "tls_cert and tls_key belong together; give both"
             raise ValueError(msg)
-        return self
+        return value
 
     @property
     def tls(self) -> bool:

@@ -1,4 +1,4 @@
-"""SshAdapter: HTTP to a daemon behind `ssh HOST docker system dial-stdio`, as Docker's command line does it.
+"""SshLink: a connection to a daemon behind `ssh HOST docker system dial-stdio`, as Docker's command line makes it.
 
 docker-py has two ways of its own. One needs paramiko, and knows little of the user's ssh configuration; the other runs
 ssh, but reads from it with calls that block until a whole buffer is full, so no stream can be waited for. Here each
@@ -13,15 +13,8 @@ import os
 import socket
 import subprocess
 import tempfile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO
 from urllib.parse import urlsplit
-
-import requests.adapters
-from urllib3.connection import HTTPConnection
-from urllib3.connectionpool import HTTPConnectionPool
-
-if TYPE_CHECKING:
-    from requests import PreparedRequest
 
 _SAID = 2000
 _GRACE = 2.0
@@ -29,71 +22,16 @@ _GRACE = 2.0
 _NOT_FOR_SSH = frozenset({"LD_LIBRARY_PATH", "SSL_CERT_FILE"})
 
 
-class SshAdapter(requests.adapters.HTTPAdapter):
-    """Carries the requests of one client through ssh.
+class SshLink:
+    """One ssh, and the socket that leads to the daemon through it.
 
     Args:
         url: `ssh://[user@]host[:port]`.
-        timeout: How long ssh may take to connect, and the daemon to answer, in seconds.
+        timeout: How long ssh may take to connect, in seconds.
+
+    Raises:
+        OSError: There is no ssh.
     """
-
-    def __init__(self, url: str, timeout: float) -> None:
-        self.url = url
-        self.timeout = timeout
-        self.said = ""
-        """What the last ssh that failed wrote to stderr."""
-        self._pool = _Pool(self)
-        super().__init__()
-
-    def get_connection_with_tls_context(
-        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        """Return the pool of connections, whatever the request's URL says."""
-        del request, verify, proxies, cert
-        return self._pool
-
-    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        """Return the request's path; no proxy stands between."""
-        del proxies
-        return request.path_url
-
-    def close(self) -> None:
-        """End the idle connections; new ones are opened when they are needed."""
-        super().close()
-        self._pool.close()
-        self._pool = _Pool(self)
-
-
-class _Pool(HTTPConnectionPool):
-    def __init__(self, adapter: SshAdapter) -> None:
-        super().__init__("localhost", timeout=adapter.timeout, maxsize=1)
-        self._adapter = adapter
-
-    def _new_conn(self) -> Any:
-        return _Connection(self._adapter)
-
-
-class _Connection(HTTPConnection):
-    def __init__(self, adapter: SshAdapter) -> None:
-        super().__init__("localhost", timeout=adapter.timeout)
-        self._adapter = adapter
-        self._process: _SshProcess | None = None
-
-    def connect(self) -> None:
-        self._adapter.said = ""
-        self._process = _SshProcess(self._adapter.url, self._adapter.timeout)
-        self.sock = self._process.socket
-        self.sock.settimeout(self._adapter.timeout)
-
-    def close(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            self._adapter.said = process.close()
-        super().close()
-
-
-class _SshProcess:
-    """One ssh, and the socket that leads to the daemon through it."""
 
     def __init__(self, url: str, timeout: float) -> None:
         self.socket, theirs = socket.socketpair()

@@ -73,7 +73,8 @@ def _hijack(hijacked: Any) -> tuple[SocketStream, bytes]:
             f"docker-py handed out a {type(hijacked).__name__} where a connection's socket was expected; "
             "samebox-docker has to be adapted to this docker-py"
         )
-    stream = SocketStream(connected, owner=response)
+    # Not the response itself: closing that gives the connection, which is none any more, back to its pool.
+    stream = SocketStream(connected, owner=response.raw)
     try:
         # The socket does not block any more, so this returns what is there: in the buffer, else at the socket.
         backlog = response.raw._fp.fp.peek()  # noqa: SLF001 - there is no other way to a buffer below urllib3

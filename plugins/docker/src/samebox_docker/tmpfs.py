@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from samebox.capabilities import Capability
+from samebox.errors import UnsupportedError
 from samebox.units import Tmpfs
+from samebox_docker.archive_api import change_directory, path_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from samebox.config import SandboxConfig
+    from samebox_docker.clients import ClientPool
     from samebox_docker.users import Owner
 
 
@@ -49,6 +53,34 @@ def workdir_tmpfs(config: SandboxConfig, volumes: Iterable[str], owner: Owner | 
     if config.read_only and mount_above(config.workdir, volumes) is None:
         return Tmpfs(mode=0o755)
     return None
+
+
+def keep_modes(pool: ClientPool, container: str, config: SandboxConfig) -> None:
+    """Give the directories below memory file systems the modes asked for, for a runtime that takes them from there.
+
+    runc before 1.1.9 gave a memory file system the mode of the directory that it hides, whatever its options said
+    (opencontainers/runc #3916); Debian 12 has such a one.
+
+    Args:
+        pool: Clients of the daemon.
+        container: The created container.
+        config: What the sandbox is asked to be.
+
+    Raises:
+        UnsupportedError: The directory is on a root file system that is read-only, and another mode was asked for.
+    """
+    for path, tmpfs in config.tmpfs.items():
+        state = path_state(pool, container, path)
+        if state is None or not state.directory or state.mode == tmpfs.mode:
+            continue
+        if not config.read_only:
+            change_directory(pool, container, path, uid=0, gid=0, mode=tmpfs.mode)
+        elif "mode" in tmpfs.model_fields_set:
+            reason = (
+                f"the daemon's runc is older than 1.1.9, which keeps the mode {state.mode:o} that {path} has in the image; "
+                f"leave out mode={tmpfs.mode:o}, or read_only, or update runc"
+            )
+            raise UnsupportedError(Capability.TMPFS, "docker", reason)
 
 
 def mount_above(path: str, mounts: Iterable[str]) -> str | None:

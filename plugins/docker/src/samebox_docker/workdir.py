@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
-from samebox_docker.archive_api import path_state, read_header, tar_of, timestamp
+from samebox_docker.archive_api import change_directory, path_state, read_header, timestamp
 from samebox_docker.tmpfs import mount_above
 
 if TYPE_CHECKING:
@@ -68,12 +67,8 @@ class WorkdirOwners:
             directory = self._known[key] = self._look(container, workdir, fresh=not mount_above(workdir, volumes))
         if directory.writable_by(owner):
             return
-        parent, _, name = directory.path.rpartition("/")
-        entry = tarfile.TarInfo(name)
-        entry.type, entry.uid, entry.gid = tarfile.DIRTYPE, owner.uid, owner.gid
-        entry.mode = directory.mode | 0o700
-        with self._pool.client() as client:
-            client.put_archive(container, parent or "/", tar_of((entry, b"")))
+        mode = directory.mode | 0o700
+        change_directory(self._pool, container, directory.path, uid=owner.uid, gid=owner.gid, mode=mode)
 
     def _look(self, container: str, workdir: str, *, fresh: bool) -> _Directory:
         state = path_state(self._pool, container, workdir)

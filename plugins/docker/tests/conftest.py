@@ -1,0 +1,179 @@
+"""What the tests of the Docker engine share: a real daemon, ways to reach it, and sandboxes that leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import docker
+import pytest
+
+from samebox import Sandbox
+from samebox.agent.program import AgentProgram, agent_program
+from samebox_docker.engine import DockerEngine
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+URL = "SAMEBOX_TEST_DOCKER_URL"
+
+
+class Relay:
+    """Carries connections to a daemon, as one that listens on TCP would have them.
+
+    Args:
+        path: The daemon's socket.
+        tls: How to speak TLS; None: plainly.
+    """
+
+    def __init__(self, path: str, tls: ssl.SSLContext | None = None) -> None:
+        self._path, self._tls = path, tls
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        """End the port and all its connections."""
+        for each in [self._listener, *self._open]:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in list(self._threads):
+            thread.join(5)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._start(self._serve, client)
+
+    def _start(self, target: object, *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        self._open.append(client)
+        try:
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
+                self._open.append(client)
+            daemon = socket.socket(socket.AF_UNIX)
+            self._open.append(daemon)
+            daemon.connect(self._path)
+        except OSError:
+            client.close()
+            return
+        self._start(self._copy, daemon, client)
+        self._copy(client, daemon)
+
+    @staticmethod
+    def _copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(autouse=True)
+def _no_address_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what the machine's own Docker settings say out of the tests."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def url() -> str:
+    """Return the address of a real daemon."""
+    address = os.environ.get(URL, "")
+    if not address:
+        if os.environ.get("SAMEBOX_REQUIRE_ENGINES"):
+            pytest.fail(f"{URL} is not set, and SAMEBOX_REQUIRE_ENGINES demands every engine")
+        pytest.skip(f"{URL} is not set: no Docker to test with (tools/engines.py starts one)")
+    return address
+
+
+@pytest.fixture
+def relay(url: str) -> Iterator[Callable[..., Relay]]:
+    """Return what opens a TCP port of this machine that leads to the daemon."""
+    opened: list[Relay] = []
+
+    def relay(*, tls: Any = None) -> Relay:
+        opened.append(Relay(url.removeprefix("unix://"), tls))
+        return opened[-1]
+
+    yield relay
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def busybox() -> str:
+    """Return the name of the busybox image."""
+    return os.environ.get("SAMEBOX_TEST_IMAGE_BUSYBOX", "localhost/samebox-busybox:latest")
+
+
+@pytest.fixture
+def scratch() -> str:
+    """Return the name of an image without a shell."""
+    return os.environ.get("SAMEBOX_TEST_IMAGE_SCRATCH", "localhost/samebox-scratch:latest")
+
+
+@pytest.fixture
+def raw(url: str) -> Iterator[Any]:
+    """Return a client of the daemon, to look past the engine."""
+    client = docker.APIClient(base_url=url, version="auto")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[DockerEngine]:
+    """Return an engine on the daemon."""
+    engine = DockerEngine({"url": url})
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def name(engine: DockerEngine) -> Iterator[str]:
+    """Return a name for a sandbox, which is gone after the test whatever happens."""
+    name = f"samebox-test-{secrets.token_hex(6)}"
+    yield name
+    engine.remove(name)
+
+
+@pytest.fixture
+def make(url: str, busybox: str) -> Callable[..., Sandbox]:
+    """Return what makes a Sandbox on the daemon; the test enters it."""
+
+    def make(**settings: Any) -> Sandbox:
+        options = {"url": url, **settings.pop("options", {})}
+        return Sandbox(**{"engine": "docker", "image": busybox, "options": options, **settings})
+
+    return make
+
+
+@pytest.fixture
+def other_agent(tmp_path: Path, raw: Any) -> Iterator[AgentProgram]:
+    """Return an agent that no daemon has yet: the real one with a few bytes after its end."""
+    real = agent_program()
+    path = tmp_path / "agent"
+    path.write_bytes(real.data + secrets.token_bytes(16))
+    path.chmod(0o755)
+    program = AgentProgram(path, real.machine, hashlib.sha256(path.read_bytes()).hexdigest())
+    yield program
+    volume = f"samebox-agent-{program.digest[:16]}"
+    if volume in {each["Name"] for each in raw.volumes()["Volumes"] or ()}:
+        raw.remove_volume(volume)
