@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for wire.py: importmode=import
 from wire import Agent, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,12 +75,13 @@ def start(agent_program: Path, sanitized: dict[str, str], tmp_path: Path) -> Ite
     """Starts agents, which are ended with the test."""
     agents = []
 
-    def start(*, greet: bool = True, **options: Any) -> Agent:
+    def start(*, greet: bool = True, leaks: bool = True, prefix: Sequence[str] = (), **options: Any) -> Agent:
+        environment = {**sanitized, "ASAN_OPTIONS": f"{sanitized['ASAN_OPTIONS']}:detect_leaks={int(leaks)}"}
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [agent_program, "serve", str(theirs.fileno())],
-                env=sanitized,
+                [*prefix, agent_program, "serve", str(theirs.fileno())],
+                env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 cwd=tmp_path,
