@@ -149,7 +149,7 @@ def test_frames_cut_anywhere_mean_the_same(parts: list[tuple[int, int, bytes]], 
     pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
     def events(chunks: list[bytes]) -> list[object]:
-        side, found = host(streams=2), []
+        side, found = host(streams=2), list[object]()
         for chunk in chunks:
             for position in range(len(chunk)):
                 try:
@@ -159,7 +159,7 @@ def test_frames_cut_anywhere_mean_the_same(parts: list[tuple[int, int, bytes]], 
         return found
 
     def in_pieces(chunks: list[bytes]) -> list[object]:
-        side, found = host(streams=2), []
+        side, found = host(streams=2), list[object]()
         for chunk in chunks:
             try:
                 found += side.feed(chunk)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from conftest import Target
+    from targets import Target
 
 SAMEBOX = [sys.executable, "-c", "from samebox.cli import main; main()"]
 

@@ -15,7 +15,7 @@ from samebox import Sandbox
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Target
+    from targets import Target
 
 VERSION = "1.6.0"
 

@@ -87,7 +87,7 @@ class Point(EntryPoint):
 
     def load(self) -> Any:
         """Return the value, or raise it."""
-        found = self._found
+        found = vars(self)["_found"]
         if isinstance(found, BaseException):
             raise found
         return found
