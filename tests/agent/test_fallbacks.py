@@ -6,7 +6,6 @@ import errno
 import os
 import platform
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from wire import alive, gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from wire import Agent
 
@@ -53,7 +53,8 @@ def test_without_proc(start: Callable[..., Agent]) -> None:
         pytest.skip("can't make a mount namespace")
     # It begins with /proc, which its sanitizer needs, and loses it then.
     agent = start(prefix=unshare, leaks=False)
-    subprocess.run(["nsenter", "-t", str(agent.process.pid), "-m", "umount", "-l", "/proc"], check=True)
+    leave = ["nsenter", "-t", str(agent.process.pid), "-m", "umount", "-l", "/proc"]
+    subprocess.run(leave, check=True)
     wire = agent.wire
     assert wire.sh("ls /proc").stdout == b""
     done = wire.sh("sleep 1000 & echo $!; trap '' TERM; while :; do sleep 0.01; done", timeout=300, grace=100)
