@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for wire.py: importmode=importlib leaves sys.path alone
+sys.path.insert(0, str(Path(__file__).parent))  # for fileclient.py
 
 from wire import Agent, Wire
 

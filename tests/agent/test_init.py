@@ -273,7 +273,7 @@ a.close()
 agent.wait()
 """
     # It runs in the background, so that the agent in between is all that happens.
-    argv = [sys.executable, "-c", script, str(init.process.args[len(UNSHARE)]), str(Path(__file__).parent)]  # type: ignore[index]
+    argv = [sys.executable, "-c", script, str(init.process.args[len(UNSHARE)]), str(Path(__file__).parents[1] / "support")]  # type: ignore[index]
     wire.exec("sh", "-c", '"$@" </dev/null >/dev/null 2>&1 &', "sh", *argv).wait()
     began = time.monotonic()
     assert init.process.wait(15) == 90
