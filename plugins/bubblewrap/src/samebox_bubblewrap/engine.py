@@ -16,6 +16,7 @@ from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
 from samebox_bubblewrap.cgroups import Cgroup, hierarchies
 from samebox_bubblewrap.devices import device_words
 from samebox_bubblewrap.images import HOST, ImageStore
+from samebox_bubblewrap.network import network_missing
 from samebox_bubblewrap.plan import make_plan
 from samebox_bubblewrap.process import SandboxProcess
 from samebox_bubblewrap.sandboxes import SandboxRecord, registry
@@ -71,6 +72,7 @@ class BubblewrapEngine(Engine):
             Capability.USER,
             Capability.NETWORK_NONE,
             Capability.NETWORK,
+            Capability.NETWORK_NAMED,
             Capability.HOSTNAME,
             Capability.MEMORY_LIMIT,
             Capability.CPU_LIMIT,
@@ -99,6 +101,8 @@ class BubblewrapEngine(Engine):
         missing = {cap: groups.missing[key] for cap, key in _CONTROLLERS.items() if key in groups.missing}
         if _process_limit_works():
             missing.pop(Capability.PIDS_LIMIT, None)
+        if network_missing():
+            missing[Capability.NETWORK] = network_missing()
         if overlay:
             missing |= dict.fromkeys((Capability.DIRECTORY_IMAGE, Capability.ARCHIVE_IMAGE), overlay)
         return EngineInfo(
@@ -130,6 +134,8 @@ class BubblewrapEngine(Engine):
         if overlay and image != HOST:
             capability = Capability.DIRECTORY_IMAGE if image.startswith("dir:") else Capability.ARCHIVE_IMAGE
             raise UnsupportedError(capability, self.name, overlay)
+        if config.network is True and network_missing():
+            raise UnsupportedError(Capability.NETWORK, self.name, network_missing())
         rootfs = self._images.rootfs(image)
         plan = make_plan(
             config, rootfs, rootfs.identity(config.user), device_words(self._images.directory / "dev"), name

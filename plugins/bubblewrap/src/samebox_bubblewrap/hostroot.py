@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
-from samebox_bubblewrap.rootfs import Rootfs, hosts_file, resolv_conf
+from samebox_bubblewrap.rootfs import Rootfs, hosts_file
 from samebox_bubblewrap.users import Identity, resolve_user
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class HostRootfs(Rootfs):
         del mount_points, read_only
         return [*_host_words()]
 
-    def files(self, identity: Identity, hostname: str, *, network: bool, read_only: bool) -> list[Word]:
+    def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
         """Return an /etc of our own, and the directories that programs expect."""
         del read_only
         words: list[Word] = []
@@ -84,8 +84,8 @@ class HostRootfs(Rootfs):
             "hostname": f"{hostname}\n".encode(),
             "nsswitch.conf": _NSSWITCH,
         }
-        if network:
-            files["resolv.conf"] = resolv_conf()
+        if resolver is not None:
+            files["resolv.conf"] = resolver
         for name, data in files.items():
             words += ["--perms", "0444", "--file", data, f"/etc/{name}"]
         for path in ("/tmp", "/var/tmp"):  # noqa: S108

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from samebox.agent.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.capabilities import Capability
 from samebox.errors import ConfigError, UnsupportedError
+from samebox_bubblewrap.network import RESOLVER
 from samebox_bubblewrap.profile import default_filter
+from samebox_bubblewrap.rootfs import host_resolver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +79,8 @@ class Plan:
     options: tuple[Word, ...]
     command: tuple[str, ...]
     """The sandbox's first process."""
+    network: bool
+    """Whether it gets a network of its own; else it has none, or the host's by an option."""
     settings: Mapping[str, str]
     """The settings behind mount points, for errors: words by path."""
 
@@ -100,12 +104,13 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     _refuse(config)
     hostname = config.hostname or name[:63].rstrip("-.") or "sandbox"
     words: list[Word] = [*_NAMESPACES, "--uid", str(identity.uid), "--gid", str(identity.gid), "--hostname", hostname]
-    if config.network is True:
+    if config.network == "host":
         words.append("--share-net")
     tmpfs = {rootfs.resolve(path): options for path, options in config.tmpfs.items()}
     workdir = rootfs.resolve(config.workdir)
     words += rootfs.base([*tmpfs, workdir], read_only=config.read_only)
-    words += rootfs.files(identity, hostname, network=config.network is True, read_only=config.read_only)
+    resolver = RESOLVER if config.network is True else host_resolver() if config.network == "host" else None
+    words += rootfs.files(identity, hostname, resolver=resolver, read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
     words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
     words += ["--remount-ro", MOUNT_POINT]
@@ -117,7 +122,8 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
         words += _tmpfs(workdir, None) if config.read_only and not inside else _directory(workdir)
     if config.read_only:
         layers = [word for option, word in pairwise(words) if option == "--tmp-overlay"]
-        for layer in dict.fromkeys([*layers[::-1], "/"]):
+        # One that is itself covered by a memory file system can't be reached, and that one stays writable.
+        for layer in dict.fromkeys(layer for layer in [*layers[::-1], "/"] if layer not in {*tmpfs, workdir}):
             words += ["--remount-ro", layer]
     environment = {"PATH": _PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
     for key, value in environment.items():
@@ -126,7 +132,7 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs} | {
         workdir: f"workdir={config.workdir!r}"
     }
-    return Plan(tuple(words), tuple(init_argv(config)), settings)
+    return Plan(tuple(words), tuple(init_argv(config)), config.network is True, settings)
 
 
 def _refuse(config: SandboxConfig) -> None:
@@ -144,10 +150,9 @@ def _refuse(config: SandboxConfig) -> None:
     if config.cap_add:
         reason = "what a capability of a nested user namespace can't reach, as its network, it would only seem to allow"
         raise UnsupportedError(Capability.CAP_ADD, engine, reason)
-    if isinstance(config.network, str):
-        raise UnsupportedError(
-            Capability.NETWORK_NAMED, engine, "it has no networks with names; network is True or False"
-        )
+    if isinstance(config.network, str) and config.network not in {"none", "host"}:
+        reason = f"its modes are none and host (found network={config.network!r}); it has no networks with names"
+        raise UnsupportedError(Capability.NETWORK_NAMED, engine, reason)
 
 
 def _tmpfs(path: str, options: Tmpfs | None) -> list[Word]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from samebox.errors import EngineError, SandboxGoneError
 from samebox.streams import SocketStream
 from samebox_bubblewrap.keeper import keeper
+from samebox_bubblewrap.network import UserNetwork
 
 if TYPE_CHECKING:
     import subprocess
@@ -75,6 +76,7 @@ class SandboxProcess:
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stderr, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._first: socket.socket | None = None
+        self._network: UserNetwork | None = None
         try:
             with control, contextlib.closing(_Descriptors()) as fds:
                 fds.adopt(stderr)
@@ -99,9 +101,10 @@ class SandboxProcess:
         passed = [control.fileno()]
         info = release = None
         within: AbstractContextManager[None] = contextlib.nullcontext()
-        if self._cgroup is not None and self._cgroup.by_thread:
+        by_thread = self._cgroup is not None and self._cgroup.by_thread
+        if self._cgroup is not None and by_thread:
             within = self._cgroup.entered()
-        elif self._cgroup is not None or process_limit is not None:
+        if (self._cgroup is not None and not by_thread) or process_limit is not None or plan.network:
             info, info_end = fds.pipe()
             release_end, release = fds.pipe()
             options += ["--info-fd", str(info_end), "--block-fd", str(release_end)]
@@ -114,18 +117,18 @@ class SandboxProcess:
         control.close()
         if info is not None and release is not None:
             fds.close_only(info_end, release_end)
-            self._apply_limits(info, process_limit)
+            self._prepare(info, process_limit, network=plan.network)
             with contextlib.suppress(BrokenPipeError):  # bwrap has failed; _wait_for_init tells why
                 os.write(release, b"\n")
 
-    def _apply_limits(self, info: int, process_limit: int | None) -> None:
-        """Limit init while bwrap holds it before its start: no process of the sandbox is ever outside."""
+    def _prepare(self, info: int, process_limit: int | None, *, network: bool) -> None:
+        """Limit and connect init while bwrap holds it before its start: no process of the sandbox is ever without."""
         text = _read_all(info, _START_LIMIT)
         pid = text.partition(b'"child-pid": ')[2].partition(b",")[0].strip()
         if not pid.isdigit():  # bwrap has failed; _wait_for_init tells why
             return
         try:
-            if self._cgroup is not None:
+            if self._cgroup is not None and not self._cgroup.by_thread:
                 self._cgroup.add(int(pid))
             if process_limit is not None:
                 resource.prlimit(int(pid), resource.RLIMIT_NPROC, (process_limit, process_limit))
@@ -134,6 +137,12 @@ class SandboxProcess:
         except OSError as error:
             self.kill()  # before the pipe that holds init back is closed
             raise EngineError(f"the sandbox's limits can't be applied: {error}") from error
+        if network:
+            try:
+                self._network = UserNetwork(int(pid))
+            except EngineError:
+                self.kill()
+                raise
 
     def _wait_for_init(self) -> None:
         poll = select.poll()
@@ -223,6 +232,8 @@ class SandboxProcess:
             if self._ended.is_set():
                 return
             self._reap()
+            if self._network is not None:
+                self._network.close()
             if self._cgroup is not None:
                 self.out_of_memory = self._cgroup.out_of_memory
                 self._cgroup.remove()
@@ -254,6 +265,8 @@ class SandboxProcess:
         for sock in (self._control, self._first):
             if sock is not None:
                 sock.close()
+        if self._network is not None:
+            self._network.forget()
         if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from samebox_bubblewrap.plan import Word
 
-__all__ = ["ImageRootfs", "Rootfs", "hosts_file", "resolv_conf"]
+__all__ = ["ImageRootfs", "Rootfs", "host_resolver", "hosts_file"]
 
 _FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 
@@ -41,8 +41,8 @@ class Rootfs(ABC):
         """Return bwrap's words for the root itself, with room for mount points that are to be made or written to."""
 
     @abstractmethod
-    def files(self, identity: Identity, hostname: str, *, network: bool, read_only: bool) -> list[Word]:
-        """Return the words for the files that tell the sandbox about itself."""
+    def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
+        """Return the words for the files that tell the sandbox about itself, /etc/resolv.conf among them if given."""
 
     @abstractmethod
     def resolve(self, path: str) -> str:
@@ -87,7 +87,7 @@ class ImageRootfs(Rootfs):
             words += ["--overlay-src", self.root + path, "--tmp-overlay", path]
         return words
 
-    def files(self, identity: Identity, hostname: str, *, network: bool, read_only: bool) -> list[Word]:
+    def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
         """Return the files that name the host, as Docker puts them there.
 
         They are mounts and not copies: what the image has there may be another's, and not to be overwritten.
@@ -95,7 +95,7 @@ class ImageRootfs(Rootfs):
         del identity
         option = "--ro-bind-data" if read_only else "--bind-data"
         data = {"/etc/hosts": hosts_file(hostname), "/etc/hostname": f"{hostname}\n".encode()}
-        data |= {"/etc/resolv.conf": resolv_conf()} if network else {}
+        data |= {"/etc/resolv.conf": resolver} if resolver is not None else {}
         words: list[Word] = []
         for path, content in data.items():
             words += ["--perms", "0644", option, content, self.resolve(path)]
@@ -134,6 +134,6 @@ def hosts_file(hostname: str) -> bytes:
     return f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n".encode()
 
 
-def resolv_conf() -> bytes:
+def host_resolver() -> bytes:
     """Return the host's /etc/resolv.conf; b"" where it has none."""
     return read_inside("/", "/etc/resolv.conf", FILE_LIMIT) or b""

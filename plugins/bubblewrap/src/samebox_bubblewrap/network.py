@@ -1,0 +1,121 @@
+"""UserNetwork: a way out of a sandbox's network namespace, by slirp4netns, with the host itself out of reach."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import subprocess
+from functools import cache
+from typing import TYPE_CHECKING
+
+from samebox.errors import EngineError
+from samebox_bubblewrap.keeper import keeper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RESOLVER", "UserNetwork", "network_missing"]
+
+RESOLVER = b"nameserver 10.0.2.3\n"
+"""/etc/resolv.conf inside: slirp4netns's own forwarder to the host's name servers."""
+_NS_GET_USERNS = 0xB701  # ioctl_ns(2)
+_LIMIT = 10.0
+_TUN = "/dev/net/tun"
+
+
+@cache
+def network_missing() -> str:
+    """Return why this host can give a sandbox no network of its own; "" if it can."""
+    if shutil.which("slirp4netns") is None:
+        return (
+            "a network of its own needs the program slirp4netns: `apt-get install slirp4netns`. "
+            "network='host' shares the host's, its loopback and abstract sockets included"
+        )
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        return f"slirp4netns needs {_TUN}, which this user can't open"
+    return ""
+
+
+class UserNetwork:
+    """One running slirp4netns. It ends when this is closed and when this process dies.
+
+    Args:
+        pid: A process in the sandbox's namespaces, that has not run anything of the sandbox yet.
+
+    Raises:
+        EngineError: It can't be started; the text has its words.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._exit_end, self._exit = os.pipe2(os.O_CLOEXEC)
+        ready, ready_end = os.pipe2(os.O_CLOEXEC)
+        said, said_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            with _namespaces(pid) as (network, user):
+                argv = [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520"]
+                argv += ["--disable-host-loopback", f"--ready-fd={ready_end}", f"--exit-fd={self._exit_end}"]
+                argv += [f"--userns-path=/proc/self/fd/{user}", "--netns-type=path", f"/proc/self/fd/{network}", "tap0"]
+                fds = [ready_end, self._exit_end, network, user]
+                self._process = keeper().start(argv, fds=fds, stderr=said_end, within=contextlib.nullcontext())
+            os.close(ready_end)
+            ready_end = -1
+            self._wait(ready, said)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise EngineError(f"the sandbox's network can't be made: {error}") from error
+            raise
+        finally:
+            for fd in (ready, said, said_end, *([ready_end] if ready_end >= 0 else [])):
+                os.close(fd)
+
+    def _wait(self, ready: int, said: int) -> None:
+        """Wait until it says that the interface is there."""
+        poll = select.poll()
+        poll.register(ready, select.POLLIN)
+        if poll.poll(_LIMIT * 1000) and os.read(ready, 1) == b"1":
+            return
+        text = b""
+        with contextlib.suppress(BlockingIOError):
+            text = os.read(said, 4096)
+        words = text.decode(errors="replace").strip()[-1000:] or f"it said nothing within {_LIMIT:.0f} s"
+        raise EngineError(f"slirp4netns could not make the sandbox's network: {words}")
+
+    def close(self) -> None:
+        """End it. May be called again."""
+        self.forget()
+        if self._process is not None:
+            try:
+                self._process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def forget(self) -> None:
+        """Close our end of the pipe that keeps it alive; in a forked child the parent's is still there."""
+        ends, self._exit, self._exit_end = (self._exit, self._exit_end), -1, -1
+        for fd in ends:
+            if fd >= 0:
+                os.close(fd)
+
+
+@contextlib.contextmanager
+def _namespaces(pid: int) -> Iterator[tuple[int, int]]:
+    """Open a process's network namespace and the user namespace that owns it.
+
+    That is not the process's own one: bwrap's --disable-userns puts another below it, which has no say over the
+    network.
+    """
+    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        user = fcntl.ioctl(network, _NS_GET_USERNS)
+        try:
+            yield network, user
+        finally:
+            os.close(user)
+    finally:
+        os.close(network)

@@ -1,0 +1,137 @@
+"""The network: none, one of the sandbox's own through slirp4netns, or the host's when asked for by name."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from samebox.capabilities import Capability
+from samebox.errors import EngineError, UnsupportedError
+from samebox_bubblewrap.network import UserNetwork, network_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from samebox import Sandbox
+    from samebox_bubblewrap.engine import BubblewrapEngine
+
+ASK = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print(s.recv(9).decode())"
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    """Return the port of a server on the host's loopback, which says who it is."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(b"host")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.fixture
+def networked(engine: BubblewrapEngine, make_box: Callable[..., Sandbox]) -> Sandbox:
+    """Return a sandbox with a network of its own, where this host can give one."""
+    if reason := engine.probe().missing.get(Capability.NETWORK):
+        pytest.skip(reason)
+    return make_box(network=True)
+
+
+def interfaces(box: Sandbox) -> list[str]:
+    """Return the names of a sandbox's interfaces."""
+    return sorted(line.split(":")[0].strip() for line in box.read_text("/proc/net/dev").splitlines()[2:])
+
+
+def test_network_of_its_own(networked: Sandbox, listener: int) -> None:
+    """There is a way out and a name server, and the host's loopback and abstract sockets are out of reach."""
+    assert interfaces(networked) == ["lo", "tap0"]
+    assert networked.read_text("/etc/resolv.conf") == "nameserver 10.0.2.3\n"
+    assert "00000000" in networked.read_text("/proc/net/route")
+    for address in ("127.0.0.1", "10.0.2.2"):
+        assert not networked.exec(["python3", "-c", ASK, address, str(listener)], timeout=20).ok
+    with socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind(f"\0samebox-test-{listener}")
+        assert f"samebox-test-{listener}" not in networked.read_text("/proc/net/unix")
+
+
+def test_network_reaches_the_host_by_its_own_address(networked: Sandbox) -> None:
+    """Packets go out: a server on an address of the host that is not loopback answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this host has no network itself")
+        address = probe.getsockname()[0]
+    with socket.create_server((address, 0)) as server:
+        box = networked
+        process = box.spawn(["python3", "-c", ASK, address, str(server.getsockname()[1])])
+        server.settimeout(10)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"outside")
+        assert process.wait().ok
+
+
+def test_end_of_the_sandbox_ends_its_network(networked: Sandbox) -> None:
+    """No slirp4netns is left; the process that has it as a child would keep a zombie."""
+
+    def children() -> int:
+        return sum(len((task / "children").read_text().split()) for task in Path("/proc/self/task").iterdir())
+
+    networked.start()
+    during = children()
+    networked.close()
+    assert children() == during - 2
+
+
+def test_network_of_the_host_has_to_be_named(make_box: Callable[..., Sandbox], listener: int) -> None:
+    """network="host" shares it, loopback included, as with other engines."""
+    box = make_box(network="host")
+    assert box.exec(["python3", "-c", ASK, "127.0.0.1", str(listener)], timeout=20).text == "host\n"
+
+
+def test_none_by_its_name(make_box: Callable[..., Sandbox]) -> None:
+    """network="none" is no network, and other names are refused with those that there are."""
+    assert interfaces(make_box(network="none")) == ["lo"]
+    with pytest.raises(UnsupportedError, match="its modes are none and host"):
+        make_box(network="mynet").start()
+
+
+def test_missing_program_is_told_with_the_remedy(
+    engine: BubblewrapEngine, make_box: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without slirp4netns network=True is refused, and it is said how to get it."""
+    assert engine.name == "bubblewrap"
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    network_missing.cache_clear()
+    try:
+        assert "`apt-get install slirp4netns`" in network_missing()
+        with pytest.raises(
+            UnsupportedError, match="does not support network: a network of its own needs the program slirp"
+        ):
+            make_box(network=True).start()
+    finally:
+        network_missing.cache_clear()
+
+
+def test_failing_program_is_an_error(engine: BubblewrapEngine) -> None:
+    """Its own words, and nothing left."""
+    if reason := engine.probe().missing.get(Capability.NETWORK):
+        pytest.skip(reason)
+    with pytest.raises(EngineError, match="the sandbox's network can't be made: "):
+        UserNetwork(2**22 + 1)
