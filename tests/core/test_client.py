@@ -1,0 +1,251 @@
+"""The agent's client against agents that lie, die, stall and flood."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from samebox.agent import frames
+from samebox.agent.client import Connection, OperationFailedError
+from samebox.agent.frames import frame
+from samebox.agent.output import Collector, Pipe
+from samebox.agent.records import encode_record
+from samebox.engine import ByteStream
+from samebox.errors import ConnectionLostError, ProtocolError
+from samebox.streams import MultiplexedStream, SocketStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WELCOME = frame(frames.WELCOME, 0, encode_record([("version", 1)]))
+
+
+class Peer:
+    """The agent's end of a connection, in a test's hands."""
+
+    def __init__(self, *, multiplexed: bool = False) -> None:
+        ours, self.socket = socket.socketpair()
+        self.socket.settimeout(10)
+        stream: ByteStream = SocketStream(ours)
+        self.connection = Connection(MultiplexedStream(stream) if multiplexed else stream, "sandbox 'x' on fake")
+
+    def greet(self) -> None:
+        """Make the first exchange."""
+        threading.Thread(target=lambda: (self.frame(), self.socket.sendall(WELCOME))).start()
+        self.connection.hello([])
+
+    def frame(self) -> tuple[int, int, bytes]:
+        """Return the next frame of the host: stream, type, payload."""
+        head = self._exactly(9)
+        length = int.from_bytes(head[:4], "big")
+        return int.from_bytes(head[4:8], "big"), head[8], self._exactly(length)
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            assert more, "the host has closed the connection"
+            data += more
+        return data
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    """A connection after the first exchange."""
+    made = Peer()
+    made.greet()
+    yield made
+    made.connection.close()
+    made.socket.close()
+
+
+def test_what_is_no_agent_is_quoted_with_the_engines_words() -> None:
+    """A runtime's error on the stream is what the user has to see."""
+    made = Peer(multiplexed=True)
+    made.socket.sendall(b"\x02\0\0\0\0\0\0\x0cno such file" + b"\x01\0\0\0\0\0\0\x0cexec failed.")
+    with pytest.raises(
+        ProtocolError, match=r"it said b'exec failed.' \(agent in sandbox 'x' on fake\); the engine said: no such file"
+    ):
+        made.connection.hello([])
+    made.socket.close()
+
+
+def test_a_refusal_is_the_agents_own_error() -> None:
+    """ERROR on stream 0 answers HELLO, as for a workdir that can't be."""
+    made = Peer()
+    made.socket.sendall(frame(frames.ERROR, 0, encode_record([("errno", 13), ("kind", "cwd"), ("message", "no")])))
+    with pytest.raises(OperationFailedError, match="no"):
+        made.connection.hello([])
+    made.socket.close()
+
+
+def test_calls_fail_when_the_connection_ends(peer: Peer) -> None:
+    """Promptly, those under way and later ones."""
+    call = peer.connection.call(1, [("argv", b"x")])
+    peer.frame()
+    peer.socket.close()
+
+    with pytest.raises(ConnectionLostError, match=r"the connection to the agent in sandbox 'x' on fake ended"):
+        call.finished.result(10)
+    with pytest.raises(ConnectionLostError):
+        peer.connection.call(1, [("argv", b"x")])
+    assert not peer.connection.usable
+
+
+def test_a_lying_agent_ends_its_own_connection_and_no_other(peer: Peer) -> None:
+    """One hostile sandbox must not take the others with it: they share a thread."""
+    other = Peer()
+    other.greet()
+    call = peer.connection.call(1, [("argv", b"x")])
+    peer.socket.sendall(frame(frames.DATA, 77, b"\x01x"))
+    with pytest.raises(ProtocolError, match="stream 77, which is not open"):
+        call.finished.result(10)
+    fine = other.connection.call(1, [("argv", b"x")])
+    other.frame()
+    other.socket.sendall(frame(frames.END, 1, encode_record([("exit_code", 0)])))
+
+    assert fine.finished.result(10).number("exit_code") == 0
+    other.connection.close()
+    other.socket.close()
+
+
+def test_output_on_a_channel_that_the_operation_lacks_is_refused(peer: Peer) -> None:
+    """A read has no stderr."""
+    call = peer.connection.call(10, [("path", b"x")], {1: Collector(10)})
+    peer.socket.sendall(frame(frames.DATA, 1, b"\x02x"))
+    with pytest.raises(ProtocolError, match="channel 2, which this operation does not have"):
+        call.finished.result(10)
+
+
+def test_a_slow_reader_stops_its_own_stream_alone(peer: Peer) -> None:
+    """The window of a pipe that nobody reads closes; another stream goes on."""
+    pipe = Pipe()
+    slow = peer.connection.call(1, [("argv", b"x")], {1: pipe})
+    fast = peer.connection.call(1, [("argv", b"y")], {1: Collector(10)})
+    for _ in range(frames.WINDOW // 65536):
+        peer.socket.sendall(frame(frames.DATA, slow.stream, b"\x01" + bytes(65536)))
+    peer.socket.sendall(frame(frames.END, fast.stream, encode_record([("exit_code", 3)])))
+
+    assert fast.finished.result(10).number("exit_code") == 3
+    assert not slow.over
+    data, credit = pipe.take()
+    assert (len(data or b""), credit) == (65536, 0)
+
+
+def test_input_waits_for_credit_and_then_goes_on(peer: Peer) -> None:
+    """Nothing beyond the window is sent, and the rest follows without the caller."""
+    data = os.urandom(frames.WINDOW + 100_000)
+    peer.connection.call(1, [("argv", b"x")], input=data)
+    stream, kind, _ = peer.frame()
+    assert kind == frames.OPEN
+    got = b""
+    while len(got) < frames.WINDOW:
+        _, kind, payload = peer.frame()
+        assert kind == frames.DATA
+        got += payload[1:]
+    assert len(got) == frames.WINDOW
+    peer.socket.sendall(frame(frames.CREDIT, stream, b"\0" + (200_000).to_bytes(4, "big")))
+    while True:
+        _, kind, payload = peer.frame()
+        if kind == frames.EOF:
+            break
+        got += payload[1:]
+
+    assert got == data
+
+
+def test_an_agent_that_reads_nothing_blocks_no_caller(peer: Peer) -> None:
+    """Requests that the socket does not take are queued: an async caller is the event loop's own thread."""
+    began = time.monotonic()
+    calls = [peer.connection.call(1, [("argv", bytes(500_000))]) for _ in range(10)]
+    assert time.monotonic() - began < 5
+    for call in calls:
+        assert peer.frame()[0] == call.stream
+
+
+def test_a_cancelled_call_tells_the_agent_although_nobody_waits(peer: Peer) -> None:
+    """Asyncio cancels the future first; the command must be ended all the same."""
+    call = peer.connection.call(1, [("argv", b"x")])
+    peer.frame()
+    call.finished.cancel()
+    call.cancel()
+    assert peer.frame() == (call.stream, frames.CANCEL, b"")
+    peer.socket.sendall(frame(frames.END, call.stream, encode_record([("exit_code", 143)])))
+    again = peer.connection.call(1, [("argv", b"y")])
+    assert peer.frame()[0] == again.stream
+    assert peer.connection.usable
+
+
+def test_a_forked_child_leaves_its_parents_connection_alone(peer: Peer) -> None:
+    """The child sees that it is not its own, and the parent's goes on."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if not peer.connection.usable else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    call = peer.connection.call(1, [("argv", b"x")])
+    peer.frame()
+    peer.socket.sendall(frame(frames.END, call.stream, encode_record([("exit_code", 0)])))
+    assert call.finished.result(10)
+
+
+def test_a_forked_child_has_a_transport_of_its_own(peer: Peer) -> None:
+    """Threads don't survive a fork: a shared selector would leave the child without answers."""
+    del peer
+    child = os.fork()
+    if child == 0:
+        try:
+            made = Peer()
+            made.greet()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+class Messages(ByteStream):
+    """A stream without a descriptor, as a websocket: messages in queues."""
+
+    def __init__(self) -> None:
+        self.incoming: queue.Queue[bytes] = queue.Queue()
+        self.outgoing: queue.Queue[bytes] = queue.Queue()
+
+    def fileno(self) -> None:
+        """Return that there is none."""
+
+    def recv(self, size: int) -> bytes:
+        """Block until a message is there."""
+        return self.incoming.get(timeout=10)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Take everything."""
+        self.outgoing.put(bytes(data))
+        return len(data)
+
+    def close(self) -> None:
+        """Wake the reader."""
+        self.incoming.put(b"")
+
+
+def test_a_stream_without_a_descriptor_works() -> None:
+    """A remote engine's websocket brings blocking calls; the transport reads it from a thread of its own."""
+    stream = Messages()
+    connection = Connection(stream, "sandbox 'x' on remote")
+    stream.incoming.put(WELCOME)
+    connection.hello([])
+    collector = Collector(100)
+    call = connection.call(1, [("argv", b"x")], {1: collector})
+    stream.incoming.put(frame(frames.DATA, 1, b"\x01hello") + frame(frames.END, 1, encode_record([("exit_code", 0)])))
+    call.finished.result(10)
+
+    assert collector.data == b"hello"
+    assert [data[8] for data in (stream.outgoing.get(timeout=5), stream.outgoing.get(timeout=5))] == [
+        frames.HELLO,
+        frames.OPEN,
+    ]
+    connection.close()
