@@ -18,6 +18,7 @@ from samebox.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from samebox.interface import ConfinedFiles
@@ -144,7 +145,7 @@ def test_confined_refuses_to_leave(box: Sandbox, here: str, jail: ConfinedFiles,
         timeout=DEADLINE,
     )
     path = path.format(here=here)
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "read_bytes": lambda: jail.read_bytes(path),
         "write_text": lambda: jail.write_text(path, "overwritten"),
         "append": lambda: jail.append(path, "appended"),
