@@ -75,7 +75,7 @@ def deny(errno: int, *calls: int) -> None:
     """Make system calls fail with an errno in this process and its children, as old kernels and seccomp filters do."""
 
     class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]  # noqa: RUF012 - as ctypes wants it
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
     instructions = [
         (0x20, 0, 0, 0),  # load the system call's number
@@ -116,7 +116,7 @@ class Caller:
 
         with its:
             command = [str(binary), "serve", str(its.fileno())]
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 command,
                 pass_fds=[its.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -137,7 +137,11 @@ class Caller:
         reports.chmod(0o777)
         self._reports = reports
         log = f"log_path={reports}/report"
-        return {"ASAN_OPTIONS": f"{log}:detect_leaks=1", "UBSAN_OPTIONS": f"{log}:print_stacktrace=1", "LSAN_OPTIONS": log}
+        return {
+            "ASAN_OPTIONS": f"{log}:detect_leaks=1",
+            "UBSAN_OPTIONS": f"{log}:print_stacktrace=1",
+            "LSAN_OPTIONS": log,
+        }
 
     @property
     def pid(self) -> int:
@@ -151,8 +155,8 @@ class Caller:
             if events := self._side.feed(data):
                 return events
 
-    def call(  # noqa: C901 - one loop over what may come
-        self, operation: str, path: bytes | str, *, input: bytes | None = None, **fields: int | bytes | str | list[str]  # noqa: A002
+    def call(
+        self, operation: str, path: bytes | str, given: bytes | None = None, /, **fields: int | bytes | str | list[str]
     ) -> Answer:
         """Do one operation and return its answer.
 
@@ -162,10 +166,10 @@ class Caller:
         stream = self.begin(operation, path, **fields)
         answer = Answer()
         pieces: list[bytes] = []
-        queue = memoryview(input or b"")
-        ended = input is None
+        queue = memoryview(given or b"")
+        ended = given is None
         while True:
-            while len(queue) and (room := min(CHUNK, self._side.sendable(stream))) > 0:
+            while queue and (room := min(CHUNK, self._side.sendable(stream))) > 0:
                 self._socket.sendall(self._side.input(stream, queue[:room]))
                 queue = queue[room:]
             if not len(queue) and not ended:
@@ -217,22 +221,22 @@ class Caller:
                     return event.record
 
     def attempt(
-        self, operation: str, path: bytes | str, *, input: bytes | None = None, **fields: int | bytes | str | list[str]  # noqa: A002
+        self, operation: str, path: bytes | str, given: bytes | None = None, /, **fields: int | bytes | str | list[str]
     ) -> Answer | None:
         """Do an operation that may fail: return its answer, or None."""
         try:
-            return self.call(operation, path, input=input, **fields)
+            return self.call(operation, path, given, **fields)
         except AgentError:
             return None
 
     def failure(
-        self, operation: str, path: bytes | str, *, input: bytes | None = None, **fields: int | bytes | str | list[str]  # noqa: A002
+        self, operation: str, path: bytes | str, given: bytes | None = None, /, **fields: int | bytes | str | list[str]
     ) -> tuple[int, str, bytes]:
         """Do an operation that has to fail, and return errno, kind and path."""
-        if operation in {"write", "unpack"} and input is None:
-            input = b"input"  # noqa: A001
+        if operation in {"write", "unpack"} and given is None:
+            given = b"input"
         try:
-            answer = self.call(operation, path, input=input, **fields)
+            answer = self.call(operation, path, given, **fields)
         except AgentError as error:
             return error.errno, error.kind, error.path
         raise AssertionError(f"{operation} {path!r} did not fail: {answer}")
@@ -243,7 +247,7 @@ class Caller:
 
     def write(self, path: bytes | str, data: bytes = b"", **fields: int | bytes | str) -> int:
         """Write a file; returns how much the agent says was written."""
-        return self.call("write", path, input=data, **fields).end.number("size")
+        return self.call("write", path, data, **fields).end.number("size")
 
     def end(self) -> None:
         """Close the connection and see that the agent ended well (with no report of a sanitizer)."""
@@ -269,8 +273,8 @@ def directory_for(uid: int | None) -> Iterator[Path]:
             os.chown(directory, uid, uid)
         yield directory
     finally:
-        subprocess.run(["chmod", "-R", "u+rwX", above], check=False, stderr=subprocess.DEVNULL)  # noqa: S603, S607
-        subprocess.run(["rm", "-rf", above], check=True)  # noqa: S603, S607 - also deeper than Python can
+        subprocess.run(["chmod", "-R", "u+rwX", above], check=False, stderr=subprocess.DEVNULL)  # noqa: S607
+        subprocess.run(["rm", "-rf", above], check=True)  # noqa: S607 - also deeper than Python can
 
 
 def tree_stream(*items: tuple[bytes, str, bytes] | tuple[bytes, str, bytes, int], end: bool = True) -> bytes:

@@ -6,9 +6,12 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from fileclient import Caller
+
+if TYPE_CHECKING:
+    from fileclient import Caller
 
 PARENTS, MAY_EXIST = 1, 2
 RECURSIVE, MAY_BE_MISSING = 1, 2
@@ -33,9 +36,19 @@ def test_stat_says_what_lstat_says(agent: Caller, workdir: Path) -> None:
     (workdir / "dir").mkdir(mode=0o2755)
     os.mkfifo(workdir / "fifo")
     os.utime(workdir / "file", ns=(0, -1_500_000_000))
-    (workdir / b"li\xffnk".decode(errors="surrogateescape")).symlink_to(b"ta\xffrget\n".decode(errors="surrogateescape"))
+    (workdir / b"li\xffnk".decode(errors="surrogateescape")).symlink_to(
+        b"ta\xffrget\n".decode(errors="surrogateescape")
+    )
     (workdir / "good").symlink_to("file")
-    kinds = {"file": b"f", "dir": b"d", "fifo": b"p", "good": b"l", "/dev/null": b"c", b"li\xffnk": b"l"}
+    kinds: dict[str | bytes, bytes] = {
+        "file": b"f",
+        "dir": b"d",
+        "fifo": b"p",
+        "good": b"l",
+        "/dev/null": b"c",
+        b"li\xffnk": b"l",
+    }
+    path: str | bytes
     for path, kind in kinds.items():
         told, true = agent.call("stat", path).end, os.lstat(os.path.join(os.fsencode(workdir), os.fsencode(path)))
         assert told["file_type"] == kind
@@ -67,8 +80,8 @@ def test_make_dir(agent: Caller, workdir: Path) -> None:
     for path in [b"file", b"dangling"]:
         assert agent.failure("make_dir", path, flags=PARENTS | MAY_EXIST) == (errno.EEXIST, "", path)
     assert agent.failure("make_dir", "to-dir") == (errno.EEXIST, "", b"to-dir")
-    for path in ["to-dir", "to-dir/", ".", "/", "a/.."]:
-        agent.call("make_dir", path, flags=MAY_EXIST)
+    for directory in ["to-dir", "to-dir/", ".", "/", "a/.."]:
+        agent.call("make_dir", directory, flags=MAY_EXIST)
     agent.call("make_dir", "to-dir/x/y", flags=PARENTS)
     assert (workdir / "a/x/y").is_dir()
     assert agent.failure("make_dir", "file/x", flags=PARENTS) == (errno.ENOTDIR, "", b"file/x")
@@ -110,12 +123,24 @@ def test_what_must_stay(agent: Caller, workdir: Path) -> None:
     agent.call("make_dir", "dir")
     (workdir / "self").symlink_to(".")
     above = workdir.parent.name
-    for path in [".", "..", "/", "", "dir/..", f"../../{above}", f"../../{above}/work", str(workdir), f"{workdir}/", "//", "self/../work"]:
+    for path in [
+        ".",
+        "..",
+        "/",
+        "",
+        "dir/..",
+        f"../../{above}",
+        f"../../{above}/work",
+        str(workdir),
+        f"{workdir}/",
+        "//",
+        "self/../work",
+    ]:
         for flags in [0, RECURSIVE]:
             failure = agent.failure("remove", path, flags=flags)
             assert failure == ((errno.ENOENT, "", b"") if path == "" else (errno.EBUSY, "protected", path.encode()))
     for path in [str(workdir), "..", str(workdir.parent)]:
-        assert agent.failure("move", path, destination="/tmp/elsewhere")[:2] in {  # noqa: S108
+        assert agent.failure("move", path, destination="/tmp/elsewhere")[:2] in {
             (errno.EBUSY, "protected"), (errno.EEXIST, ""),
         }  # fmt: skip
     agent.call("make_dir", "../work/empty")
@@ -193,7 +218,11 @@ def test_copy_file(agent: Caller, workdir: Path, size: int) -> None:
     assert agent.call("copy", "file", destination="a/copy").end.number("count") == 1
     assert agent.read("a/copy") == content
     copied = (workdir / "a/copy").stat()
-    assert (mode(workdir / "a/copy"), copied.st_mtime_ns, copied.st_uid) == (0o751, 1_234_567_890_123_456_789, agent.uid)
+    assert (mode(workdir / "a/copy"), copied.st_mtime_ns, copied.st_uid) == (
+        0o751,
+        1_234_567_890_123_456_789,
+        agent.uid,
+    )
     assert agent.failure("copy", "file", destination="a/copy") == (errno.EEXIST, "", b"a/copy")
     assert agent.failure("copy", "file", destination="a", flags=COPY_REPLACE) == (errno.EISDIR, "", b"a")
     agent.write("file", b"other")
@@ -264,7 +293,8 @@ def test_realpath(agent: Caller, workdir: Path) -> None:
     (workdir / "dangling").symlink_to("nowhere")
     root = os.fsencode(workdir.resolve())
     for path, real in [
-        (b".", b""), (b"a/..", b""), (b"link/\xff/./../\xff//file", b"/a/\xff/file"), (os.fsencode(workdir) + b"/link", b"/a"),
+        (b".", b""), (b"a/..", b""), (b"link/\xff/./../\xff//file", b"/a/\xff/file"),
+        (os.fsencode(workdir) + b"/link", b"/a"),
     ]:  # fmt: skip
         assert agent.call("realpath", path).end["path"] == root + real
     assert agent.call("realpath", "/").end["path"] == b"/"

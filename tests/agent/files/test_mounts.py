@@ -1,4 +1,4 @@
-"""Writes and removals where something is mounted: read-only file systems, single bind-mounted files, full disks, other devices."""
+"""Writes and removals where something is mounted: read-only file systems, single files, full disks, other devices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(source: Path | str, target: Path | str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Call mount(2)."""
+    """Mount, as the system call of that name does."""
     if _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, options.encode()):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(target))
@@ -118,7 +118,9 @@ def test_other_file_system(mounted: Callable[[Callable[[], None]], Caller], work
     os.utime(workdir / "tree/link", ns=(0, 1_000_000_000_000_000_002), follow_symlinks=False)
     before = {i["name"]: (i["file_type"], i["mode"], i["mtime"], i["uid"]) for i in agent.call("walk", "tree").items}
     agent.call("move", "tree", destination="tmp/a/tree")
-    after = {i["name"]: (i["file_type"], i["mode"], i["mtime"], i["uid"]) for i in agent.call("walk", "tmp/a/tree").items}
+    after = {
+        i["name"]: (i["file_type"], i["mode"], i["mtime"], i["uid"]) for i in agent.call("walk", "tmp/a/tree").items
+    }
     assert after.keys() == before.keys() == {b"dir", b"dir/file", b"empty", b"fifo", b"link"}
     for name in [b"dir", b"dir/file", b"link", b"empty"]:
         assert after[name] == before[name], name
@@ -146,7 +148,7 @@ def test_move_that_fails_keeps_the_source(mounted: Callable[[Callable[[], None]]
     assert agent.failure("move", "tree", destination="tmp/tree")[0] == errno.ENOSPC
     assert len(os.listdir(workdir / "tree")) == 10
     assert agent.call("list", "tmp").names == []
-    assert agent.failure("write", "tmp/file", input=b"x" * 100_000)[0] == errno.ENOSPC
+    assert agent.failure("write", "tmp/file", b"x" * 100_000)[0] == errno.ENOSPC
     assert agent.call("list", "tmp").names == []
 
 

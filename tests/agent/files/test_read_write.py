@@ -108,7 +108,7 @@ def test_parents_are_made(agent: Caller, workdir: Path) -> None:
 
 
 def test_modes(agent: Caller, workdir: Path) -> None:
-    """A new file's is asked for, less the umask; a replaced file keeps its own, without what makes it run as its owner."""
+    """A new file's is asked for, less the umask; a replaced one keeps its own, but setuid and setgid."""
     agent.write("default")
     agent.write("asked", mode=0o777)
     agent.write("private", mode=0o600)
@@ -208,7 +208,12 @@ def test_links_are_followed(agent: Caller, workdir: Path) -> None:
     (workdir / "a/absolute").symlink_to(workdir / "b/absolute")
     (workdir / "a/dangling").symlink_to("../b/new")
     (workdir / "no-parent").symlink_to("c/new")
-    for path, target in [("chain", "b/file"), ("a/relative", "b/file"), ("a/absolute", "b/absolute"), ("a/dangling", "b/new")]:
+    for path, target in [
+        ("chain", "b/file"),
+        ("a/relative", "b/file"),
+        ("a/absolute", "b/absolute"),
+        ("a/dangling", "b/new"),
+    ]:
         agent.write(path, path.encode())
         assert (workdir / path).is_symlink()
         assert (workdir / target).read_bytes() == path.encode()

@@ -42,7 +42,9 @@ def parse(data: bytes) -> list[tuple[Record, bytes]]:
 
 def test_pack_then_unpack(agent: Caller, workdir: Path) -> None:
     """A tree of odd names, modes, times and links comes back as it was."""
-    for i, name in enumerate([b"a\nb", b"\xff\xfe", b"n" * 255, b"-rf", b" ", "é".encode(), b"sub/deeper/file", b"empty"]):
+    for i, name in enumerate(
+        [b"a\nb", b"\xff\xfe", b"n" * 255, b"-rf", b" ", "é".encode(), b"sub/deeper/file", b"empty"]
+    ):
         agent.write(b"t/" + name, os.urandom(i * 40_000), mode=0o640 + i)
     agent.call("make_dir", "t/closed", mode=0o500)
     agent.call("symlink", "t/link", target=b"anything \xff")
@@ -55,11 +57,11 @@ def test_pack_then_unpack(agent: Caller, workdir: Path) -> None:
     items = parse(answer.data)
     assert answer.end.number("count") == len(items) == 14
     assert items[0][0]["name"] == b""
-    assert agent.call("unpack", "new/copy", input=answer.data).end.number("count") == 14
+    assert agent.call("unpack", "new/copy", answer.data).end.number("count") == 14
     again = agent.call("pack", "new/copy").data
-    assert [(r["name"], r["file_type"], r["mode"], r["mtime"], c) for r, c in parse(again) if r["file_type"] != b"l"] == [
-        (r["name"], r["file_type"], r["mode"], r["mtime"], c) for r, c in items if r["file_type"] != b"l"
-    ]
+    assert [
+        (r["name"], r["file_type"], r["mode"], r["mtime"], c) for r, c in parse(again) if r["file_type"] != b"l"
+    ] == [(r["name"], r["file_type"], r["mode"], r["mtime"], c) for r, c in items if r["file_type"] != b"l"]
     assert [(r["name"], r["target"], r["mtime"]) for r, _ in parse(again) if r["file_type"] == b"l"] == [
         (r["name"], r["target"], r["mtime"]) for r, _ in items if r["file_type"] == b"l"
     ]
@@ -71,17 +73,17 @@ def test_single_file(agent: Caller, workdir: Path) -> None:
     (workdir / "link").symlink_to("file")
     data = agent.call("pack", "link").data
     assert [(r["name"], r["file_type"], c) for r, c in parse(data)] == [(b"", b"f", b"content")]
-    agent.call("unpack", "a/b/file", input=data)
+    agent.call("unpack", "a/b/file", data)
     assert (workdir / "a/b/file").read_bytes() == b"content"
     assert stat.S_IMODE((workdir / "a/b/file").stat().st_mode) == 0o700
-    assert agent.failure("unpack", "a/b/file", input=data) == (errno.EEXIST, "", b"a/b/file")
+    assert agent.failure("unpack", "a/b/file", data) == (errno.EEXIST, "", b"a/b/file")
     agent.write("a/target", b"old")
     (workdir / "a/link").symlink_to("target")
-    agent.call("unpack", "a/link", input=data, flags=REPLACE)
+    agent.call("unpack", "a/link", data, flags=REPLACE)
     assert (workdir / "a/target").read_bytes() == b"content"
     assert (workdir / "a/link").is_symlink()
-    assert agent.failure("unpack", "a", input=data, flags=REPLACE) == (errno.EISDIR, "", b"a")
-    agent.call("unpack", "new-link", input=tree_stream((b"", "l", b"target")))
+    assert agent.failure("unpack", "a", data, flags=REPLACE) == (errno.EISDIR, "", b"a")
+    agent.call("unpack", "new-link", tree_stream((b"", "l", b"target")))
     assert os.readlink(workdir / "new-link") == "target"
 
 
@@ -100,7 +102,7 @@ def test_names_that_lead_out(agent: Caller, workdir: Path, name: bytes) -> None:
     """Are refused before anything is made."""
     for kind, data in [("f", b"x"), ("d", b""), ("l", b"x")]:
         stream = tree_stream(ROOT, (b"a", "d", b""), (name, kind, data))
-        assert agent.failure("unpack", "t", input=stream, flags=REPLACE)[:2] == (errno.EINVAL, "escape")
+        assert agent.failure("unpack", "t", stream, flags=REPLACE)[:2] == (errno.EINVAL, "escape")
         assert os.listdir(workdir) == ["t"]
 
 
@@ -108,18 +110,18 @@ def test_never_through_links(agent: Caller, workdir: Path) -> None:
     """Of the stream's own, or of the sandbox; a link where a directory shall be is not followed or replaced."""
     agent.write("outside/file", b"kept")
     stream = tree_stream(ROOT, (b"link", "l", b"../outside"), (b"link/file", "f", b"x"))
-    assert agent.failure("unpack", "t", input=stream, flags=REPLACE) == (errno.ENOTDIR, "", b"t/link/file")
+    assert agent.failure("unpack", "t", stream, flags=REPLACE) == (errno.ENOTDIR, "", b"t/link/file")
     (workdir / "u").mkdir()
     (workdir / "u/dir").symlink_to("../outside")
     if agent.uid:
         os.chown(workdir / "u", agent.uid, -1)
     stream = tree_stream(ROOT, (b"dir", "d", b""), (b"dir/file", "f", b"x"))
     for flags in [0, REPLACE]:
-        assert agent.failure("unpack", "u", input=stream, flags=flags) == (errno.EEXIST, "", b"u/dir")
+        assert agent.failure("unpack", "u", stream, flags=flags) == (errno.EEXIST, "", b"u/dir")
     stream = tree_stream(ROOT, (b"dir/file", "f", b"x"))
-    assert agent.failure("unpack", "u", input=stream, flags=REPLACE) == (errno.ENOTDIR, "", b"u/dir/file")
+    assert agent.failure("unpack", "u", stream, flags=REPLACE) == (errno.ENOTDIR, "", b"u/dir/file")
     stream = tree_stream(ROOT, (b"dir", "f", b"x"))
-    agent.call("unpack", "u", input=stream, flags=REPLACE)
+    agent.call("unpack", "u", stream, flags=REPLACE)
     assert (workdir / "u/dir").read_bytes() == b"x"
     assert os.listdir(workdir / "outside") == ["file"]
     assert (workdir / "outside/file").read_bytes() == b"kept"
@@ -134,19 +136,35 @@ def test_into_what_is_there(agent: Caller, workdir: Path) -> None:
     stream = tree_stream(
         (b"", "d", b"", 0o700), (b"dir", "d", b"", 0o777), (b"dir/file", "f", b"new", 0o6755), (b"dir/link", "l", b"x"),
     )  # fmt: skip
-    assert agent.failure("unpack", "t", input=stream) == (errno.EEXIST, "", b"t/dir/file")
+    assert agent.failure("unpack", "t", stream) == (errno.EEXIST, "", b"t/dir/file")
     for path in ["t", "to-t", "to-t/"]:
-        agent.call("unpack", path, input=stream, flags=REPLACE)
+        agent.call("unpack", path, stream, flags=REPLACE)
     assert sorted(os.listdir(workdir / "t/dir")) == ["file", "kept", "link"]
     assert (workdir / "t/dir/file").read_bytes() == b"new"
-    assert [stat.S_IMODE((workdir / path).stat().st_mode) for path in ("t", "t/dir", "t/dir/file")] == [0o755, 0o711, 0o755]
+    assert [stat.S_IMODE((workdir / path).stat().st_mode) for path in ("t", "t/dir", "t/dir/file")] == [
+        0o755,
+        0o711,
+        0o755,
+    ]
     assert (workdir / "t/dir/file").stat().st_mtime_ns == 1_234_567_890_000_000_001
-    agent.call("unpack", ".", input=tree_stream(ROOT, (b"at-the-top", "f", b"x")))
+    agent.call("unpack", ".", tree_stream(ROOT, (b"at-the-top", "f", b"x")))
     assert (workdir / "at-the-top").exists()
-    assert agent.failure("unpack", "t", input=tree_stream(ROOT, (b"dir", "f", b"")), flags=REPLACE) == (errno.EISDIR, "", b"t/dir")
-    assert agent.failure("unpack", "t", input=tree_stream(ROOT, (b"dir", "l", b"x")), flags=REPLACE) == (errno.EISDIR, "", b"t/dir")
-    assert agent.failure("unpack", "t", input=tree_stream(ROOT, (b"dir/file", "d", b"")), flags=REPLACE)[0] == errno.EEXIST
-    assert agent.failure("unpack", "at-the-top", input=tree_stream(ROOT), flags=REPLACE) == (errno.EEXIST, "", b"at-the-top")
+    assert agent.failure("unpack", "t", tree_stream(ROOT, (b"dir", "f", b"")), flags=REPLACE) == (
+        errno.EISDIR,
+        "",
+        b"t/dir",
+    )
+    assert agent.failure("unpack", "t", tree_stream(ROOT, (b"dir", "l", b"x")), flags=REPLACE) == (
+        errno.EISDIR,
+        "",
+        b"t/dir",
+    )
+    assert agent.failure("unpack", "t", tree_stream(ROOT, (b"dir/file", "d", b"")), flags=REPLACE)[0] == errno.EEXIST
+    assert agent.failure("unpack", "at-the-top", tree_stream(ROOT), flags=REPLACE) == (
+        errno.EEXIST,
+        "",
+        b"at-the-top",
+    )
 
 
 def test_any_order_below_the_root(agent: Caller, workdir: Path) -> None:
@@ -155,34 +173,41 @@ def test_any_order_below_the_root(agent: Caller, workdir: Path) -> None:
         (b"", "d", b"", 0o500), (b"a", "d", b"", 0), (b"b", "d", b"", 0o100), (b"a/x", "d", b"", 0), (b"b/x", "d", b""),
         (b"a/x/file", "f", b"1"), (b"b/x/file", "f", b"2"), (b"a/file", "f", b"3"), (b"file", "f", b"4"),
     )  # fmt: skip
-    agent.call("unpack", "t", input=stream)
+    agent.call("unpack", "t", stream)
     assert stat.S_IMODE((workdir / "t").stat().st_mode) == 0o500
     assert (workdir / "t/a").stat().st_mtime_ns == 1_234_567_890_000_000_001
-    assert [stat.S_IMODE((workdir / "t" / path).stat().st_mode) for path in ("a", "b", "a/x", "b/x")] == [0, 0o100, 0, 0o755]
+    assert [stat.S_IMODE((workdir / "t" / path).stat().st_mode) for path in ("a", "b", "a/x", "b/x")] == [
+        0,
+        0o100,
+        0,
+        0o755,
+    ]
     assert (workdir / "t/a/x/file").read_bytes() + (workdir / "t/b/x/file").read_bytes() == b"12"
-    assert agent.failure("unpack", "u", input=tree_stream(ROOT, (b"a/file", "f", b"")))[0] == errno.ENOENT
+    assert agent.failure("unpack", "u", tree_stream(ROOT, (b"a/file", "f", b"")))[0] == errno.ENOENT
 
 
 def test_broken_streams(agent: Caller, workdir: Path) -> None:
     """EPROTO and nothing half-written, wherever it is cut, and whatever is in it."""
     good = tree_stream(ROOT, (b"d", "d", b""), (b"d/file", "f", b"x" * 100), (b"z", "l", b"x"))
     for cut in [*range(0, len(good), 7), len(good) - 1]:
-        assert agent.failure("unpack", "t", input=good[:cut], flags=REPLACE)[:2] == (errno.EPROTO, "")
+        assert agent.failure("unpack", "t", good[:cut], flags=REPLACE)[:2] == (errno.EPROTO, "")
         if (workdir / "t/d").exists():
             assert {*os.listdir(workdir / "t/d")} <= {"file"}
             if (workdir / "t/d/file").exists():
                 assert (workdir / "t/d/file").stat().st_size == 100
     for i, stream in enumerate([
-        tree_stream(), tree_stream((b"x", "f", b"")), tree_stream((b"", "f", b""), (b"x", "f", b"")), tree_stream((b"", "p", b"")),
-        b"\xff\xff\xff\xff" + b"x" * 100, b"\0\0\0\1x", tree_stream(ROOT, (b"a\0b", "f", b"")), tree_stream(ROOT, (b"x", "x", b"")),
+        tree_stream(), tree_stream((b"x", "f", b"")), tree_stream((b"", "f", b""), (b"x", "f", b"")),
+        tree_stream((b"", "p", b"")),
+        b"\xff\xff\xff\xff" + b"x" * 100, b"\0\0\0\1x", tree_stream(ROOT, (b"a\0b", "f", b"")),
+        tree_stream(ROOT, (b"x", "x", b"")),
     ]):  # fmt: skip
-        assert agent.failure("unpack", f"u/{i}", input=stream, flags=REPLACE)[:2] == (errno.EPROTO, ""), stream
-    made = random.Random(3)
+        assert agent.failure("unpack", f"u/{i}", stream, flags=REPLACE)[:2] == (errno.EPROTO, ""), stream
+    made = random.Random(3)  # noqa: S311 - the same each time
     for _ in range(300):
         broken = bytearray(good)
         for _ in range(made.randint(1, 4)):
             broken[made.randrange(len(broken))] = made.randrange(256)
-        agent.attempt("unpack", "v", input=bytes(broken), flags=REPLACE)
+        agent.attempt("unpack", "v", bytes(broken), flags=REPLACE)
     assert {*os.listdir(workdir)} <= {"t", "u", "v"}
     assert agent.call("list", ".").end.number("count") > 0
 
@@ -211,7 +236,7 @@ def test_files_that_change_while_they_are_packed(agent: Caller, workdir: Path) -
     """Exactly the announced number of bytes follows, whatever becomes of the file."""
     agent.write("t/file", b"x" * 3_000_000)
     agent.write("t/z", b"end")
-    process = subprocess.Popen([sys.executable, "-c", SHRINKER, workdir / "t/file"], stdout=subprocess.PIPE)  # noqa: S603
+    process = subprocess.Popen([sys.executable, "-c", SHRINKER, workdir / "t/file"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     for _ in range(20):

@@ -13,10 +13,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from fileclient import Caller
+from fileclient import AgentError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fileclient import Caller
 
 FILES, DIRECTORIES = 1, 2
 RECURSIVE = 1
@@ -77,12 +79,13 @@ def test_large_directory(agent: Caller, workdir: Path) -> None:
 
 
 def test_walk(agent: Caller, workdir: Path) -> None:
-    """Depth first, sorted in each directory; depth, kinds, patterns and the limit are honoured; links aren't followed."""
+    """Depth first, sorted in each directory; depth, kinds, patterns and the limit count; links aren't followed."""
     for path in ["b/file", "b/sub/x.py", "a/y.py", "a-file", "a/b/c/z.py", ".hidden/w.py"]:
         agent.write(path)
     (workdir / "link").symlink_to("b")
     everything = [
-        b".hidden", b".hidden/w.py", b"a", b"a/b", b"a/b/c", b"a/b/c/z.py", b"a/y.py", b"a-file", b"b", b"b/file", b"b/sub",
+        b".hidden", b".hidden/w.py", b"a", b"a/b", b"a/b/c", b"a/b/c/z.py", b"a/y.py", b"a-file", b"b", b"b/file",
+        b"b/sub",
         b"b/sub/x.py", b"link",
     ]  # fmt: skip
     assert agent.call("walk", ".").names == everything
@@ -92,7 +95,9 @@ def test_walk(agent: Caller, workdir: Path) -> None:
     assert agent.call("walk", ".", limit=3).names == everything[:3]
     assert agent.call("walk", ".", limit=0).names == []
     assert agent.call("walk", ".", flags=DIRECTORIES).names == [b".hidden", b"a", b"a/b", b"a/b/c", b"b", b"b/sub"]
-    assert agent.call("walk", ".", flags=FILES, pattern="**/*.py").names == [name for name in everything if name.endswith(b".py")]
+    assert agent.call("walk", ".", flags=FILES, pattern="**/*.py").names == [
+        name for name in everything if name.endswith(b".py")
+    ]
     assert agent.call("walk", ".", pattern="*/*.py").names == [b".hidden/w.py", b"a/y.py"]
     assert agent.call("walk", ".", pattern="a/**").names == [b"a/b", b"a/b/c", b"a/b/c/z.py", b"a/y.py"]
     assert agent.call("walk", ".", pattern="[!.]*/*").names == [b"a/b", b"a/y.py", b"b/file", b"b/sub"]
@@ -148,14 +153,30 @@ def reference(pattern: str) -> re.Pattern[str]:
 
 def test_glob_against_a_reference(agent: Caller, workdir: Path) -> None:
     """Many random patterns over names that nearly match."""
-    made = random.Random(7)
+    made = random.Random(7)  # noqa: S311 - the same each time
     for _ in range(150):
         path = "/".join("".join(made.choices("abé.", k=made.randint(1, 3))) for _ in range(made.randint(1, 4)))
         if all(part.strip(".") for part in path.split("/")):
-            agent.attempt("write", path, input=b"")
+            agent.attempt("write", path, b"")
     names = [os.fsdecode(name) for name in agent.call("walk", ".").names]
     assert len(names) > 100
-    patterns = ["*", "**", "**/*", "*/**", "**/a*", "a/**/b*", "[a-b]*", "[!a]*/?", "[]a]*", "[a", "a**b", "**b/**", "*é*", "??", "**/?/**"]
+    patterns = [
+        "*",
+        "**",
+        "**/*",
+        "*/**",
+        "**/a*",
+        "a/**/b*",
+        "[a-b]*",
+        "[!a]*/?",
+        "[]a]*",
+        "[a",
+        "a**b",
+        "**b/**",
+        "*é*",
+        "??",
+        "**/?/**",
+    ]
     pieces = ["*", "**", "?", "/", "a", "b", "é", ".", "[ab]", "[!a]", "**/", "/**"]
     patterns += ["".join(made.choices(pieces, k=made.randint(1, 7))) for _ in range(300)]
     for pattern in patterns:
@@ -173,7 +194,9 @@ def test_glob_does_not_explode(agent: Caller) -> None:
     assert time.monotonic() - begun < 10
 
 
-def grep(agent: Caller, pattern: str, path: str = ".", **fields: int | str | list[str]) -> list[tuple[bytes, int, bytes]]:
+def grep(
+    agent: Caller, pattern: str, path: str = ".", **fields: int | str | list[str]
+) -> list[tuple[bytes, int, bytes]]:
     """Return names, line numbers and texts."""
     items = agent.call("grep", path, pattern=pattern, **fields).items
     return [(item.get("name", b""), item.number("line"), item["text"]) for item in items]
@@ -184,11 +207,18 @@ def test_grep(agent: Caller, workdir: Path) -> None:
     agent.write("a.py", b"import os\nx = 1\nIMPORT sys\nlast import")
     agent.write("sub/b.py", "größe\nGRÖSSE\nimport (x)\n".encode())
     agent.write("sub/c.txt", b"import txt\n\n")
-    assert grep(agent, "^import") == [(b"a.py", 1, b"import os"), (b"sub/b.py", 3, b"import (x)"), (b"sub/c.txt", 1, b"import txt")]
+    assert grep(agent, "^import") == [
+        (b"a.py", 1, b"import os"),
+        (b"sub/b.py", 3, b"import (x)"),
+        (b"sub/c.txt", 1, b"import txt"),
+    ]
     assert grep(agent, "^import", include=["*.py"], ignore_case=1) == [
         (b"a.py", 1, b"import os"), (b"a.py", 3, b"IMPORT sys"), (b"sub/b.py", 3, b"import (x)"),
     ]  # fmt: skip
-    assert grep(agent, "import", include=["sub/*.txt", "a.*"], limit=2) == [(b"a.py", 1, b"import os"), (b"a.py", 4, b"last import")]
+    assert grep(agent, "import", include=["sub/*.txt", "a.*"], limit=2) == [
+        (b"a.py", 1, b"import os"),
+        (b"a.py", 4, b"last import"),
+    ]
     assert grep(agent, "import (x)", fixed=1) == [(b"sub/b.py", 3, b"import (x)")]
     assert grep(agent, "IMPORT (X)", fixed=1, ignore_case=1) == [(b"sub/b.py", 3, b"import (x)")]
     assert grep(agent, "(x|os)$", "a.py") == [(b"", 1, b"import os")]
@@ -202,8 +232,6 @@ def test_grep(agent: Caller, workdir: Path) -> None:
 
 def test_grep_refuses_what_is_no_expression(agent: Caller) -> None:
     """With the reason, also if nothing would be searched."""
-    from fileclient import AgentError  # noqa: PLC0415
-
     for pattern in ["(", "[a", "a{2,1}"]:
         with pytest.raises(AgentError) as caught:
             agent.call("grep", ".", pattern=pattern)
@@ -213,7 +241,7 @@ def test_grep_refuses_what_is_no_expression(agent: Caller) -> None:
 
 
 def test_grep_of_odd_files(agent: Caller, workdir: Path) -> None:
-    """Binary files, FIFOs and devices are passed over, long lines cut, bytes that are no UTF-8 searched all the same."""
+    """Binary files, FIFOs and devices are passed over, long lines cut, bytes that are no UTF-8 searched too."""
     agent.write("binary", b"needle\n" + b"\0")
     agent.write("late-nul", b"x" * 8192 + b"\nneedle \0 x\n")
     agent.write("long", b"x" * 3_000_000 + b"needle\nneedle" + b"y" * 10_000 + b"\nneedle end")
@@ -289,8 +317,14 @@ def test_copy_tree(agent: Caller, workdir: Path) -> None:
         os.utime(workdir / path, ns=(0, 1_000_000_000_123_456_789))
     assert agent.call("copy", "t", destination="new/copy", flags=RECURSIVE).end.number("count") == 5
     keys = ("name", "file_type", "mode", "mtime", "target")
-    before = [[item.get(key) for key in keys] for item in agent.call("walk", "t").items if item["file_type"] not in (b"p", b"l")]
-    after = [[item.get(key) for key in keys] for item in agent.call("walk", "new/copy").items if item["file_type"] != b"l"]
+    before = [
+        [item.get(key) for key in keys]
+        for item in agent.call("walk", "t").items
+        if item["file_type"] not in (b"p", b"l")
+    ]
+    after = [
+        [item.get(key) for key in keys] for item in agent.call("walk", "new/copy").items if item["file_type"] != b"l"
+    ]
     assert before == after
     assert os.readlink(workdir / "new/copy/a/link") == "file"
     assert (workdir / "new/copy").stat().st_mtime_ns == 1_000_000_000_123_456_789
@@ -322,7 +356,7 @@ def test_deep_trees(agent: Caller, workdir: Path, depth: int, part: str) -> None
     agent.call("chmod", "copy", mode=0o700, flags=RECURSIVE)
     if len(visible) == depth - 1:
         packed = agent.call("pack", "t").data
-        agent.call("unpack", "unpacked", input=packed)
+        agent.call("unpack", "unpacked", packed)
         assert len(agent.call("walk", "unpacked").items) == len(walked)
         agent.call("remove", "unpacked", flags=RECURSIVE)
     else:
@@ -339,11 +373,12 @@ os.chdir(sys.argv[1])
 os.makedirs("elsewhere", exist_ok=True)
 print(flush=True)
 while True:
-    for here, there in [("t/a/b", "elsewhere/b"), ("elsewhere/b", "t/a/b"), ("t/a", "elsewhere/a"), ("elsewhere/a", "t/a")]:
-        try:
-            os.rename(here, there)
-        except OSError:
-            pass
+    for inside, outside in [("t/a/b", "elsewhere/b"), ("t/a", "elsewhere/a")]:
+        for here, there in [(inside, outside), (outside, inside)]:
+            try:
+                os.rename(here, there)
+            except OSError:
+                pass
 """
 
 
@@ -353,7 +388,7 @@ def test_directories_that_move_while_we_are_in_them(agent: Caller, workdir: Path
         agent.write(f"t/a/b/c/d{i}/file", b"x")
         agent.write(f"t/x{i}/file", b"x")
         agent.write(f"elsewhere/secret{i}", b"secret")
-    process = subprocess.Popen([sys.executable, "-c", MOVER, workdir], stdout=subprocess.PIPE)  # noqa: S603
+    process = subprocess.Popen([sys.executable, "-c", MOVER, workdir], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     try:
