@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for fileclient.py
-
 from wire import Agent, Wire
 
 if TYPE_CHECKING:
