@@ -7,6 +7,8 @@ import hashlib
 import os
 import secrets
 import socket
+import ssl
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,6 @@ from samebox.agent.program import AgentProgram, agent_program
 from samebox_docker.engine import DockerEngine
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -177,3 +178,56 @@ def other_agent(tmp_path: Path, raw: Any) -> Iterator[AgentProgram]:
     volume = f"samebox-agent-{program.digest[:16]}"
     if volume in {each["Name"] for each in raw.volumes()["Volumes"] or ()}:
         raw.remove_volume(volume)
+
+
+@pytest.fixture
+def engine_at() -> Iterator[Callable[[str], DockerEngine]]:
+    """Return what makes an engine for an address."""
+    made: list[DockerEngine] = []
+
+    def engine_at(url: str) -> DockerEngine:
+        made.append(DockerEngine({"url": url}))
+        return made[-1]
+
+    yield engine_at
+    for engine in made:
+        engine.close()
+
+
+def openssl(directory: Path, name: str, *signed_by: str) -> None:
+    """Make a key and a certificate for 127.0.0.1."""
+    argv = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    argv += ["-keyout", f"{name}-key.pem", "-out", f"{name}.pem", "-subj", f"/CN={name}"]
+    if signed_by:
+        argv += ["-CA", f"{signed_by[0]}.pem", "-CAkey", f"{signed_by[0]}-key.pem"]
+        argv += ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run(argv, cwd=directory, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with an authority (ca), a daemon's and a client's certificate of it, and one of another (bad)."""
+    directory = tmp_path_factory.mktemp("certificates")
+    for name, *signed_by in [("ca",), ("daemon", "ca"), ("client", "ca"), ("other",), ("bad", "other")]:
+        openssl(directory, name, *signed_by)
+    return directory
+
+
+@pytest.fixture
+def tls(certificates: Path) -> ssl.SSLContext:
+    """Return a daemon's side of TLS, which wants a client's certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "ca.pem"))
+    context.load_cert_chain(certificates / "daemon.pem", certificates / "daemon-key.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context

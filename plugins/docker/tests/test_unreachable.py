@@ -221,45 +221,6 @@ def test_podman(listen: Callable[..., str]) -> None:
     )
 
 
-def openssl(directory: Path, name: str, *signed_by: str) -> None:
-    """Make a key and a certificate for 127.0.0.1."""
-    argv = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    argv += ["-keyout", f"{name}-key.pem", "-out", f"{name}.pem", "-subj", f"/CN={name}"]
-    if signed_by:
-        argv += ["-CA", f"{signed_by[0]}.pem", "-CAkey", f"{signed_by[0]}-key.pem"]
-        argv += ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
-    subprocess.run(argv, cwd=directory, check=True, capture_output=True)
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with an authority (ca), a daemon's and a client's certificate of it, and one of another (bad)."""
-    directory = tmp_path_factory.mktemp("certificates")
-    for name, *signed_by in [("ca",), ("daemon", "ca"), ("client", "ca"), ("other",), ("bad", "other")]:
-        openssl(directory, name, *signed_by)
-    return directory
-
-
-@pytest.fixture
-def tls(certificates: Path) -> ssl.SSLContext:
-    """Return a daemon's side of TLS, which wants a client's certificate."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "ca.pem"))
-    context.load_cert_chain(certificates / "daemon.pem", certificates / "daemon-key.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
 def test_unknown_authority(certificates: Path, tls: ssl.SSLContext, relay: Callable[..., object]) -> None:
     """A daemon whose certificate is of an authority that is not known."""
     url = relay(tls=tls).address  # type: ignore[attr-defined]

@@ -129,17 +129,17 @@ class ClientPool:
             yield
         except requests.exceptions.HTTPError as error:  # docker-py's APIError is one
             status = error.response.status_code if error.response is not None else 0
-            raise refused(self.address, status, _words(error)) from error
+            raise refused(self.address, status, _words(error)) from None
         except requests.exceptions.JSONDecodeError as error:
             found = "what answers there is no Docker daemon"
-            raise no_docker(self.address, found, f"Correct {self.address.named}.") from error
+            raise no_docker(self.address, found, f"Correct {self.address.named}.") from None
         except (
             requests.exceptions.RequestException,
             docker.errors.DockerException,
             urllib3.exceptions.HTTPError,
         ) as error:
             said = getattr(client.get_adapter(client.base_url), "said", "")
-            raise unreachable(self.address, error, said) from error
+            raise unreachable(self.address, error, said) from None
 
     def _make(self, version: str) -> Any:
         address, tls = self.address, None

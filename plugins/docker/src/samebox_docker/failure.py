@@ -84,12 +84,11 @@ def _unavailable(address: Address, found: str, remedy: str) -> EngineUnavailable
 
 
 def _ssh(address: Address, said: str) -> tuple[str, str]:
-    host = address.url.removeprefix("ssh://")
     remedy = (
-        f"See that `ssh -o BatchMode=yes {host} docker version` works: the host's key known, a key of yours accepted, "
-        "docker installed there and permitted to you."
+        f"See that `ssh -o BatchMode=yes {address.url} docker version` works: the host's key known, a key of yours "
+        "accepted, docker installed there and permitted to you."
     )
-    return f"ssh said: {said}", remedy
+    return f"ssh said: {' '.join(said.split()).rstrip('.')}", remedy
 
 
 def _unix(address: Address, cause: BaseException) -> tuple[str, str] | None:

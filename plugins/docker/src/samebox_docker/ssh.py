@@ -73,7 +73,8 @@ class SshLink:
     def _hung_up(self) -> bool:
         """Tell whether it was ssh that ended the connection; then it is about to exit, and has left last words."""
         try:
-            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self.socket.setblocking(False)
+            return not self.socket.recv(1, socket.MSG_PEEK)
         except OSError:
             return False
 
