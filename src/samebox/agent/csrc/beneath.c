@@ -1,8 +1,9 @@
 /* Confined path resolution for kernels without openat2, and for REALPATH, which needs the names on the way.
  *
- * No system call ever sees more than one component and none follows a link, so nothing that is swapped meanwhile can lead out.
- * `..` goes up by the kernel's own entry, and only to the directory that the walk came from (by device and inode): a directory
- * that was moved out of the root in the meantime takes nobody along. Two descriptors are open at a time, whatever the depth. */
+ * No system call ever sees more than one component and none follows a link, so nothing that is swapped meanwhile can
+ * lead out. `..` goes up by the kernel's own entry, and only to the directory that the walk came from (by device and
+ * inode): a directory that was moved out of the root in the meantime takes nobody along. Two descriptors are open at a
+ * time, whatever the depth. */
 #include "beneath.h"
 
 #include "resolve.h"
@@ -43,7 +44,7 @@ static bool go_down(struct walk *w, int fd, const char *name)
     struct stat st;
     if (fstat(w->fd, &st) != 0)
         return false;
-    struct level here = { st.st_dev, st.st_ino, w->real.len };
+    struct level here = {st.st_dev, st.st_ino, w->real.len};
     buf_add(&w->levels, &here, sizeof here);
     if (w->real.len > 0)
         buf_add(&w->real, "/", 1);
@@ -86,7 +87,7 @@ static bool take_link(struct walk *w, int link)
         return set_errno(ENOENT);
     if (target[0] == '/')
         return set_errno(EXDEV);
-    struct buf todo = { 0 };
+    struct buf todo = {0};
     buf_add(&todo, target, (size_t)len);
     /* What follows begins with a slash or is empty. */
     buf_add(&todo, w->todo.data + w->pos, w->todo.len - w->pos);
@@ -160,7 +161,7 @@ int beneath_open(int root, const char *path, int flags, struct buf *real)
         errno = len == 0 ? ENOENT : len >= PATH_MAX ? ENAMETOOLONG : EXDEV;
         return -1;
     }
-    struct walk w = { .fd = openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC) };
+    struct walk w = {.fd = openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC)};
     if (w.fd < 0)
         return -1;
     buf_add(&w.todo, path, len + 1);

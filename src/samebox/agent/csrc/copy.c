@@ -67,8 +67,8 @@ bool copy_one(const struct place *p, const struct request *r, struct buf *out, s
     bool done = true, replace = r->flags & COPY_REPLACE;
     if (!pair_open(p, r, replace, &pair, f))
         return true;
-    struct copying c = { .from_dir = pair.from.dir, .from = pair.from.name, .from_path = r->path, .to_dir = pair.to.dir,
-                         .to = pair.to.name, .to_path = r->destination, .exclusive = !replace };
+    struct copying c = {.from_dir = pair.from.dir, .from = pair.from.name, .from_path = r->path, .to_dir = pair.to.dir,
+                        .to = pair.to.name, .to_path = r->destination, .exclusive = !replace};
     if (S_ISDIR(pair.st.st_mode) && !(r->flags & COPY_RECURSIVE))
         fail(f, EISDIR, NULL, r->path);
     else if (S_ISDIR(pair.st.st_mode) || (S_ISREG(pair.st.st_mode) && pair.st.st_size > SMALL_FILE))

@@ -39,7 +39,8 @@ static bool copy_span(int in, int out, int64_t len)
 {
     while (len > 0) {
         long n = syscall(SYS_copy_file_range, in, NULL, out, NULL, (size_t)(len < COPY_STEP ? len : COPY_STEP), 0);
-        /* Refused across file systems, by filters, by files of /proc; some kernels say 0 for files without a size. Reading tells. */
+        /* Refused across file systems, by filters, by files of /proc; some kernels say 0 for files without a size.
+         * Reading tells. */
         if (n <= 0)
             return copy_by_hand(in, out, len);
         len -= n;
@@ -85,7 +86,7 @@ static bool copy_file(const struct copying *c, struct failure *f)
     }
     if (!write_begin(&w, c->to_dir, c->to, 0600, c->exclusive, c->to_path, f))
         return false;
-    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st.st_mtim };
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st.st_mtim};
     if (fstat(w.fd, &made) == 0 && copy_data(in, w.fd, &st)) {
         w.mode = copied_mode(&st, &made);
         futimens(w.fd, times);
@@ -105,7 +106,7 @@ static bool copy_link(const struct copying *c, const struct stat *st)
     if (!ok && errno == EEXIST && !c->exclusive)
         ok = link_over(target, c->to_dir, c->to);
     free(target);
-    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
     if (ok)
         utimensat(c->to_dir, c->to, times, AT_SYMLINK_NOFOLLOW);
     return ok;

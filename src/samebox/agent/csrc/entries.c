@@ -18,7 +18,7 @@ static bool wanted(const struct request *r, const struct walk *w)
 
 static bool send_entry(struct job *j, const struct walk *w)
 {
-    struct buf record = { 0 };
+    struct buf record = {0};
     rec_str(&record, TAG_NAME, (char *)w->path.data);
     rec_stat(&record, &w->st, w->dir, w->name);
     bool ok = job_record(j, &record);
@@ -29,7 +29,7 @@ static bool send_entry(struct job *j, const struct walk *w)
 void list_op(struct job *j)
 {
     struct request r = *j->r;
-    struct walk w = { 0 };
+    struct walk w = {0};
     int64_t count = 0;
     if (r.op == OP_LIST) {
         r.depth = 1;

@@ -63,7 +63,7 @@ enum removal remove_one(const struct place *p, const struct request *r, const st
     if (S_ISDIR(st.st_mode))
         err = unlinkat(s->dir, s->name, AT_REMOVEDIR) == 0 ? 0 : errno;
     else if (s->slash)
-        err = ENOTDIR; /* `link/` means the directory behind the link, which was not asked to be removed by its own name */
+        err = ENOTDIR; /* `link/` would be the directory behind the link */
     else
         err = unlinkat(s->dir, s->name, 0) == 0 ? 0 : errno;
     if ((err == ENOTEMPTY || err == EEXIST) && (r->flags & REMOVE_RECURSIVE))
@@ -103,7 +103,7 @@ static bool op_chmod(const struct place *p, const struct request *r, struct fail
 
 static void op_realpath(const struct place *p, const struct request *r, struct buf *out, struct failure *f)
 {
-    struct buf real = { 0 };
+    struct buf real = {0};
     if (ok_or_fail(resolve_real(p, r->path, &real), p, r, f))
         rec_str(out, TAG_PATH, (char *)real.data);
     buf_free(&real);

@@ -228,7 +228,7 @@ char *read_link(int dir, const char *name)
 char *join_path(const char *base, const char *name)
 {
     size_t len = strlen(base);
-    struct buf b = { 0 };
+    struct buf b = {0};
     buf_add(&b, base, len);
     if (len > 0 && base[len - 1] != '/' && name[0] != '\0')
         buf_add(&b, "/", 1);

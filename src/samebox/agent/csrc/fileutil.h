@@ -16,7 +16,8 @@ bool same_file(const struct stat *a, const struct stat *b);
 int not_regular(const struct stat *st);
 bool fail_not_regular(const struct stat *st, struct failure *f, const char *path);
 
-/* Opens a regular file for reading below `dir`, never following a link and never waiting. -1 and errno, EINVAL if it is special. */
+/* Opens a regular file for reading below `dir`, never following a link and never waiting. -1 and errno, EINVAL if it is
+ * special. */
 int open_regular(int dir, const char *name, struct stat *st);
 
 /* Whether the directory `fd` or one above it is `st`. */

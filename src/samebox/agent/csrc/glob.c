@@ -1,6 +1,6 @@
-/* The matcher never recurses. A failure goes back to the last `*`, or if that can't take more, to the last `**`: earlier ones need no second try,
- * since whatever they could take more, the later one can take as well. So the time is bounded by the pattern's length times the path's
- * length times the length of one name. */
+/* The matcher never recurses. A failure goes back to the last `*`, or if that can't take more, to the last `**`:
+ * earlier ones need no second try, since whatever they could take more, the later one can take as well. So the time is
+ * bounded by the pattern's length times the path's length times the length of one name. */
 #include "glob.h"
 
 #include <stddef.h>
@@ -87,7 +87,7 @@ static bool take_more(struct cursor *star, bool whole)
 
 bool glob_match(const char *pattern, const char *path)
 {
-    struct cursor at = { pattern, path }, star = { NULL, NULL }, deep = { NULL, NULL };
+    struct cursor at = {pattern, path}, star = {NULL, NULL}, deep = {NULL, NULL};
     bool whole = false;
     for (;;) {
         if (at.pattern[0] == '*' && at.pattern[1] == '*') {

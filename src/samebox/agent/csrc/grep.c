@@ -33,7 +33,7 @@ struct lines {
 
 static bool send_match(struct searcher *s, int64_t number, const char *line, size_t len)
 {
-    struct buf record = { 0 };
+    struct buf record = {0};
     rec_str(&record, TAG_NAME, s->name);
     rec_num(&record, TAG_LINE, number);
     rec_bytes(&record, TAG_TEXT, line, len < TEXT_MAX ? len : TEXT_MAX);
@@ -92,7 +92,7 @@ static bool is_binary(struct lines *l)
 static void search_file(struct searcher *s, int fd, const char *name)
 {
     static char buffer[LINE_MAX_BYTES + 1];
-    struct lines lines = { .fd = fd, .buffer = buffer };
+    struct lines lines = {.fd = fd, .buffer = buffer};
     const struct request *r = s->j->r;
     int64_t number = 0;
     size_t len;
@@ -128,7 +128,7 @@ static void search_entry(struct searcher *s, const struct walk *w)
 
 static void search_tree(struct searcher *s)
 {
-    struct walk w = { 0 };
+    struct walk w = {0};
     enum walk_event event = WALK_ENTRY;
     if (!job_walk(s->j, &w))
         return;
@@ -175,7 +175,7 @@ void grep_op(struct job *j)
 {
     const struct request *r = j->r;
     struct matcher matcher;
-    struct searcher s = { .j = j, .matcher = &matcher, .enough = r->limit == 0 };
+    struct searcher s = {.j = j, .matcher = &matcher, .enough = r->limit == 0};
     char error[REGEX_ERROR_SIZE];
     if (!matcher_init(&matcher, r->pattern, r->fixed, r->ignore_case, error)) {
         fail(j->f, EINVAL, "pattern", r->path);

@@ -121,7 +121,7 @@ static bool is_safe(const char *name)
 enum item_state item_read(struct input *in, struct item *item)
 {
     uint8_t head[4];
-    *item = (struct item) { .no_mode = true, .no_mtime = true };
+    *item = (struct item){.no_mode = true, .no_mtime = true};
     if (!input_take(in, head, sizeof head)) {
         item->problem = ITEM_CUT;
         return ITEM_BROKEN;

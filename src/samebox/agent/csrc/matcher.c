@@ -1,5 +1,5 @@
-/* A regular expression is compiled twice: once for lines that are UTF-8, where `.` is a character and upper and lower case are known of all
- * letters, and once for lines that are not, which a UTF-8 expression never matches. */
+/* A regular expression is compiled twice: once for lines that are UTF-8, where `.` is a character and upper and lower
+ * case are known of all letters, and once for lines that are not, which a UTF-8 expression never matches. */
 #include "matcher.h"
 
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static bool is_utf8(const unsigned char *s, size_t len)
 /* An expression that means the text itself. */
 static char *escape(const char *text)
 {
-    struct buf b = { 0 };
+    struct buf b = {0};
     for (; *text; text++) {
         if (strchr("\\^$.[]|()*+?{}", *text))
             buf_add(&b, "\\", 1);
@@ -60,7 +60,7 @@ static bool compile_both(struct matcher *m, const char *pattern, bool ignore_cas
 
 bool matcher_init(struct matcher *m, const char *pattern, bool fixed, bool ignore_case, char error[REGEX_ERROR_SIZE])
 {
-    *m = (struct matcher) { .utf8_locale = (locale_t)0 };
+    *m = (struct matcher){.utf8_locale = (locale_t)0};
     if (fixed && !ignore_case) {
         m->literal = pattern;
         m->literal_len = strlen(pattern);

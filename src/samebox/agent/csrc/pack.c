@@ -15,7 +15,7 @@ struct packer {
 /* `size` is that of a file; `target` of a link. */
 static bool send_item(struct packer *k, const char *name, char type, const struct stat *st, const char *target)
 {
-    struct buf record = { 0 };
+    struct buf record = {0};
     rec_str(&record, TAG_NAME, name);
     rec_bytes(&record, TAG_FILE_TYPE, &type, 1);
     rec_num(&record, TAG_MODE, st->st_mode & 07777);
@@ -90,7 +90,7 @@ static bool pack_seen(struct packer *k, const struct walk *w)
 
 static bool pack_tree(struct packer *k)
 {
-    struct walk w = { 0 };
+    struct walk w = {0};
     struct stat st;
     if (!job_walk(k->j, &w))
         return false;
@@ -127,7 +127,7 @@ static bool pack_file(struct packer *k)
 void pack_op(struct job *j)
 {
     static const uint8_t end[4];
-    struct packer k = { .j = j };
+    struct packer k = {.j = j};
     struct stat st;
     AUTO_FD look = resolve_open(&j->place, j->r->path, O_PATH);
     if (look < 0 || fstat(look, &st) != 0) {

@@ -36,7 +36,7 @@ static bool check_destination(const struct request *r, bool replace, struct pair
 
 bool pair_open(const struct place *p, const struct request *r, bool replace, struct pair *pair, struct failure *f)
 {
-    pair->to = (struct spot) { .dir = -1 };
+    pair->to = (struct spot){.dir = -1};
     if (!resolve_spot(p, r->path, false, &pair->from, f))
         return false;
     int err = look(&pair->from, &pair->st);

@@ -10,8 +10,8 @@ struct pair {
     struct stat there;   /* what is at the destination; st_mode is 0 for nothing */
 };
 
-/* Opens both ends, and makes the destination's parents if the source exists. Refuses an existing destination unless `replace`, one of
- * another kind, and a directory's copy within itself. */
+/* Opens both ends, and makes the destination's parents if the source exists. Refuses an existing destination unless
+ * `replace`, one of another kind, and a directory's copy within itself. */
 bool pair_open(const struct place *p, const struct request *r, bool replace, struct pair *pair, struct failure *f);
 void pair_close(struct pair *pair);
 

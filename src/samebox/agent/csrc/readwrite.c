@@ -18,8 +18,8 @@
 
 #define NO_WAIT (O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-/* What a path leads to, opened by the kernel in one go; *st tells of it. It is looked at before it is opened for real, because opening a
- * device or a FIFO has effects of its own. */
+/* What a path leads to, opened by the kernel in one go; *st tells of it. It is looked at before it is opened for real,
+ * because opening a device or a FIFO has effects of its own. */
 static int open_existing(const struct place *p, const char *path, int flags, struct stat *st, struct failure *f)
 {
     AUTO_FD look = resolve_open(p, path, O_PATH);
@@ -84,7 +84,7 @@ static void on_end(int signal)
 void write_guard(void)
 {
     guarded = true;
-    struct sigaction sa = { .sa_handler = on_end };
+    struct sigaction sa = {.sa_handler = on_end};
     sigaction(SIGTERM, &sa, NULL);
     sigset_t end;
     sigemptyset(&end);
@@ -139,9 +139,10 @@ static mode_t written_mode(mode_t mode)
     return mode & S_IXGRP ? mode & ~(mode_t)S_ISGID : mode;
 }
 
-bool write_begin(struct file_write *w, int dir, const char *name, mode_t mode, bool exclusive, const char *path, struct failure *f)
+bool write_begin(struct file_write *w, int dir, const char *name, mode_t mode, bool exclusive, const char *path,
+                 struct failure *f)
 {
-    *w = (struct file_write) { .fd = -1, .dir_fd = fcntl(dir, F_DUPFD_CLOEXEC, 0), .mode = mode, .exclusive = exclusive };
+    *w = (struct file_write){.fd = -1, .dir_fd = fcntl(dir, F_DUPFD_CLOEXEC, 0), .mode = mode, .exclusive = exclusive};
     w->name = copy_string(name, strlen(name));
     w->path = copy_string(path, strlen(path));
     if (w->dir_fd >= 0 && open_temp(w)) {
@@ -158,16 +159,17 @@ bool write_begin(struct file_write *w, int dir, const char *name, mode_t mode, b
 static bool begin_in_place(struct file_write *w, const struct place *p, const char *path, struct failure *f)
 {
     struct stat st;
-    *w = (struct file_write) { .dir_fd = -1, .fd = open_existing(p, path, O_WRONLY | O_TRUNC, &st, f) };
+    *w = (struct file_write){.dir_fd = -1, .fd = open_existing(p, path, O_WRONLY | O_TRUNC, &st, f)};
     if (w->fd >= 0)
         w->path = copy_string(path, strlen(path));
     return w->fd >= 0;
 }
 
-static bool begin_append(struct file_write *w, const struct request *r, const struct spot *s, mode_t mode, struct failure *f)
+static bool begin_append(struct file_write *w, const struct request *r, const struct spot *s, mode_t mode,
+                         struct failure *f)
 {
     int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | NO_WAIT, fd;
-    *w = (struct file_write) { .fd = -1, .dir_fd = -1 };
+    *w = (struct file_write){.fd = -1, .dir_fd = -1};
     do {
         fd = r->flags & WRITE_EXCLUSIVE ? (errno = ENOENT, -1) : openat(s->dir, s->name, flags);
         if (fd < 0 && errno == ENOENT) {
@@ -203,9 +205,10 @@ static enum found look_at(const struct spot *s, struct stat *st)
     return errno == ENOENT ? FOUND_END : FOUND_ERROR;
 }
 
-/* Finds the directory and the name of what is to be written, through links, as open(2) with O_CREAT does. Parents are made only for the path
- * itself. */
-static bool find_target(const struct place *p, const struct request *r, struct spot *s, struct stat *st, struct failure *f)
+/* Finds the directory and the name of what is to be written, through links, as open(2) with O_CREAT does. Parents are
+ * made only for the path itself. */
+static bool find_target(const struct place *p, const struct request *r, struct spot *s, struct stat *st,
+                        struct failure *f)
 {
     char *path = copy_string(r->path, strlen(r->path));
     enum found found = FOUND_LINK;
@@ -237,8 +240,10 @@ static bool find_target(const struct place *p, const struct request *r, struct s
     return found == FOUND_END || fail_at(p, f, err, r->path);
 }
 
-/* What the kernel says of an existing target: its type, links that may not be followed, loops. *look is left -1 where nothing is there. */
-static bool check_existing(const struct place *p, const struct request *r, int *look, struct stat *st, struct failure *f)
+/* What the kernel says of an existing target: its type, links that may not be followed, loops. *look is left -1 where
+ * nothing is there. */
+static bool check_existing(const struct place *p, const struct request *r, int *look, struct stat *st,
+                           struct failure *f)
 {
     *look = resolve_open(p, r->path, O_PATH);
     if (*look < 0)
@@ -274,8 +279,8 @@ static bool begin_replace(struct file_write *w, const struct place *p, const str
     return begin_in_place(w, p, r->path, f);
 }
 
-static bool begin_at(struct file_write *w, const struct place *p, const struct request *r, const struct spot *s, const struct stat *st,
-                     struct failure *f)
+static bool begin_at(struct file_write *w, const struct place *p, const struct request *r, const struct spot *s,
+                     const struct stat *st, struct failure *f)
 {
     mode_t mode = (r->mode >= 0 ? (mode_t)r->mode & 07777 : 0666) & ~(mode_t)UMASK;
     bool exclusive = r->flags & WRITE_EXCLUSIVE, exists = st->st_mode != 0;
@@ -301,7 +306,7 @@ bool file_open_write(const struct request *r, struct file_write *w, struct failu
     struct stat by_kernel, st;
     AUTO_FD look = -1;
     bool ok = false;
-    *w = (struct file_write) { .fd = -1, .dir_fd = -1 };
+    *w = (struct file_write){.fd = -1, .dir_fd = -1};
     if (!place_open(&p, r, f))
         return false;
     if (check_existing(&p, r, &look, &by_kernel, f) && find_target(&p, r, &s, &st, f)) {

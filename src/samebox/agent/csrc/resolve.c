@@ -1,5 +1,5 @@
-/* Path resolution on descriptors. Confined paths are left to openat2 where there is one. Where a kernel or a seccomp filter
- * refuses it, beneath.c walks the components itself. */
+/* Path resolution on descriptors. Confined paths are left to openat2 where there is one. Where a kernel or a seccomp
+ * filter refuses it, beneath.c walks the components itself. */
 #include "resolve.h"
 
 #include "beneath.h"
@@ -60,7 +60,7 @@ bool fail_at(const struct place *p, struct failure *f, int err, const char *path
 
 static int open_beneath(int root, const char *path, int flags)
 {
-    struct open_how_v0 how = { .flags = (uint64_t)flags, .resolve = HOW_BENEATH | HOW_NO_MAGICLINKS };
+    struct open_how_v0 how = {.flags = (uint64_t)flags, .resolve = HOW_BENEATH | HOW_NO_MAGICLINKS};
     for (int tries = 0; tries < RENAME_RACE_TRIES; tries++) {
         long fd = syscall(SYS_openat2, root, path, &how, sizeof how);
         if (fd >= 0)
@@ -88,7 +88,7 @@ int resolve_open(const struct place *p, const char *path, int flags)
 
 char *copy_string(const char *s, size_t len)
 {
-    struct buf b = { 0 };
+    struct buf b = {0};
     buf_add(&b, s, len);
     buf_add(&b, "", 1);
     return (char *)b.data;
@@ -101,15 +101,15 @@ char *path_through_link(const char *path, const char *target)
         end--;
     while (end > path && end[-1] != '/')
         end--;
-    struct buf b = { 0 };
+    struct buf b = {0};
     if (target[0] != '/')
         buf_add(&b, path, (size_t)(end - path));
     buf_add(&b, target, strlen(target) + 1);
     return (char *)b.data;
 }
 
-/* Opens a directory below an existing one, and makes what is missing. Every prefix is resolved from the start, so that links and `..` in
- * it mean what they mean to the kernel, and confinement holds for each. */
+/* Opens a directory below an existing one, and makes what is missing. Every prefix is resolved from the start, so that
+ * links and `..` in it mean what they mean to the kernel, and confinement holds for each. */
 static int make_dirs(const struct place *p, char *path)
 {
     int dir = resolve_open(p, path[0] == '/' ? "/" : ".", O_PATH | O_DIRECTORY);
@@ -138,7 +138,7 @@ static bool is_dots(const char *name, size_t len)
 bool resolve_spot(const struct place *p, const char *path, bool make_parents, struct spot *s, struct failure *f)
 {
     size_t end = strlen(path), start;
-    *s = (struct spot) { .dir = -1 };
+    *s = (struct spot){.dir = -1};
     if (end == 0 || end >= PATH_MAX)
         return fail_at(p, f, end == 0 ? ENOENT : ENAMETOOLONG, path);
     while (end > 0 && path[end - 1] == '/')

@@ -29,8 +29,9 @@ bool fail_at(const struct place *p, struct failure *f, int err, const char *path
 /* open(2) of an existing file: -1 and errno on failure, EXDEV where a confined path leads out. Never creates. */
 int resolve_open(const struct place *p, const char *path, int flags);
 
-/* A directory entry, for the calls that act on entries. A path that ends in `.`, `..` or is `/` has no entry that could be
- * acted on: `dir` is then the directory itself and `name` is ".", for which the kernel refuses to rename and to remove. */
+/* A directory entry, for the calls that act on entries. A path that ends in `.`, `..` or is `/` has no entry that could
+ * be acted on: `dir` is then the directory itself and `name` is ".", for which the kernel refuses to rename and to
+ * remove. */
 struct spot {
     int dir;    /* O_PATH */
     char *name; /* one component */

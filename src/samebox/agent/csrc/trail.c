@@ -1,5 +1,5 @@
-/* Two descriptors, whatever the depth: the way up is `..`, and must lead where we came from. If it does not, because a hostile process has
- * moved something, we go down again from the root by names; what is a link by then is refused. */
+/* Two descriptors, whatever the depth: the way up is `..`, and must lead where we came from. If it does not, because a
+ * hostile process has moved something, we go down again from the root by names; what is a link by then is refused. */
 #include "trail.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ struct level { /* the directory above, and how long its path is */
 
 void trail_start(struct trail *t, int root)
 {
-    *t = (struct trail) { .root = root, .fd = openat(root, ".", TRAIL_FLAGS) };
+    *t = (struct trail){.root = root, .fd = openat(root, ".", TRAIL_FLAGS)};
 }
 
 void trail_end(struct trail *t)
@@ -40,7 +40,7 @@ static bool down(struct trail *t, const char *name, size_t len)
         errno = next < 0 ? err : errno;
         return false;
     }
-    struct level above = { st.st_dev, st.st_ino, t->path.len };
+    struct level above = {st.st_dev, st.st_ino, t->path.len};
     buf_add(&t->levels, &above, sizeof above);
     if (t->path.len > 0)
         buf_add(&t->path, "/", 1);

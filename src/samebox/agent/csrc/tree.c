@@ -99,7 +99,7 @@ static void remove_left(struct job *j, struct walk *w, const char *base)
 /* Goes on after a failure, to remove what can be removed; the first one is told. */
 void remove_tree(struct job *j, int dir, const char *base)
 {
-    struct walk w = { .force = true, .restart = true };
+    struct walk w = {.force = true, .restart = true};
     walk_start(&w, dir);
     for (;;) {
         enum walk_event event = walk_next(&w);
@@ -145,7 +145,7 @@ static void remove_op(struct job *j)
 
 static void chmod_entry(struct job *j, const struct walk *w)
 {
-    struct place here = { .fd = w->dir };
+    struct place here = {.fd = w->dir};
     AUTO_FD fd = openat(w->dir, w->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
     int err = 0;
@@ -160,7 +160,7 @@ static void chmod_entry(struct job *j, const struct walk *w)
 /* Directories get their mode when we leave them: it may take away the right to enter. */
 static void chmod_tree(struct job *j, int dir)
 {
-    struct walk w = { .force = true };
+    struct walk w = {.force = true};
     enum walk_event event;
     walk_start(&w, dir);
     while ((event = walk_next(&w)) != WALK_END) {
@@ -207,7 +207,7 @@ static void chmod_op(struct job *j)
 
 void tree_op(const struct request *r, int in, int out, struct buf *end, struct failure *f)
 {
-    struct job j = { .r = r, .in = in, .out = out, .end = end, .f = f };
+    struct job j = {.r = r, .in = in, .out = out, .end = end, .f = f};
     write_guard();
     if (!place_open(&j.place, r, f))
         return;

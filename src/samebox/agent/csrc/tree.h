@@ -22,8 +22,8 @@ bool job_flush(struct job *j);
 /* A failure at `path` below `base` (a path of the request), unless there was one before. */
 void job_fail(struct job *j, int err, const char *base, const char *path);
 
-/* Items have at most 128 KiB. What has a longer path can't be told, nor could the host do anything with it: paths of more than 4 KiB mean
- * nothing to system calls. */
+/* Items have at most 128 KiB. What has a longer path can't be told, nor could the host do anything with it: paths of
+ * more than 4 KiB mean nothing to system calls. */
 #define SENT_PATH_MAX (96 * 1024)
 
 /* Opens the directory of the request for a walk; links on the way and at the end are followed. */

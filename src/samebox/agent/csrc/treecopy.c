@@ -24,7 +24,7 @@ struct copier {
 static void keep_owner(int dir, const char *name, const struct stat *st)
 {
     struct stat now;
-    struct place here = { .fd = dir };
+    struct place here = {.fd = dir};
     AUTO_FD fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &now) != 0 || (now.st_uid == st->st_uid && now.st_gid == st->st_gid))
         return;
@@ -87,8 +87,8 @@ static bool copy_seen(struct copier *k, struct walk *w)
         return !k->j->f->err;
     }
     char *from_path = join_path(r->path, path), *to_path = join_path(r->destination, path);
-    struct copying c = { .from_dir = w->dir, .from = w->name, .from_path = from_path, .to_dir = k->to.fd, .to = w->name,
-                         .to_path = to_path, .exclusive = true };
+    struct copying c = {.from_dir = w->dir, .from = w->name, .from_path = from_path, .to_dir = k->to.fd, .to = w->name,
+                        .to_path = to_path, .exclusive = true};
     bool ok = transfer(k, &c, &w->st);
     if (!ok && has_vanished(k->j->f->err) && strcmp(k->j->f->path, from_path) == 0) {
         k->j->f->err = 0;
@@ -105,7 +105,7 @@ static void finish_dir(struct copier *k, int to_dir, const char *name, const str
     AUTO_FD fd = openat(to_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &made) != 0)
         return;
-    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
     if (k->move && fchown(fd, st->st_uid, st->st_gid) == 0)
         made = *st;
     futimens(fd, times);
@@ -129,7 +129,7 @@ static bool copy_left(struct copier *k, const struct walk *w)
 /* 0, ENOTEMPTY or what else is wrong with copying into it. */
 static int check_empty(const struct spot *s)
 {
-    struct walk w = { 0 };
+    struct walk w = {0};
     int fd = open_dir(s->dir, s->name, false);
     if (fd < 0)
         return errno;
@@ -155,7 +155,7 @@ static int open_destination(struct job *j, const struct pair *pair, bool *made)
 
 static bool copy_contents(struct copier *k, int from)
 {
-    struct walk w = { 0 };
+    struct walk w = {0};
     enum walk_event event = WALK_END;
     bool ok = true;
     walk_start(&w, from);
@@ -197,13 +197,13 @@ static bool copy_tree(struct copier *k, const struct pair *pair)
 void copy_op(struct job *j)
 {
     const struct request *r = j->r;
-    struct copier k = { .j = j, .move = r->op == OP_MOVE };
+    struct copier k = {.j = j, .move = r->op == OP_MOVE};
     bool replace = r->flags & (k.move ? MOVE_REPLACE : COPY_REPLACE), ok;
     struct pair pair;
     if (!pair_open(&j->place, r, replace, &pair, j->f))
         return;
-    struct copying c = { .from_dir = pair.from.dir, .from = pair.from.name, .from_path = r->path, .to_dir = pair.to.dir,
-                         .to = pair.to.name, .to_path = r->destination, .exclusive = !replace };
+    struct copying c = {.from_dir = pair.from.dir, .from = pair.from.name, .from_path = r->path, .to_dir = pair.to.dir,
+                        .to = pair.to.name, .to_path = r->destination, .exclusive = !replace};
     ok = S_ISDIR(pair.st.st_mode) ? copy_tree(&k, &pair) : transfer(&k, &c, &pair.st);
     if (ok && k.move)
         remove_entry(j, pair.from.dir, pair.from.name, r->path);

@@ -14,7 +14,8 @@
 
 #define UNPACK_REPLACE 1
 
-/* A directory that we made. Its mode and mtime are set at the end, as writing into it needs the one and changes the other. */
+/* A directory that we made. Its mode and mtime are set at the end, as writing into it needs the one and changes the
+ * other. */
 struct made_dir {
     mode_t mode;
     struct timespec mtime;
@@ -52,7 +53,7 @@ static bool receive_content(struct unpacker *u, const struct item *item, int fd,
     for (int64_t left = item->size; left > 0;) {
         size_t n = left < (int64_t)sizeof chunk ? (size_t)left : sizeof chunk;
         if (!input_take(&u->in, chunk, n)) {
-            struct item cut = { .problem = ITEM_CUT };
+            struct item cut = {.problem = ITEM_CUT};
             return broken(u, &cut);
         }
         if (!write_all(fd, chunk, n))
@@ -64,7 +65,7 @@ static bool receive_content(struct unpacker *u, const struct item *item, int fd,
 
 static bool finish_file(struct unpacker *u, const struct item *item, struct file_write *w, const char *path)
 {
-    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, item->mtime };
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, item->mtime};
     if (receive_content(u, item, w->fd, path)) {
         w->mode = item->mode;
         if (!item->no_mtime)
@@ -86,7 +87,8 @@ static bool make_file(struct unpacker *u, const struct item *item)
     if (exists && (S_ISDIR(st.st_mode) || !u->replace)) /* said before the content is taken */
         return unpack_failed(u, u->replace ? EISDIR : EEXIST, item->name);
     char *path = join_path(u->j->r->path, item->name);
-    bool ok = write_begin(&w, u->at.fd, base, item->mode, !u->replace, path, u->j->f) && finish_file(u, item, &w, item->name);
+    bool ok = write_begin(&w, u->at.fd, base, item->mode, !u->replace, path, u->j->f);
+    ok = ok && finish_file(u, item, &w, item->name);
     free(path);
     return ok;
 }
@@ -94,7 +96,7 @@ static bool make_file(struct unpacker *u, const struct item *item)
 static bool make_link(struct unpacker *u, int dir, const char *name, const struct item *item)
 {
     struct stat st;
-    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, item->mtime };
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, item->mtime};
     bool ok = symlinkat(item->target, dir, name) == 0;
     if (!ok && errno == EEXIST && u->replace) {
         if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
@@ -111,7 +113,8 @@ static bool make_link(struct unpacker *u, int dir, const char *name, const struc
 
 static void remember(struct unpacker *u, const struct item *item)
 {
-    struct made_dir made = { .mode = item->mode, .mtime = item->mtime, .path = copy_string(item->name, strlen(item->name)) };
+    char *path = copy_string(item->name, strlen(item->name));
+    struct made_dir made = {.mode = item->mode, .mtime = item->mtime, .path = path};
     if (item->no_mtime)
         made.mtime.tv_nsec = UTIME_OMIT;
     buf_add(&u->made, &made, sizeof made);
@@ -198,7 +201,7 @@ static bool make_root(struct unpacker *u, const struct item *item)
 
 static void finish_dir(struct unpacker *u, const struct made_dir *made)
 {
-    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, made->mtime };
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, made->mtime};
     if (!trail_go(&u->at, made->path, parent_len(made->path)))
         return;
     const char *base = made->path[0] ? base_name(made->path) : ".";
@@ -248,7 +251,8 @@ static bool unpack_all(struct unpacker *u)
 
 void unpack_op(struct job *j)
 {
-    struct unpacker u = { .j = j, .in = { .fd = j->in }, .at = { .fd = -1, .root = -1 }, .replace = j->r->flags & UNPACK_REPLACE };
+    struct unpacker u = {.j = j, .in = {.fd = j->in}, .at = {.fd = -1, .root = -1}};
+    u.replace = j->r->flags & UNPACK_REPLACE;
     bool ok = unpack_all(&u);
     finish_dirs(&u);
     trail_end(&u.at);

@@ -1,10 +1,11 @@
 /* Going through a tree.
  *
- * Only the current directory is open, and the start. The way up is `..`, checked by device and inode: if a hostile process has moved a directory
- * away while we were in it, we go down again from the start to where we were, or as far as that still exists.
+ * Only the current directory is open, and the start. The way up is `..`, checked by device and inode: if a hostile
+ * process has moved a directory away while we were in it, we go down again from the start to where we were, or as far
+ * as that still exists.
  *
- * The names of a directory are read and sorted before anything is done with them. Where they are more than fit into memory, that happens in
- * batches. */
+ * The names of a directory are read and sorted before anything is done with them. Where they are more than fit into
+ * memory, that happens in batches. */
 #include "walk.h"
 
 #include <errno.h>
@@ -70,7 +71,7 @@ int open_dir(int dir, const char *name, bool force)
             fchmod(fd, (st.st_mode & 07777) | S_IRWXU);
         return fd;
     }
-    struct place here = { .fd = dir };
+    struct place here = {.fd = dir};
     AUTO_FD look = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (look < 0 || fstat(look, &st) != 0)
         return -1;
@@ -93,14 +94,14 @@ static void drop_names(struct walk *w, struct level *l)
     w->held -= l->names.len + l->count * sizeof *l->sorted;
     buf_free(&l->names);
     free(l->sorted);
-    l->names = (struct buf) { 0 };
+    l->names = (struct buf){0};
     l->sorted = NULL;
     l->count = l->next = 0;
 }
 
 static void sort_names(struct level *l)
 {
-    struct buf pointers = { 0 };
+    struct buf pointers = {0};
     char *name = (char *)l->names.data;
     buf_reserve(&pointers, l->count * sizeof name);
     for (size_t i = 0; i < l->count; i++) {
@@ -182,9 +183,9 @@ static void set_event(struct walk *w, int err)
 /* If it can't be looked at it is never found again either, which is then noticed. */
 static void push(struct walk *w, int fd)
 {
-    struct stat st = { 0 };
+    struct stat st = {0};
     fstat(fd, &st);
-    struct level l = { .dev = st.st_dev, .ino = st.st_ino, .path_len = strlen((char *)w->path.data) };
+    struct level l = {.dev = st.st_dev, .ino = st.st_ino, .path_len = strlen((char *)w->path.data)};
     buf_add(&w->levels, &l, sizeof l);
     w->fd = fd;
     read_names(w, top(w));
@@ -279,7 +280,7 @@ static bool take_entry(struct walk *w)
     set_path(w, l->path_len, name + 1);
     if (fstatat(w->fd, name + 1, &w->st, AT_SYMLINK_NOFOLLOW) != 0) {
         err = errno;
-        w->st = (struct stat) { .st_mode = (mode_t)((uint8_t)name[0]) << 12 };
+        w->st = (struct stat){.st_mode = (mode_t)((uint8_t)name[0]) << 12};
     }
     set_event(w, err);
     w->enter = S_ISDIR(w->st.st_mode) && err == 0;

@@ -6,7 +6,7 @@
 
 enum walk_event {
     WALK_ENTRY, /* something in a directory; a directory is entered next, unless walk_skip() says not to */
-    WALK_LEAVE, /* the end of a directory that was an entry, and not skipped: exactly one for each, also if it could not be read */
+    WALK_LEAVE, /* the end of a directory that was an entry and not skipped: one for each, read or not */
     WALK_END    /* the end of the directory that the walk began with */
 };
 
@@ -16,12 +16,12 @@ struct walk {
     const char *name; /* the last component of it */
     size_t depth;     /* how many components it has */
     int dir;          /* the directory that holds it; -1 if that was moved away while we were below it */
-    int err;          /* ENTRY: why nothing but its type is known. LEAVE, END: why it was not read, or not to its end. 0: all is well */
+    int err;          /* ENTRY: why only its type is known. LEAVE, END: why it was not read to its end. Or 0 */
     struct stat st;   /* ENTRY: of the entry itself */
 
     /* To be set before the first step. */
     bool force;   /* give ourselves all rights to directories that are ours */
-    bool restart; /* entries are removed as we go: read large directories from their beginning again, as positions in them shift */
+    bool restart; /* entries are removed as we go: positions in large directories shift, so begin them anew */
 
     /* The walk's own. */
     int start, fd;
