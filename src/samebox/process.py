@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from samebox.errors import SandboxError
 from samebox.operation import awaits, drive, run, waits
 
 if TYPE_CHECKING:
@@ -206,5 +208,7 @@ class AsyncProcess(_Holder):
 
 
 async def _leave(core: ProcessCore) -> None:
-    if await core.poll() is None:
-        await core.kill()
+    # How it ended is for `wait` and `poll` to tell, not for the end of a block that may have an error of its own.
+    with contextlib.suppress(SandboxError):
+        if await core.poll() is None:
+            await core.kill()

@@ -158,8 +158,10 @@ class Call:
 
     def _end(self, record: Record | None, error: BaseException | None) -> None:
         self.over = True
+        # An answer of the agent is told by `finished`; only a loss is told to who reads on.
+        lost = error if isinstance(error, ConnectionLostError) else None
         for sink in self._sinks.values():
-            sink.finish(error)
+            sink.finish(lost)
         resolve(self.started, record, error)
         resolve(self.finished, record, error)
         self._pending, self._pending_end = memoryview(b""), False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from samebox.agent.client import Connection, OperationFailedError
 from samebox.agent.program import agent_program
 from samebox.agent.records import encode_path
+from samebox.capabilities import Capability
 from samebox.errors import (
     ConnectionLostError,
     EngineError,
@@ -18,8 +19,10 @@ from samebox.errors import (
     SandboxError,
     SandboxGoneError,
     SandboxNotFoundError,
+    UnsupportedError,
     os_error,
 )
+from samebox.requirements import lacking
 
 if TYPE_CHECKING:
     from samebox.agent.records import Field
@@ -65,6 +68,7 @@ class AgentConnections:
 
         Raises:
             SandboxGoneError: The sandbox does not run any more.
+            UnsupportedError: The engine can't run commands as another user.
             ProtocolError: What answers is no agent, or not the one of this installation.
             EngineError: The engine could not start an agent there.
         """
@@ -81,7 +85,17 @@ class AgentConnections:
             return connection
 
     def _connect(self, user: str | None, *, prove: bool) -> Connection:
-        connection = Connection(self._engine.connect(self._id, user), self._where)
+        if user is not None:
+            reason = lacking(self._engine, self._engine.probe(), Capability.EXEC_USER)
+            if reason is not None:
+                raise UnsupportedError(
+                    Capability.EXEC_USER, self._engine.name, f"{reason} (asked for by user={user!r})"
+                )
+        try:
+            stream = self._engine.connect(self._id, user)
+        except (SandboxNotFoundError, SandboxGoneError) as error:
+            raise SandboxGoneError(f"{self._where} is gone: {self._end()}") from error
+        connection = Connection(stream, self._where)
         workdir = self._engine.workdir(self._id, self._config)
         fields: list[Field] = [("workdir", encode_path(workdir)), ("want_digest", int(prove))]
         fields += [("env", encode_path(f"{name}={value}")) for name, value in self._config.env.items()]
@@ -102,6 +116,15 @@ class AgentConnections:
                 msg = f"the agent in {self._where} is not the one of this installation (its SHA-256 is {said})"
                 raise ProtocolError(msg)
         return connection
+
+    def _end(self) -> str:
+        """Return in words how the sandbox ended, as far as the engine knows."""
+        try:
+            return describe_end(self._engine.inspect(self._id))
+        except SandboxNotFoundError:
+            return "it was removed"
+        except EngineError as error:
+            return f"its engine does not answer any more: {error}"
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
         """Return what the end of a connection means; may block for as long as a sandbox needs to end.

@@ -167,11 +167,7 @@ class AgentFiles(AgentCaller, Files):
 
     def _fields(self, path: Path, *fields: Field) -> list[Field]:
         confined: list[Field] = [("root", self._root)] if self._root is not None else []
-        return [
-            ("path", encode_path(os.fspath(path))),
-            *confined,
-            *((name, value) for name, value in fields if value != 0),
-        ]
+        return [("path", encode_path(os.fspath(path))), *confined, *fields]
 
     async def _do(self, operation: int, path: Path, *fields: Field, input: bytes | None = None) -> Record:  # noqa: A002
         return await self._end(await self._begin(operation, self._fields(path, *fields), {}, input=input), path)
@@ -244,7 +240,12 @@ class AgentFiles(AgentCaller, Files):
             ("fixed", int(fixed)),
             ("limit", limit),
         ]
-        return await self._items(GREP, path, _match, *fields, *(("include", encode_path(glob)) for glob in include))
+        asked = decode_path(encode_path(os.fspath(path)))
+
+        def match(record: Record) -> GrepMatch:
+            return GrepMatch(record.path("name") or asked, record.number("line"), record.path("text"))
+
+        return await self._items(GREP, path, match, *fields, *(("include", encode_path(glob)) for glob in include))
 
     async def make_dir(
         self, path: Path, *, parents: bool = True, exist_ok: bool = True, mode: int | None = None
@@ -266,8 +267,7 @@ class AgentFiles(AgentCaller, Files):
 
     async def chmod(self, path: Path, mode: int, *, recursive: bool = False) -> None:
         """See `Files.chmod`."""
-        fields = [*self._fields(path, ("flags", int(recursive))), ("mode", mode)]
-        await self._end(await self._begin(CHMOD, fields, {}), path)
+        await self._do(CHMOD, path, ("flags", int(recursive)), ("mode", mode))
 
     async def realpath(self, path: Path) -> str:
         """See `Files.realpath`."""
@@ -338,10 +338,6 @@ def file_info(record: Record) -> FileInfo:
         links=record.number("links", 1),
         target=record.path("target") if "target" in record else None,
     )
-
-
-def _match(record: Record) -> GrepMatch:
-    return GrepMatch(record.path("name"), record.number("line"), record.path("text"))
 
 
 def _several(chunks: Any, size: int = 256 << 10) -> bytes:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,8 @@ class _Local:
     directory: Path
     process: subprocess.Popen[bytes] | None = None
     control: socket.socket | None = None
+    pid: int = field(default_factory=os.getpid)
+    """Who made it: a forked child may connect, but can't wait for what is its parent's child."""
 
 
 class LocalEngine(Engine):
@@ -129,7 +131,7 @@ class LocalEngine(Engine):
     def connect(self, sandbox_id: str, user: str | None = None) -> ByteStream:  # noqa: ARG002 - no EXEC_USER
         """See `Engine.connect`."""
         sandbox = self._get(sandbox_id)
-        if sandbox.control is None or not _running(sandbox):
+        if sandbox.control is None or (sandbox.pid == os.getpid() and not _running(sandbox)):
             msg = f"local: sandbox {sandbox_id!r} does not run"
             raise SandboxGoneError(msg)
         ours, theirs = socket.socketpair()
