@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from wire import Agent, Wire
 
 if TYPE_CHECKING:

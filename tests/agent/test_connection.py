@@ -12,6 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from wire import (
     CANCEL,
     CREDIT,

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from wire import SIGNAL, Stream, alive, children, gone
 
 if TYPE_CHECKING:

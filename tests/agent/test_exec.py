@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from wire import SIGNAL, alive, children, gone
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from wire import PING, PONG, WINDOW
 
 if TYPE_CHECKING:

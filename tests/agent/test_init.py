@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from wire import Wire, alive, children, gone
 
 if TYPE_CHECKING:
@@ -273,7 +274,13 @@ a.close()
 agent.wait()
 """
     # It runs in the background, so that the agent in between is all that happens.
-    argv = [sys.executable, "-c", script, str(init.process.args[len(UNSHARE)]), str(Path(__file__).parents[1] / "support")]  # type: ignore[index]
+    argv = [
+        sys.executable,
+        "-c",
+        script,
+        str(init.process.args[len(UNSHARE)]),
+        str(Path(__file__).parents[1] / "support"),
+    ]  # type: ignore[index]
     wire.exec("sh", "-c", '"$@" </dev/null >/dev/null 2>&1 &', "sh", *argv).wait()
     began = time.monotonic()
     assert init.process.wait(15) == 90

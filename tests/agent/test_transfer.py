@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from wire import WINDOW
 
 if TYPE_CHECKING:

@@ -29,21 +29,22 @@ void rec_str(struct buf *b, int tag, const char *s);
 void rec_num(struct buf *b, int tag, int64_t value);
 
 enum op {
-    OP_HELLO, OP_EXEC, OP_READ = 10, OP_WRITE, OP_STAT, OP_LIST, OP_MAKE_DIR, OP_REMOVE, OP_MOVE, OP_COPY, OP_CHMOD, OP_REALPATH,
-    OP_SYMLINK, OP_READLINK, OP_WALK, OP_GREP, OP_PACK, OP_UNPACK, OP_CONNECT = 30
+    OP_HELLO, OP_EXEC, OP_READ = 10, OP_WRITE, OP_STAT, OP_LIST, OP_MAKE_DIR, OP_REMOVE, OP_MOVE, OP_COPY, OP_CHMOD,
+    OP_REALPATH, OP_SYMLINK, OP_READLINK, OP_WALK, OP_GREP, OP_PACK, OP_UNPACK, OP_CONNECT = 30
 };
 
 /* Field tags (protocol.md, section 2). */
 enum tag {
-    TAG_VERSION_MIN = 1, TAG_VERSION_MAX, TAG_VERSION, TAG_DIGEST, TAG_PID, TAG_UID, TAG_GID, TAG_WORKDIR, TAG_ENV, TAG_ARGV,
-    TAG_CWD, TAG_TIMEOUT, TAG_GRACE, TAG_TTY, TAG_ROWS, TAG_COLUMNS, TAG_WINDOW, TAG_CLEAR_ENV,
-    TAG_PATH = 20, TAG_ROOT, TAG_FLAGS, TAG_LIMIT, TAG_OFFSET, TAG_DESTINATION, TAG_PATTERN,
-    TAG_ERRNO = 33, TAG_MESSAGE, TAG_EXIT_CODE, TAG_SIGNAL, TAG_REASON, TAG_KIND, TAG_SIZE, TAG_MODE, TAG_FILE_TYPE, TAG_MTIME,
-    TAG_TARGET, TAG_INODE, TAG_LINKS, TAG_LINE, TAG_TEXT, TAG_COUNT, TAG_NAME, TAG_DEVICE, TAG_WANT_DIGEST, TAG_IGNORE_CASE,
+    TAG_VERSION_MIN = 1, TAG_VERSION_MAX, TAG_VERSION, TAG_DIGEST, TAG_PID, TAG_UID, TAG_GID, TAG_WORKDIR, TAG_ENV,
+    TAG_ARGV, TAG_CWD, TAG_TIMEOUT, TAG_GRACE, TAG_TTY, TAG_ROWS, TAG_COLUMNS, TAG_WINDOW, TAG_CLEAR_ENV, TAG_PATH = 20,
+    TAG_ROOT, TAG_FLAGS, TAG_LIMIT, TAG_OFFSET, TAG_DESTINATION, TAG_PATTERN, TAG_ERRNO = 33, TAG_MESSAGE,
+    TAG_EXIT_CODE, TAG_SIGNAL, TAG_REASON, TAG_KIND, TAG_SIZE, TAG_MODE, TAG_FILE_TYPE, TAG_MTIME, TAG_TARGET,
+    TAG_INODE, TAG_LINKS, TAG_LINE, TAG_TEXT, TAG_COUNT, TAG_NAME, TAG_DEVICE, TAG_WANT_DIGEST, TAG_IGNORE_CASE,
     TAG_FIXED, TAG_HOST, TAG_PORT, TAG_DEPTH, TAG_INCLUDE
 };
 
-/* A decoded HELLO or OPEN frame. Strings are NUL-terminated copies owned by the request; NULL or -1 when the field was absent. */
+/* A decoded HELLO or OPEN frame. Strings are NUL-terminated copies owned by the request; NULL or -1 when the field
+ * was absent. */
 struct request {
     int op;
     char *path, *root, *destination, *pattern, *target, *cwd, *host, *workdir;
@@ -53,7 +54,8 @@ struct request {
     bool tty, ignore_case, fixed, want_digest, clear_env;
     void *memory; /* what the pointers above point into */
 };
-/* 0, or why the request is refused (EPROTO, EINVAL); -1: not a record at all. Frees nothing that the caller has to: request_free always. */
+/* 0, or why the request is refused (EPROTO, EINVAL); -1: not a record at all. Frees nothing that the caller has to:
+ * request_free always. */
 int request_decode(struct request *q, int op, const uint8_t *data, size_t len);
 void request_free(struct request *q);
 
@@ -69,21 +71,25 @@ struct failure {
 void fail(struct failure *f, int err, const char *kind, const char *path);
 void rec_failure(struct buf *b, const struct failure *f);
 
-/* The workdir as serve.c opened it (O_PATH|O_DIRECTORY); it and its ancestors are never removed. Set before any operation. */
+/* The workdir as serve.c opened it (O_PATH|O_DIRECTORY); it and its ancestors are never removed. Set before any
+ * operation. */
 extern int workdir_fd;
 
 /* --- files.c, resolve.c: what needs one or a few system calls, done inside the event loop --- */
 
-/* STAT, MAKE_DIR, CHMOD, REALPATH, SYMLINK, READLINK, MOVE and REMOVE and COPY of what is not a tree. Adds the END record to `out`.
- * Returns false when the operation has to walk a tree and belongs in a worker; then nothing has been done. */
+/* STAT, MAKE_DIR, CHMOD, REALPATH, SYMLINK, READLINK, MOVE and REMOVE and COPY of what is not a tree. Adds the END
+ * record to `out`. Returns false when the operation has to walk a tree and belongs in a worker; then nothing has
+ * been done. */
 bool file_op(const struct request *r, struct buf *out, struct failure *f);
 
-/* READ: returns a descriptor positioned at the offset, or -1; adds the REPLY record; *remaining is how much may be sent
- * (INT64_MAX: up to the end of the file). The loop reads until EOF and fails with EFBIG past the limit (files in /proc have no size). With a limit *remaining is the limit;
- * when that much was sent and flag 1 is not set, one more byte means EFBIG. The descriptor is O_NONBLOCK: EAGAIN is an error like others. */
+/* READ: returns a descriptor positioned at the offset, or -1; adds the REPLY record; *remaining is how much may be
+ * sent (INT64_MAX: up to the end of the file). The loop reads until EOF and fails with EFBIG past the limit (files
+ * in /proc have no size). With a limit *remaining is the limit; when that much was sent and flag 1 is not set, one
+ * more byte means EFBIG. The descriptor is O_NONBLOCK: EAGAIN is an error like others. */
 int file_open_read(const struct request *r, struct buf *reply, int64_t *remaining, struct failure *f);
 
-/* WRITE: opens the temporary file, or the target itself (append; in place). The loop writes to w->fd, then commits or aborts. */
+/* WRITE: opens the temporary file, or the target itself (append; in place). The loop writes to w->fd, then commits
+ * or aborts. */
 struct file_write {
     int fd;                  /* what is written to */
     int dir_fd;              /* directory of temporary file and target; -1 when written in place */
@@ -100,9 +106,9 @@ void file_abort_write(struct file_write *w);
 
 /* --- tree.c and others: whole trees, run in a forked child that may block --- */
 
-/* LIST, WALK, GREP, PACK, UNPACK and recursive REMOVE, COPY, MOVE, CHMOD. Reads `in` (-1: none) and writes `out` blocking; both are pipes or
- * sockets. Adds the END record to `end`. The worker is ended with SIGTERM, on which it removes
- * the half-written file (tree_op installs the handler); SIGKILL works too, but leaves that. */
+/* LIST, WALK, GREP, PACK, UNPACK and recursive REMOVE, COPY, MOVE, CHMOD. Reads `in` (-1: none) and writes `out`
+ * blocking; both are pipes or sockets. Adds the END record to `end`. The worker is ended with SIGTERM, on which it
+ * removes the half-written file (tree_op installs the handler); SIGKILL works too, but leaves that. */
 void tree_op(const struct request *r, int in, int out, struct buf *end, struct failure *f);
 
 /* A full write on a blocking descriptor; false and errno on error. */

@@ -22,7 +22,8 @@ static void connect_fail(struct connecting *c, int err)
 {
     struct failure f;
     fail(&f, err, NULL, NULL);
-    snprintf(f.message, sizeof f.message, "%s:%d: %s", c->stream.request.host, (int)c->stream.request.port, strerror(err));
+    const struct request *r = &c->stream.request;
+    snprintf(f.message, sizeof f.message, "%s:%d: %s", r->host, (int)r->port, strerror(err));
     stream_fail(&c->stream, &f);
 }
 
@@ -165,8 +166,13 @@ static void connect_release(struct stream *s)
 }
 
 static const struct stream_type connect_type = {
-    .input = connect_input, .input_end = connect_input_end, .output_end = connect_output_end, .input_done = connect_input_done,
-    .cancel = connect_cancel, .expire = connect_expire, .release = connect_release,
+    .input = connect_input,
+    .input_end = connect_input_end,
+    .output_end = connect_output_end,
+    .input_done = connect_input_done,
+    .cancel = connect_cancel,
+    .expire = connect_expire,
+    .release = connect_release,
 };
 
 void connect_open(uint32_t id, struct request *r)

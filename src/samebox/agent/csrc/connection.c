@@ -8,16 +8,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HEAD 9                            /* length, stream, type */
-#define INPUT_STOP (8 * OUTPUT_LIMIT)     /* answers to a host that asks and asks but does not read */
-#define KEEP (1024 * 1024)                /* a buffer larger than this is given back when it is empty */
+#define HEAD 9                        /* length, stream, type */
+#define INPUT_STOP (8 * OUTPUT_LIMIT) /* answers to a host that asks and asks but does not read */
+#define KEEP (3 * 1024 * 1024)        /* a buffer larger than this is given back when it is empty */
+#define PATIENCE 2000                 /* ms for the host to read why it is refused */
 
 static struct {
     struct watch in, out;
     struct buf input, output;
     size_t input_head, output_head;
     bool refused, lost;
-    bool relieved; /* was congested, and is not any more */
+    bool relieved;   /* was congested, and is not any more */
     int64_t give_up; /* when the refusal has not been read by then */
 } peer;
 
@@ -57,7 +58,7 @@ static void reset_if_empty(struct buf *b, size_t *head)
 {
     if (*head == b->len) {
         b->len = *head = 0;
-        if (b->cap > KEEP + 2 * OUTPUT_LIMIT)
+        if (b->cap > KEEP)
             buf_free(b);
     } else if (*head > b->len / 2) {
         memmove(b->data, b->data + *head, b->len - *head);
@@ -134,7 +135,7 @@ void connection_refuse_with(const struct buf *record)
 {
     connection_send(FRAME_ERROR, 0, record->data, record->len);
     peer.refused = true;
-    peer.give_up = now_ms(CLOCK_MONOTONIC) + 2000;
+    peer.give_up = now_ms(CLOCK_MONOTONIC) + PATIENCE;
 }
 
 void connection_refuse(int err, const char *kind, const char *path, const char *message)

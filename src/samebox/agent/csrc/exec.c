@@ -17,6 +17,7 @@
 #define FLAG_INPUT 1
 #define FLAG_TELL_START 2
 #define GRACE 1000
+#define LONGEST (INT64_C(1) << 40) /* ms: far beyond any use, far below any overflow */
 
 struct exec {
     struct stream stream;
@@ -191,8 +192,13 @@ static void exec_release(struct stream *s)
 }
 
 static const struct stream_type exec_type = {
-    .input = exec_input, .input_end = exec_input_end, .output_end = exec_output_end, .input_done = exec_input_done,
-    .cancel = exec_cancel, .expire = exec_expire, .release = exec_release,
+    .input = exec_input,
+    .input_end = exec_input_end,
+    .output_end = exec_output_end,
+    .input_done = exec_input_done,
+    .cancel = exec_cancel,
+    .expire = exec_expire,
+    .release = exec_release,
 };
 
 void exec_signal(struct stream *s, int signal)
@@ -226,9 +232,9 @@ static bool open_pipe(int *reader, int *writer)
     return true;
 }
 
-static bool open_pipes(struct plumbing *p, bool input)
+static bool open_pipes(struct plumbing *p, const struct request *r)
 {
-    if (input) {
+    if (r->flags & FLAG_INPUT) {
         if (!open_pipe(&p->theirs[0], &p->ours[0]))
             return false;
     } else if ((p->theirs[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0) {
@@ -272,8 +278,14 @@ static bool open_terminal(struct plumbing *p, const struct request *r)
     ioctl(p->ours[1], TIOCSWINSZ, &size);
     p->theirs[1] = fcntl(p->theirs[0], F_DUPFD_CLOEXEC, 3);
     p->theirs[2] = fcntl(p->theirs[0], F_DUPFD_CLOEXEC, 3);
-    p->ours[0] = fcntl(p->ours[1], F_DUPFD_CLOEXEC, 3);
-    return p->theirs[1] >= 0 && p->theirs[2] >= 0 && p->ours[0] >= 0;
+    if (r->flags & FLAG_INPUT && (p->ours[0] = fcntl(p->ours[1], F_DUPFD_CLOEXEC, 3)) < 0)
+        return false;
+    return p->theirs[1] >= 0 && p->theirs[2] >= 0;
+}
+
+static bool open_plumbing(struct plumbing *p, const struct request *r)
+{
+    return (r->tty ? open_terminal(p, r) : open_pipes(p, r)) && link_pair(p->link) == 0;
 }
 
 static void close_plumbing(struct plumbing *p)
@@ -322,28 +334,23 @@ static void watch_command(uint32_t id, struct plumbing *p, struct request *r)
         not_started(e, errno, "spawn", e->stream.request.argv[0]);
 }
 
-static int check(const struct request *r)
+static bool valid(const struct request *r)
 {
-    int64_t most = INT64_C(1) << 40;
-    bool sizes = r->rows <= UINT16_MAX && r->columns <= UINT16_MAX && r->timeout < most && r->grace < most;
-    return sizes && environment_valid(r->env) && !(r->flags & ~(FLAG_INPUT | FLAG_TELL_START)) ? 0 : EINVAL;
+    bool sizes = r->rows <= UINT16_MAX && r->columns <= UINT16_MAX && r->timeout <= LONGEST && r->grace <= LONGEST;
+    return sizes && environment_valid(r->env) && !(r->flags & ~(FLAG_INPUT | FLAG_TELL_START));
 }
 
 void exec_open(uint32_t id, struct request *r)
 {
     struct plumbing p = {{-1, -1, -1}, {-1, -1, -1}, {-1, -1}};
-    struct failure f;
-    int err = check(r);
-    if (!err) {
-        bool open = (r->tty ? open_terminal(&p, r) : open_pipes(&p, r->flags & FLAG_INPUT)) && link_pair(p.link) == 0;
-        if (!open || fork_supervisor(&p, r) < 0)
-            err = errno;
-    }
-    if (err) {
-        fail(&f, err, "spawn", r->argv[0]);
+    struct failure f = {0};
+    if (!valid(r))
+        fail(&f, EINVAL, NULL, NULL);
+    else if (!open_plumbing(&p, r) || fork_supervisor(&p, r) < 0)
+        fail(&f, errno, "spawn", r->argv[0]);
+    if (f.err)
         answer_failure(id, &f);
-    } else {
+    else
         watch_command(id, &p, r);
-    }
     close_plumbing(&p);
 }

@@ -44,7 +44,9 @@ struct init {
 /* samebox-XXXXXXX or samebox+XXXXXXX, see publish() in serve.c. */
 static bool published(const char *name, bool *busy, uint32_t *requests)
 {
-    if (strncmp(name, "samebox", 7) != 0 || (name[7] != '-' && name[7] != '+') || strspn(name + 8, "0123456789abcdef") != 7)
+    if (strncmp(name, "samebox", 7) != 0 || (name[7] != '-' && name[7] != '+'))
+        return false;
+    if (strspn(name + 8, "0123456789abcdef") != 7)
         return false;
     *busy = name[7] == '+';
     *requests = (uint32_t)strtoul(name + 8, NULL, 16);
@@ -110,7 +112,9 @@ static int passed_descriptor(struct msghdr *message)
 {
     struct cmsghdr *head = CMSG_FIRSTHDR(message);
     int fd;
-    if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS || head->cmsg_len < CMSG_LEN(sizeof fd))
+    if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+        return -1;
+    if (head->cmsg_len < CMSG_LEN(sizeof fd))
         return -1;
     memcpy(&fd, CMSG_DATA(head), sizeof fd);
     return fd;
@@ -125,7 +129,8 @@ static bool take_control(struct init *i)
     } control;
     char byte;
     struct iovec part = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t n = recvmsg(i->control, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR;

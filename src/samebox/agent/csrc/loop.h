@@ -17,7 +17,8 @@ bool loop_start(void);
 /* False (errno) if the kernel can't watch one more. Costs nothing when nothing changes. */
 bool watch_set(struct watch *w, uint32_t events);
 void watch_close(struct watch *w);
-/* Waits for `timeout` ms at most (-1: for ever) and tells whom it concerns. A watch must outlive the call in which it is closed. */
+/* Waits for `timeout` ms at most (-1: for ever) and tells whom it concerns. A watch must outlive the call in which
+ * it is closed. */
 void loop_wait(int timeout);
 
 #endif

@@ -19,7 +19,8 @@ void stdio_fill(void)
     for (int fd = 0; fd <= 2; fd++) {
         if (fcntl(fd, F_GETFD) >= 0)
             continue;
-        /* The lowest free number is `fd` itself. An image may have no /dev/null; O_PATH on / at least keeps the place. */
+        /* The lowest free number is `fd` itself. An image may have no /dev/null; O_PATH on / at least keeps the
+         * place. */
         if (open("/dev/null", O_RDWR) < 0 && open("/", O_PATH) < 0)
             _exit(71);
     }

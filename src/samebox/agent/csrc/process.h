@@ -16,7 +16,8 @@ void stdio_fill(void);
 /* Closes every descriptor but those in `keep`, which is sorted by this. */
 void close_except(int *keep, int count);
 
-/* Default dispositions for what was inherited as ignored, then ignores what others could annoy us with; SIGCHLD is blocked. */
+/* Default dispositions for what was inherited as ignored, then ignores what others could annoy us with; SIGCHLD is
+ * blocked. */
 void signals_ignore(void);
 /* What a command begins with: undoes signals_ignore. Safe after vfork. */
 void signals_default(void);
@@ -42,7 +43,8 @@ bool proc_read(struct proc *p, pid_t pid);
 /* Calls `visit` for every process; false if /proc is not there or shows another PID namespace. */
 bool proc_each(void (*visit)(const struct proc *p, void *context), void *context);
 
-/* Sends the signals, in their order, to every descendant of `root`. Returns how many got them; -1 if /proc can't tell. */
+/* Sends the signals, in their order, to every descendant of `root`. Returns how many got them; -1 if /proc can't
+ * tell. */
 int proctree_signal(pid_t root, const int *signals, int count);
 
 #endif

@@ -94,15 +94,16 @@ static void mark_descendants(struct member *members, size_t count, pid_t root)
             struct member *m = &members[i];
             if (m->inside)
                 continue;
-            const struct member *parent = bsearch(&(struct member){.pid = m->parent}, members, count, sizeof *members, by_pid);
+            const struct member key = {.pid = m->parent};
+            const struct member *parent = bsearch(&key, members, count, sizeof *members, by_pid);
             m->inside = m->parent == root || (parent && parent->inside);
             changed |= m->inside;
         }
     }
 }
 
-/* Zombies get it too: a leader that is one may have threads that run on.
- * A number could be reused between the look and the kill only if the kernel handed out all the others in that millisecond. */
+/* Zombies get it too: a leader that is one may have threads that run on. A number could be reused between the look
+ * and the kill only if the kernel handed out all the others in that millisecond. */
 int proctree_signal(pid_t root, const int *signals, int count)
 {
     struct buf all = {0};

@@ -146,7 +146,8 @@ static const struct {
 } operations[] = {
     [OP_HELLO] = {T(VERSION_MIN) | T(VERSION_MAX) | T(WORKDIR) | T(ENV) | T(WANT_DIGEST) | T(CLEAR_ENV),
                   T(VERSION_MIN) | T(VERSION_MAX)},
-    [OP_EXEC] = {T(ARGV) | T(ENV) | T(CWD) | T(TIMEOUT) | T(GRACE) | T(TTY) | T(ROWS) | T(COLUMNS) | T(WINDOW) | T(FLAGS),
+    [OP_EXEC] = {T(ARGV) | T(ENV) | T(CWD) | T(TIMEOUT) | T(GRACE) | T(TTY) | T(ROWS) | T(COLUMNS) | T(WINDOW) |
+                     T(FLAGS),
                  T(ARGV)},
     [OP_READ] = {T(PATH) | T(ROOT) | T(OFFSET) | T(LIMIT) | T(WINDOW) | T(FLAGS), T(PATH)},
     [OP_WRITE] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS) | T(SIZE), T(PATH)},
@@ -235,7 +236,8 @@ static int decode_fields(struct request *q, struct reader r, char *text)
         if (!(operations[q->op].known & bit) || ((seen & bit) && field->type != LIST))
             return EPROTO;
         seen |= bit;
-        err = field->type == NUMBER || field->type == BOOLEAN ? set_number(q, field, data, len) : set_string(q, field, data, len, &text);
+        bool number = field->type == NUMBER || field->type == BOOLEAN;
+        err = number ? set_number(q, field, data, len) : set_string(q, field, data, len, &text);
     }
     if (!err && (operations[q->op].needed & ~seen))
         err = EPROTO;
@@ -249,8 +251,9 @@ int request_decode(struct request *q, int op, const uint8_t *data, size_t len)
     const uint8_t *value;
     size_t value_len;
     int tag, more;
-    *q = (struct request){.op = op, .limit = -1, .offset = -1, .mode = -1, .size = -1, .depth = -1, .timeout = -1, .grace = -1,
-                          .rows = -1, .columns = -1, .port = -1, .window = -1, .version_min = -1, .version_max = -1};
+    *q = (struct request){.op = op, .limit = -1, .offset = -1, .mode = -1, .size = -1, .depth = -1, .timeout = -1,
+                          .grace = -1, .rows = -1, .columns = -1, .port = -1, .window = -1, .version_min = -1,
+                          .version_max = -1};
     while ((more = next_field(&r, &tag, &value, &value_len)) > 0)
         counts[0] += tag == TAG_ARGV, counts[1] += tag == TAG_ENV, counts[2] += tag == TAG_INCLUDE;
     /* The lists, then the text: no longer than the record, as each field has a head of five bytes. */
@@ -260,7 +263,9 @@ int request_decode(struct request *q, int op, const uint8_t *data, size_t len)
     q->include = q->env + counts[1] + 1;
     char **lists[] = {q->argv, q->env, q->include};
     bool known = op >= 0 && op < (int)(sizeof operations / sizeof *operations) && operations[op].known;
-    int err = more < 0 ? -1 : !known ? EPROTO : decode_fields(q, (struct reader){data, len}, (char *)(q->include + counts[2] + 1));
+    int err = more < 0 ? -1 : EPROTO;
+    if (more == 0 && known)
+        err = decode_fields(q, (struct reader){data, len}, (char *)(q->include + counts[2] + 1));
     q->argv = lists[0]; /* decoding moved them along */
     q->env = lists[1];
     q->include = lists[2];

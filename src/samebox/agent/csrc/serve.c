@@ -200,17 +200,17 @@ static void frame_open(uint32_t id, const uint8_t *payload, size_t len)
         malformed("malformed OPEN");
         return;
     }
-    struct request r;
-    int err = payload[0] ? request_decode(&r, payload[0], payload + 1, len - 1) : EPROTO;
-    if (!payload[0])
-        r.memory = NULL;
+    struct request r = {0};
+    int err = payload[0] == OP_HELLO ? EPROTO : request_decode(&r, payload[0], payload + 1, len - 1);
     requests++;
     struct failure f;
     if (err < 0) {
         malformed("malformed record");
     } else if (err) {
+        bool known = err != EPROTO;
         fail(&f, err, NULL, NULL);
-        snprintf(f.message, sizeof f.message, "operation %d: %s", payload[0], err == EPROTO ? "a field or operation that is not known" : "a field's value is not valid");
+        snprintf(f.message, sizeof f.message, "operation %d: %s", payload[0],
+                 known ? "a value that is not valid" : "it or a field is not known, or a field is lacking");
         answer_failure(id, &f);
     } else if ((err = check_request(&r))) {
         bool workdir = err != EINVAL && err != EAGAIN;
@@ -309,7 +309,8 @@ void serve_frame(int type, uint32_t id, const uint8_t *payload, size_t len)
 
 /* --- the loop --- */
 
-/* init, which may belong to another user, reads in the process name whether anything is being done (protocol.md, section 8). */
+/* init, which may belong to another user, reads in the process name whether anything is being done (protocol.md,
+ * section 8). */
 static void publish(void)
 {
     static uint32_t shown = UINT32_MAX;
@@ -344,10 +345,10 @@ static int at_most(int timeout, int limit)
     return timeout < 0 || timeout > limit ? limit : timeout;
 }
 
-/* One round: waits, does what is due, and sends the answers. */
-static void turn(void)
+/* One round: waits for `timeout` ms at most, does what is due, and sends the answers; returns the next round's
+ * timeout. */
+static int turn(int timeout)
 {
-    static int timeout = -1;
     publish();
     loop_wait(timeout);
     bool more = reads_continue();
@@ -362,8 +363,7 @@ static void turn(void)
     reap();
     if (server.exiting > 0 || connection_refused())
         timeout = at_most(timeout, 100);
-    if (more)
-        timeout = 0;
+    return more ? 0 : timeout;
 }
 
 /* An agent that comes and goes between two of init's looks has been there all the same. */
@@ -374,24 +374,32 @@ static void tell_init(void)
         kill(1, SIGUSR1);
 }
 
-int serve(int in, int out)
+/* Each stream takes some descriptors; commands get back the limit that we found. */
+static void raise_limit(void)
 {
-    signals_ignore();
-    umask(022);
-    prctl(PR_SET_DUMPABLE, 0);
     if (getrlimit(RLIMIT_NOFILE, &server.files) == 0) {
         struct rlimit more = server.files;
         more.rlim_cur = more.rlim_max < 65536 ? more.rlim_max : 65536;
         if (more.rlim_cur > server.files.rlim_cur)
             setrlimit(RLIMIT_NOFILE, &more);
     }
+}
+
+int serve(int in, int out)
+{
+    signals_ignore();
+    umask(022);
+    /* Sandboxed code of the same user may neither trace us nor take our descriptors. What we look up in our own
+     * /proc/self stays open to us, and to runtimes that enter a container, which have CAP_SYS_PTRACE over it. */
+    prctl(PR_SET_DUMPABLE, 0);
+    raise_limit();
     if (!loop_start() || !connection_start(in, out))
         return 71;
-    while (!connection_lost())
-        turn();
+    for (int timeout = -1; !connection_lost();)
+        timeout = turn(timeout);
     cancel_all();
     tell_init();
-    while (stream_count() || drain_count())
-        turn();
+    for (int timeout = 0; stream_count() || drain_count();)
+        timeout = turn(timeout);
     return 0;
 }

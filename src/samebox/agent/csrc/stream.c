@@ -116,7 +116,9 @@ int streams_expire(void)
 
 void streams_resume(void)
 {
-    for (struct stream *s = first; s; s = s->next)
+    for (struct stream *s = first, *next; s; s = next) {
+        next = s->next; /* an output that can't be watched may end the stream */
         for (int i = 0; i < 2; i++)
             source_update(&s->output[i]);
+    }
 }

@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PASS 2 /* ms between two looks for what is still to be killed */
-#define GIVE_UP 10000 /* ms of SIGKILL after which what is left can't be killed: another user's, or stuck in the kernel */
+#define PASS 2        /* ms between two looks for what is still to be killed */
+#define GIVE_UP 10000 /* ms of SIGKILL after which what is left can't be killed: another user's, or stuck in a call */
 
 enum state { RUNNING, TERMINATING, KILLING, REPORTED };
 

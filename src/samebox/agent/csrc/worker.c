@@ -1,4 +1,5 @@
-/* Operations on whole trees run in a fork, which may block; serve passes on what it writes and hands it what it reads. */
+/* Operations on whole trees run in a fork, which may block; serve passes on what it writes and hands it what it
+ * reads. */
 #include "process.h"
 #include "serve.h"
 
@@ -104,8 +105,13 @@ static void worker_release(struct stream *s)
 }
 
 static const struct stream_type worker_type = {
-    .input = worker_input, .input_end = worker_input_end, .output_end = worker_output_end, .input_done = worker_input_done,
-    .cancel = worker_cancel, .expire = worker_expire, .release = worker_release,
+    .input = worker_input,
+    .input_end = worker_input_end,
+    .output_end = worker_output_end,
+    .input_done = worker_input_done,
+    .cancel = worker_cancel,
+    .expire = worker_expire,
+    .release = worker_release,
 };
 
 static _Noreturn void work(const struct request *r, int in, int out, int status, pid_t parent)
@@ -131,7 +137,8 @@ static _Noreturn void work(const struct request *r, int in, int out, int status,
     _exit(0);
 }
 
-/* A CANCEL may come before the worker has its handler for SIGTERM, which it inherits as ignored: blocked, the signal waits for it. */
+/* A CANCEL may come before the worker has its handler for SIGTERM, which it inherits as ignored: blocked, the signal
+ * waits for it. */
 static pid_t fork_worker(void)
 {
     sigset_t end;
