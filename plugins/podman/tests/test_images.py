@@ -19,8 +19,8 @@ from samebox_podman.archives import REPOSITORY
 from samebox_podman.images import local_names, remote_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable
+    from pathlib import Path
 
     from samebox import Sandbox
     from samebox_podman.client import PodmanClient

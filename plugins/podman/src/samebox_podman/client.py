@@ -93,7 +93,7 @@ class PodmanClient:
         except EngineUnavailableError:
             raise
         except OSError as error:  # podman-py's APIError and every error of requests are one
-            raise unreachable(self.address, error) from error
+            raise self.unreachable(error) from error
         if response.status_code < 400 or response.status_code in accept:
             return response
         with contextlib.closing(response):
@@ -160,7 +160,12 @@ class PodmanClient:
         except OSError as error:
             if self._revived(error):
                 return _connected(self.address)
-            raise unreachable(self.address, error) from error
+            raise self.unreachable(error) from error
+
+    def unreachable(self, error: BaseException) -> EngineUnavailableError:
+        """Return the error for a call that did not reach the service."""
+        said = tunnel_to(self.address).said if self.address.scheme == "ssh" else ""
+        return unreachable(self.address, error, said)
 
     def close(self) -> None:
         """Close the connections that no call uses. The client can be used again."""

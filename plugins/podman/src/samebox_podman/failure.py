@@ -55,20 +55,30 @@ def refused(address: Address, status: int, words: str) -> RefusedError:
     return RefusedError(f"Podman at {address.url} refused: {words} (HTTP status {status})", status, words)
 
 
-def unreachable(address: Address, error: BaseException) -> EngineUnavailableError:
+def unreachable(address: Address, error: BaseException, said: str = "") -> EngineUnavailableError:
     """Return the error for a service that can't be reached.
 
     Args:
         address: What was tried.
         error: What was raised; the cause inside is looked for.
+        said: What ssh wrote.
     """
     found, remedy = why(address, error)
+    if address.scheme == "ssh":
+        words = f"; ssh said: {said.splitlines()[-1]}" if said else ""
+        return unavailable(
+            address,
+            f"{found}, through ssh{words}",
+            f"Check that a Podman service listens at {address.socket_path} there: `systemctl --user enable --now "
+            "podman.socket` for that user, without --user for root",
+        )
     return unavailable(address, found, remedy)
 
 
 def unavailable(address: Address, found: str, remedy: str) -> EngineUnavailableError:
     """Return the error for a service that can't be used."""
-    return EngineUnavailableError(f"no Podman service can be used at {address}: {found}. {remedy}")
+    what, todo = found.rstrip("."), remedy.rstrip(".")
+    return EngineUnavailableError(f"no Podman service can be used at {address}: {what}. {todo}.")
 
 
 def nothing_found(tried: list[str], remedy: str) -> EngineUnavailableError:

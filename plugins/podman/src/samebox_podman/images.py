@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from samebox.errors import ConfigError, EngineUnavailableError, ImageNotFoundError
-from samebox_podman.failure import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +160,7 @@ def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[st
         except EngineUnavailableError:
             raise
         except OSError as error:
-            raise unreachable(client.address, error) from error
+            raise client.unreachable(error) from error
     return "; ".join(wrong)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from samebox.errors import EngineError
 from samebox.streams import MultiplexedStream, SocketStream
 from samebox_podman.client import error_words
-from samebox_podman.failure import refused, unreachable
+from samebox_podman.failure import refused
 
 if TYPE_CHECKING:
     import socket
@@ -58,7 +58,7 @@ def open_exec(client: PodmanClient, exec_id: str, timeout: float) -> Multiplexed
             if status not in {101, 200}:
                 rest = _read_rest(connection, head, rest)
         except OSError as error:
-            raise unreachable(client.address, error) from error
+            raise client.unreachable(error) from error
         if status not in {101, 200}:
             raise refused(client.address, status, error_words(rest))
         failed.pop_all()

@@ -51,6 +51,11 @@ class Tunnel:
                 process = self._process = self._start()
             return Address(f"unix://{process.directory}/podman.sock", self._address.source)
 
+    @property
+    def said(self) -> str:
+        """What ssh wrote, as when the other end refuses a connection."""
+        return self._process.said if self._process is not None else ""
+
     def _start(self) -> OwnedProcess:
         parts = urlsplit(self._address.url)
         remote = self._address.socket_path
