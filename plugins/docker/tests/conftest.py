@@ -1,4 +1,4 @@
-"""What the tests of the Docker engine share: a real daemon, ways to reach it, and sandboxes that leave nothing behind."""
+"""What the tests of the Docker engine share: a real daemon, ways to reach it, sandboxes that leave nothing behind."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def openssl(directory: Path, name: str, *signed_by: str) -> None:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with an authority (ca), a daemon's and a client's certificate of it, and one of another (bad)."""
+    """Return a directory with an authority (ca), a daemon's and a client's certificate of it, and another's (bad)."""
     directory = tmp_path_factory.mktemp("certificates")
     for name, *signed_by in [("ca",), ("daemon", "ca"), ("client", "ca"), ("other",), ("bad", "other")]:
         openssl(directory, name, *signed_by)

@@ -93,7 +93,8 @@ def test_unknown_context(tmp_path: Path) -> None:
     """A context that is not there is an error that names those that are, never the default one without a word."""
     make_context(tmp_path, "near", "unix:///near.sock")
     text = (
-        f"there is no Docker context 'nearr' (named by DOCKER_CONTEXT) in {tmp_path}/contexts; there are: default, near. "
+        f"there is no Docker context 'nearr' (named by DOCKER_CONTEXT) in {tmp_path}/contexts; there are: default, "
+        f"near. "
         "Name one of them, or make it with `docker context create`."
     )
     with pytest.raises(EngineUnavailableError, match=f"^{re.escape(text)}$"):
@@ -118,7 +119,8 @@ def test_contexts_below_the_current_directory(tmp_path: Path, monkeypatch: pytes
 def test_wrong_docker_host() -> None:
     """A DOCKER_HOST that can't be one is named, with what is accepted."""
     text = (
-        "DOCKER_HOST is no address that the Docker engine can use ('npipe:////./pipe/x'): npipe:// is a pipe of Windows, "
+        "DOCKER_HOST is no address that the Docker engine can use ('npipe:////./pipe/x'): npipe:// is a pipe of "
+        "Windows, "
         "which samebox does not use; give unix:///path, tcp://host:port or ssh://user@host:port. Correct or unset it."
     )
     with pytest.raises(EngineUnavailableError, match=f"^{re.escape(text)}$"):

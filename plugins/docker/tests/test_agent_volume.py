@@ -95,6 +95,7 @@ def test_heal(
     holder: str,
     other_agent: AgentProgram,
     busybox: str,
+    *,
     wrong: Callable[[bytes], bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -134,7 +135,7 @@ def test_sandbox_heals(
 
 
 def test_dead_installer(
-    pool: ClientPool, holder: str, other_agent: AgentProgram, busybox: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+    pool: ClientPool, holder: str, other_agent: AgentProgram, busybox: str, *, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a process left that was killed during a delivery is removed after a while."""
     monkeypatch.setattr(agent_volume, "WAIT", 1.0)
@@ -149,7 +150,7 @@ def test_dead_installer(
 
 
 def test_processes_at_once(
-    url: str, holder: str, other_agent: AgentProgram, busybox: str, pool: ClientPool, raw: Any
+    url: str, holder: str, other_agent: AgentProgram, busybox: str, *, pool: ClientPool, raw: Any
 ) -> None:
     """Two processes that deliver at the same moment both succeed."""
     script = (

@@ -36,7 +36,9 @@ def test_defaults(make: Callable[..., Sandbox], settings: dict[str, Any]) -> Non
         mounts = [line.split() for line in box.read_text("/proc/self/mountinfo").splitlines()]
         pid_1 = box.read_text("/proc/1/comm")
         interfaces = box.list_dir("/sys/class/net")
-        sockets = box.sh("find / -xdev -type s 2>/dev/null; ls -d /run/docker.sock /var/run/docker.sock 2>/dev/null").text
+        sockets = box.sh(
+            "find / -xdev -type s 2>/dev/null; ls -d /run/docker.sock /var/run/docker.sock 2>/dev/null"
+        ).text
 
     assert ["0" * 16] * 5 == [found[f"Cap{kind}"].strip() for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")]
     assert "1" == found["NoNewPrivs"]
@@ -158,7 +160,8 @@ def test_unknown_runtime(make: Callable[..., Sandbox], engine: DockerEngine, url
     """A runtime that the daemon has not is an error that lists those it has."""
     engine.probe()
     text = (
-        rf"^wrong options for engine 'docker': runtime = 'runsc-x': the daemon at {re.escape(url)} has no such runtime; "
+        rf"^wrong options for engine 'docker': runtime = 'runsc-x': the daemon at {re.escape(url)} has no such "
+        rf"runtime; "
         r"it has: .*\brunc\b.*$"
     )
     with pytest.raises(ConfigError, match=text):

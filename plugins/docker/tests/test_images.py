@@ -167,7 +167,7 @@ def test_directory(make: Callable[..., Sandbox], engine: DockerEngine, raw: Any,
     directory = tmp_path / "tree"
     directory.mkdir()
     with tarfile.open(root) as archive:
-        archive.extractall(directory, filter="fully_trusted")
+        archive.extractall(directory, filter="fully_trusted")  # noqa: S202 - made by this test
     (directory / "hard").hardlink_to(directory / "bin" / "busybox")
     (directory / os.fsdecode(b"name-\xff")).write_text("odd")
     with socket.socket(socket.AF_UNIX) as bound:
@@ -218,10 +218,12 @@ def registry() -> Iterator[str]:
                 connection, _ = listener.accept()
                 with connection:
                     known = b"/v2/ " in connection.recv(65536).split(b"\r\n")[0]
-                    text = b"{}" if known else b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}'
+                    text = (
+                        b"{}" if known else b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}'
+                    )
                     status = b"200 OK" if known else b"404 Not Found"
-                    head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-                    connection.sendall(head % (status, len(text)) + text)
+                    head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\n" % status
+                    connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(text) + text)
         except OSError:
             return
 
@@ -237,7 +239,8 @@ def test_missing_in_registry(engine: DockerEngine, url: str, registry: str) -> N
     """An image that the registry does not have: its words, the daemon's address and what to do."""
     image = f"{registry}/nothing:1"
     text = (
-        rf"^the image '{image}' is not on Docker at {url}: pulling it failed: .*manifest unknown.*\. Check its name and tag; "
+        rf"^the image '{image}' is not on Docker at {url}: pulling it failed: .*manifest unknown.*\. Check its name "
+        rf"and tag; "
         r"for a private one run `docker login`; without a way to the registry load it with `docker load`, or give "
         r"image='tar:PATH'\.$"
     )
@@ -269,7 +272,9 @@ def test_always_pulled(engine: DockerEngine, raw: Any, busybox: str, registry: s
 
 def test_no_name(engine: DockerEngine) -> None:
     """What Docker can't read as a name is a mistake in the config."""
-    with pytest.raises(ConfigError, match="^wrong config: image = 'UPPER': Docker can't read it as an image's name: .*lowercase"):
+    with pytest.raises(
+        ConfigError, match=r"^wrong config: image = 'UPPER': Docker can't read it as an image's name: .*lowercase"
+    ):
         ensure(engine, "UPPER")
 
 
@@ -279,13 +284,19 @@ def test_no_name(engine: DockerEngine) -> None:
         ("tar:{}/none.tar", "the image 'tar:{}/none.tar' is an archive on this host, but there is no file {}/none.tar"),
         (
             "tar:{}",
-            "the image 'tar:{}' is an archive on this host, but there is no file {}; it is a directory: write image='dir:{}'",
+            (
+                "the image 'tar:{}' is an archive on this host, but there is no file {}; it is a directory: write "
+                "image='dir:{}'"
+            ),
         ),
         ("dir:{}/none", "the image 'dir:{}/none' is a directory on this host, but there is none at {}/none"),
         (
             "dir:{}/file",
-            "the image 'dir:{}/file' is a directory on this host, but there is none at {}/file; it is a file: write "
-            "image='tar:{}/file'",
+            (
+                "the image 'dir:{}/file' is a directory on this host, but there is none at {}/file; it is a file: "
+                "write "
+                "image='tar:{}/file'"
+            ),
         ),
     ],
 )
@@ -299,7 +310,10 @@ def test_nothing_there(engine: DockerEngine, tmp_path: Path, image: str, text: s
 def test_no_archive(engine: DockerEngine, tmp_path: Path) -> None:
     """A file that is no archive is refused before Docker sees it."""
     (tmp_path / "x.tar").write_text("no tar")
-    text = f"wrong config: image = 'tar:{tmp_path}/x.tar': it is no root file system, `docker save` or OCI archive that can be read: "
+    text = (
+        f"wrong config: image = 'tar:{tmp_path}/x.tar': it is no root file system, `docker save` or OCI archive that "
+        "can be read: "
+    )
     with pytest.raises(ConfigError, match=f"^{re.escape(text)}"):
         ensure(engine, f"tar:{tmp_path}/x.tar")
 
@@ -317,7 +331,7 @@ def test_incomplete_archive(engine: DockerEngine, raw: Any, tmp_path: Path) -> N
     manifest = [{"Config": "config.json", "RepoTags": None, "Layers": ["layer.tar"]}]
     (tmp_path / "x.tar").write_bytes(_file("manifest.json", json.dumps(manifest).encode()))
     before = {each["Id"] for each in raw.images(all=True)}
-    with pytest.raises(ConfigError, match="config.json"):
+    with pytest.raises(ConfigError, match=r"config\.json"):
         ensure(engine, f"tar:{tmp_path}/x.tar")
 
     assert before == {each["Id"] for each in raw.images(all=True)}
@@ -336,7 +350,8 @@ def test_unreadable_file(engine: DockerEngine, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("builtins.open", refuse)
     text = (
-        f"the image 'dir:{tmp_path}' can't be read: Permission denied: '{tmp_path}/./secret'. Give one that this user may "
+        f"the image 'dir:{tmp_path}' can't be read: Permission denied: '{tmp_path}/./secret'. Give one that this user "
+        f"may "
         "read."
     )
     with pytest.raises(ImageNotFoundError, match=f"^{re.escape(text)}$"):
@@ -369,5 +384,5 @@ def test_progress() -> None:
     ]
 
     assert ["1: Pulling from x", "a: Downloading", "a: Pull complete", "Digest: y"] == list(follow(lines))
-    with pytest.raises(StreamError, match="^gone$"):
+    with pytest.raises(StreamError, match=r"^gone$"):
         list(follow([*lines, {"errorDetail": {"message": "gone"}}]))

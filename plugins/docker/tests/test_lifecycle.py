@@ -95,7 +95,8 @@ def test_beginning_of_an_id(engine: DockerEngine, name: str, busybox: str) -> No
 def test_taken_name(engine: DockerEngine, name: str, busybox: str) -> None:
     """A name that is taken is named, and who has it is left alone."""
     sandbox = create(engine, name, busybox)
-    text = f"a container named '{name}' is already on Docker at {engine.probe().address}; attach to it, remove it or choose another name"
+    url = engine.probe().address
+    text = f"a container named '{name}' is already on Docker at {url}; attach to it, remove it or choose another name"
     with pytest.raises(SandboxExistsError, match=f"^{re.escape(text)}$"):
         create(engine, name, busybox)
 
@@ -184,13 +185,13 @@ def test_gone(engine: DockerEngine, name: str, busybox: str) -> None:
     url = engine.probe().address
     sandbox = create(engine, name, busybox)
     with pytest.raises(
-        SandboxGoneError, match=f"^the sandbox '{name}' on Docker at {url} does not run: it was never started$"
+        SandboxGoneError, match=f"^the sandbox '{name}' on Docker at {url} is gone: it was never started$"
     ):
         engine.connect(sandbox)
     engine.start(sandbox)
     engine.stop(sandbox, grace=5)
     with pytest.raises(
-        SandboxGoneError, match=f"^the sandbox '{name}' on Docker at {url} does not run: it ended with exit code 0$"
+        SandboxGoneError, match=f"^the sandbox '{name}' on Docker at {url} is gone: it was stopped with exit code 0$"
     ):
         engine.connect(sandbox)
     engine.remove(sandbox)

@@ -17,8 +17,11 @@ ACCEPTED = "unix:///path, tcp://host:port or ssh://user@host:port"
     [
         (
             {"url": "npipe:////./pipe/docker_engine"},
-            "wrong options for engine 'docker': url = 'npipe:////./pipe/docker_engine': npipe:// is a pipe of Windows, "
-            f"which samebox does not use; give {ACCEPTED}",
+            (
+                "wrong options for engine 'docker': url = 'npipe:////./pipe/docker_engine': npipe:// is a pipe of "
+                "Windows, "
+                f"which samebox does not use; give {ACCEPTED}"
+            ),
         ),
         (
             {"url": "/var/run/docker.sock"},
@@ -26,8 +29,11 @@ ACCEPTED = "unix:///path, tcp://host:port or ssh://user@host:port"
         ),
         (
             {"url": "tcp://me:secret@host:2376"},
-            "wrong options for engine 'docker': url = 'tcp://me:secret@host:2376': an address has no password in it; "
-            "ssh uses keys, tcp uses tls_cert and tls_key",
+            (
+                "wrong options for engine 'docker': url = 'tcp://me:secret@host:2376': an address has no password in "
+                "it; "
+                "ssh uses keys, tcp uses tls_cert and tls_key"
+            ),
         ),
         (
             {"tls_ca": "/nowhere/ca.pem"},
@@ -43,8 +49,10 @@ ACCEPTED = "unix:///path, tcp://host:port or ssh://user@host:port"
         ),
         (
             {"runtime": "run sc"},
-            "wrong options for engine 'docker': runtime = 'run sc': String should match pattern "
-            "'^[a-zA-Z0-9][a-zA-Z0-9_.-]*$'",
+            (
+                "wrong options for engine 'docker': runtime = 'run sc': String should match pattern "
+                "'^[a-zA-Z0-9][a-zA-Z0-9_.-]*$'"
+            ),
         ),
         (
             {"timeout": 0},

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import ssl
-import stat
 import struct
 import sys
 import time
@@ -13,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.config import SandboxConfig
 from samebox.errors import EngineUnavailableError
 from samebox.streams import SocketStream
 from samebox_docker.ssh import ssh_argv
 from samebox_docker.streams import ExecStream
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -94,7 +91,7 @@ def children() -> set[str]:
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             try:
-                with open(f"{entry.path}/stat") as file:  # noqa: PTH123
+                with open(f"{entry.path}/stat") as file:
                     fields = file.read().rpartition(")")
             except OSError:
                 continue
@@ -123,7 +120,8 @@ def test_ssh_refuses(engine_at: Callable[[str], DockerEngine], fake_ssh: Callabl
 
     assert (
         "no Docker daemon can be used at ssh://nobody@far (options.url): ssh said: nobody@far: Permission denied "
-        "(publickey). See that `ssh -o BatchMode=yes ssh://nobody@far docker version` works: the host's key known, a key "
+        "(publickey). See that `ssh -o BatchMode=yes ssh://nobody@far docker version` works: the host's key known, a "
+        "key "
         "of yours accepted, docker installed there and permitted to you."
     ) == str(caught.value)
 
@@ -182,7 +180,7 @@ class Chunks(SocketStream):
     def __init__(self, *chunks: bytes) -> None:
         self.chunks = list(chunks)
 
-    def recv(self, size: int) -> bytes:  # noqa: ARG002
+    def recv(self, size: int) -> bytes:
         """Return the next chunk."""
         return self.chunks.pop(0) if self.chunks else b""
 

@@ -8,7 +8,6 @@ import pwd
 import re
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from samebox_docker import address as address_module
 from samebox_docker.engine import DockerEngine
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -52,7 +52,8 @@ def test_not_running(default_socket: str, monkeypatch: pytest.MonkeyPatch) -> No
 
     probe_fails(
         f"no Docker daemon can be used at unix://{default_socket} (the default socket): there is no socket "
-        f"{default_socket}. Docker is installed here: start it with `sudo systemctl start docker` (Docker Desktop: open "
+        f"{default_socket}. Docker is installed here: start it with `sudo systemctl start docker` (Docker Desktop: "
+        f"open "
         "it)."
     )
 
@@ -73,7 +74,8 @@ def test_no_socket_at_docker_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/x.sock")
 
     probe_fails(
-        f"no Docker daemon can be used at unix://{tmp_path}/x.sock (DOCKER_HOST): there is no socket {tmp_path}/x.sock. "
+        f"no Docker daemon can be used at unix://{tmp_path}/x.sock (DOCKER_HOST): there is no socket "
+        f"{tmp_path}/x.sock. "
         "Start the daemon that should listen there, or correct DOCKER_HOST."
     )
 
@@ -128,7 +130,8 @@ def test_no_permission(tmp_path_factory: pytest.TempPathFactory) -> None:
 
     assert (
         f"EngineUnavailableError no Docker daemon can be used at unix://{path} (options.url): the user {user} (uid "
-        f"{NOBODY}) may not open {path}. Add the user to the group docker (`sudo usermod -aG docker {user}`, then log in "
+        f"{NOBODY}) may not open {path}. Add the user to the group docker (`sudo usermod -aG docker {user}`, then log "
+        f"in "
         "anew; its members are as powerful as root), or run a rootless Docker: "
         "https://docs.docker.com/engine/security/rootless/\n"
     ) == done.stdout
@@ -215,7 +218,8 @@ def test_podman(listen: Callable[..., str]) -> None:
     where = listen(http("OK", "Api-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\n"))
 
     probe_fails(
-        f"no Docker daemon can be used at tcp://{where} (options.url): what answers there is Podman, in Docker's words. "
+        f"no Docker daemon can be used at tcp://{where} (options.url): what answers there is Podman, in Docker's "
+        f"words. "
         f"Take engine='podman' with options url='tcp://{where}', or correct options.url.",
         url=f"tcp://{where}",
     )
@@ -227,7 +231,8 @@ def test_unknown_authority(certificates: Path, tls: ssl.SSLContext, relay: Calla
 
     engine = DockerEngine({"url": url, "tls_ca": certificates / "other.pem"})
     text = (
-        rf"^no Docker daemon can be used at {url} \(options\.url\): its certificate is not accepted \([\w -]+\)\. Give the "
+        rf"^no Docker daemon can be used at {url} \(options\.url\): its certificate is not accepted \([\w -]+\)\. Give "
+        rf"the "
         r"certificate of the authority that signed it as options\.tls_ca, or as ca\.pem in DOCKER_CERT_PATH\.$"
     )
     with pytest.raises(EngineUnavailableError, match=text):
@@ -242,7 +247,7 @@ def test_unknown_authority(certificates: Path, tls: ssl.SSLContext, relay: Calla
     ],
 )
 def test_client_certificate(
-    certificates: Path, tls: ssl.SSLContext, relay: Callable[..., object], name: str | None, found: str, remedy: str
+    certificates: Path, tls: ssl.SSLContext, relay: Callable[..., object], *, name: str | None, found: str, remedy: str
 ) -> None:
     """A daemon that does not accept this side's certificate, or that wants one and gets none."""
     url = relay(tls=tls).address  # type: ignore[attr-defined]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import tarfile
 import time
 from typing import TYPE_CHECKING, Any
 
+import docker
 import pytest
 
 from samebox.config import SandboxConfig
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from samebox import Sandbox
     from samebox_docker.engine import DockerEngine
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1234:4321::/home/app:/bin/sh\n"
+USERS = "root:x:0:0:root:/root:/bin/sh\napp:x:1234:4321::/home/app:/bin/sh\n"
 LOOK = "stat -c '%u %g %a' . && touch file && stat -c '%u' file && mount | grep -c ' on /' >/dev/null"
 
 
@@ -42,16 +44,12 @@ def add(archive: tarfile.TarFile, name: str, *, owner: int = 0, mode: int = 0o75
 @pytest.fixture(scope="module")
 def people(url: str) -> Iterator[str]:
     """Return an image with a user, directories of several owners and a volume, on top of busybox."""
-    import os
-
-    import docker
-
     raw: Any = docker.APIClient(base_url=url, version="auto")
     busybox = os.environ.get("SAMEBOX_TEST_IMAGE_BUSYBOX", "localhost/samebox-busybox:latest")
     container = raw.create_container(busybox, ["true"])["Id"]
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        add(archive, "etc/real-passwd", text=PASSWD, mode=0o644)
+        add(archive, "etc/real-passwd", text=USERS, mode=0o644)
         add(archive, "etc/passwd", link="real-passwd")
         add(archive, "home/app", owner=1234, mode=0o750)
         add(archive, "shared", mode=0o1777)
@@ -168,7 +166,7 @@ def test_no_directory(make: Callable[..., Sandbox]) -> None:
     ],
     ids=["negative", "too large", "short", "digits of another script", "beyond the bound"],
 )
-def test_hostile_passwd(url: str, raw: Any, busybox: str, engine: DockerEngine, passwd: str, user: str) -> None:
+def test_hostile_passwd(raw: Any, busybox: str, engine: DockerEngine, *, passwd: str, user: str) -> None:
     """What an image says of its users is parsed with bounds, and is never a reason for another failure."""
     container = raw.create_container(busybox, ["true"])["Id"]
     try:

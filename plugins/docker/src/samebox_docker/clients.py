@@ -130,7 +130,7 @@ class ClientPool:
         except requests.exceptions.HTTPError as error:  # docker-py's APIError is one
             status = error.response.status_code if error.response is not None else 0
             raise refused(self.address, status, _words(error)) from None
-        except requests.exceptions.JSONDecodeError as error:
+        except requests.exceptions.JSONDecodeError:
             found = "what answers there is no Docker daemon"
             raise no_docker(self.address, found, f"Correct {self.address.named}.") from None
         except (

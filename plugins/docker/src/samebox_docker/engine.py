@@ -9,6 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from samebox.agent.connections import describe_end
 from samebox.agent.program import agent_program
 from samebox.capabilities import Capability
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
@@ -340,10 +341,8 @@ class DockerEngine(Engine):
             return EngineError(
                 f"Docker at {url} could not open a stream into the sandbox {status.name!r}: {error.words}"
             )
-        how = "it was never started" if status.state == "created" else f"it ended with exit code {status.exit_code}"
-        if status.out_of_memory:
-            how += ", out of memory"
-        return SandboxGoneError(f"the sandbox {status.name!r} on Docker at {url} does not run: {how}")
+        how = "it was never started" if status.state == "created" else describe_end(status)
+        return SandboxGoneError(f"the sandbox {status.name!r} on Docker at {url} is gone: {how}")
 
     def _not_found(self, sandbox_id: str) -> SandboxNotFoundError:
         return SandboxNotFoundError(f"there is no sandbox {sandbox_id!r} on Docker at {self._daemon.address.url}")

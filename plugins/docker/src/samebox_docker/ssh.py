@@ -73,7 +73,7 @@ class SshLink:
     def _hung_up(self) -> bool:
         """Tell whether it was ssh that ended the connection; then it is about to exit, and has left last words."""
         try:
-            self.socket.setblocking(False)
+            self.socket.settimeout(0)
             return not self.socket.recv(1, socket.MSG_PEEK)
         except OSError:
             return False

@@ -77,8 +77,8 @@ def keep_modes(pool: ClientPool, container: str, config: SandboxConfig) -> None:
             change_directory(pool, container, path, uid=0, gid=0, mode=tmpfs.mode)
         elif "mode" in tmpfs.model_fields_set:
             reason = (
-                f"the daemon's runc is older than 1.1.9, which keeps the mode {state.mode:o} that {path} has in the image; "
-                f"leave out mode={tmpfs.mode:o}, or read_only, or update runc"
+                f"the daemon's runc is older than 1.1.9, which keeps the mode {state.mode:o} that {path} has in the "
+                f"image; leave out mode={tmpfs.mode:o}, or read_only, or update runc"
             )
             raise UnsupportedError(Capability.TMPFS, "docker", reason)
 

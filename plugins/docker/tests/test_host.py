@@ -1,0 +1,160 @@
+"""What a daemon's own account of its host means: capabilities that it lacks, its tier, its runtimes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from samebox.capabilities import Capability, Isolation
+from samebox.errors import EngineUnavailableError
+from samebox_docker.address import Address
+from samebox_docker.clients import Greeting
+from samebox_docker.host import engine_info, hides_tmpfs_modes
+
+if TYPE_CHECKING:
+    from samebox.engine import EngineInfo
+    from samebox_docker.engine import DockerEngine
+
+ORDINARY = {
+    "OSType": "linux",
+    "ServerVersion": "28.5.2",
+    "MemoryLimit": True,
+    "PidsLimit": True,
+    "CpuCfsQuota": True,
+    "CgroupDriver": "systemd",
+    "CgroupVersion": "2",
+    "Driver": "overlay2",
+    "Architecture": "x86_64",
+    "DefaultRuntime": "runc",
+    "Runtimes": {"runc": {"path": "runc"}, "runsc": {"path": "/usr/bin/runsc"}, "box": {"runtimeType": "io/kata.v2"}},
+    "RuncCommit": {"ID": "v1.2.5-0-g59923ef"},
+    "SecurityOptions": ["name=apparmor", "name=seccomp,profile=builtin", "name=cgroupns"],
+}
+
+
+def info(runtime: str | None = None, **changes: Any) -> EngineInfo:
+    """Return what an ordinary daemon with some changes is."""
+    address = Address("unix:///d.sock", "options.url")
+    return engine_info(address, Greeting("1.51", "Docker/28.5.2 (linux)"), ORDINARY | changes, runtime)
+
+
+def test_ordinary() -> None:
+    """An ordinary daemon lacks nothing, and says where it was found."""
+    found = info()
+
+    assert ({}, Isolation.CONTAINER, False) == (found.missing, found.isolation, found.rootless)
+    assert ("docker", "28.5.2", "unix:///d.sock") == (found.name, found.version, found.address)
+    assert {
+        "address from": "options.url",
+        "API version": "1.51",
+        "runtime": "runc",
+        "storage driver": "overlay2",
+        "cgroup": "v2, driver systemd",
+        "architecture": "x86_64",
+    } == found.details
+
+
+def test_rootless_without_delegation() -> None:
+    """A rootless daemon without cgroups would take limits and ignore them, so it has none."""
+    found = info(
+        CgroupDriver="none",
+        MemoryLimit=False,
+        PidsLimit=False,
+        CpuCfsQuota=False,
+        SecurityOptions=["name=seccomp,profile=builtin", "name=rootless"],
+    )
+
+    assert (Isolation.ROOTLESS, True) == (found.isolation, found.rootless)
+    assert {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT} == set(found.missing)
+    assert (
+        "the daemon uses no cgroups, as a rootless one without cgroup v2 and delegation, so limits would be ignored. "
+        "Set "
+        "up delegation: https://docs.docker.com/engine/security/rootless/tips/#limiting-resources"
+    ) == found.missing[Capability.PIDS_LIMIT]
+
+
+@pytest.mark.parametrize(
+    ("field", "capability", "controller"),
+    [
+        ("MemoryLimit", Capability.MEMORY_LIMIT, "memory"),
+        ("CpuCfsQuota", Capability.CPU_LIMIT, "cpu"),
+        ("PidsLimit", Capability.PIDS_LIMIT, "pids"),
+    ],
+)
+def test_single_controller(field: str, capability: Capability, controller: str) -> None:
+    """A controller that is missing takes its one limit with it."""
+    found = info(None, **{field: False})
+
+    assert {capability} == set(found.missing)
+    assert f"the daemon has no {controller} controller to use ({field} is false)" in found.missing[capability]
+
+
+@pytest.mark.parametrize("options", [[], None, ["name=seccomp,profile=unconfined"]], ids=str)
+def test_no_seccomp(options: list[str] | None) -> None:
+    """Without a profile, or with an unconfined one, there is no filter."""
+    assert {Capability.SECCOMP} == set(info(SecurityOptions=options).missing)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "changes", "isolation"),
+    [
+        ("runsc", {}, Isolation.USER_KERNEL),
+        ("box", {}, Isolation.VM),
+        (None, {"DefaultRuntime": "runsc"}, Isolation.USER_KERNEL),
+        ("runc", {"DefaultRuntime": "runsc"}, Isolation.CONTAINER),
+    ],
+)
+def test_tier(runtime: str | None, changes: dict[str, Any], isolation: Isolation) -> None:
+    """The runtime decides how strong the wall is."""
+    assert isolation == info(runtime, **changes).isolation
+
+
+def test_windows() -> None:
+    """A daemon with Windows containers is none that can be used."""
+    with pytest.raises(EngineUnavailableError) as caught:
+        info(OSType="windows")
+
+    assert (
+        "no Docker daemon can be used at unix:///d.sock (options.url): its containers are those of windows. Switch the "
+        "daemon to Linux containers."
+    ) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("commit", "runtime", "expected"),
+    [
+        ("1.1.5+ds1-1+deb12u1", None, True),
+        ("1.1.8", "runc", True),
+        ("v1.1.9-0-gccaecfc", None, False),
+        ("v1.2.5-0-g59923ef", None, False),
+        ("1.1.5", "crun", False),
+        ("N/A", None, False),
+    ],
+)
+def test_old_runc(commit: str, runtime: str | None, expected: bool) -> None:  # noqa: FBT001
+    """A runc before 1.1.9 hides the modes of memory file systems."""
+    assert expected == hides_tmpfs_modes(ORDINARY | {"RuncCommit": {"ID": commit}}, runtime)
+
+
+def test_probe(engine: DockerEngine, url: str) -> None:
+    """A real daemon is asked once for each engine object."""
+    found = engine.probe()
+
+    assert (url, "docker") == (found.address, found.name)
+    assert found.version
+    assert found is engine.probe()
+
+
+def test_import_without_docker_py() -> None:
+    """Registering the engine imports neither docker-py nor its HTTP client."""
+    script = (
+        "import sys, samebox_docker.plugin as plugin\n"
+        "plugin.samebox_register_engine()({'url': 'tcp://127.0.0.1:1'})\n"
+        "print([name for name in ('docker', 'requests', 'urllib3') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50)
+
+    assert "[]\n" == done.stdout
