@@ -180,6 +180,20 @@ def test_secrets_reach_no_command_line(make_box: Callable[..., Sandbox]) -> None
             assert b"s3cr3t-value" not in text or int(process.name) == os.getpid(), process
 
 
+def test_ordinary_user_can_write_to_what_is_its_own(make_box: Callable[..., Sandbox], rootfs: Path) -> None:
+    """With one uid everything in the root is the user's own; / and /etc refuse it all the same, as elsewhere."""
+    for image, user, home in (("host", None, "/home/sandbox"), (f"dir:{rootfs}", "alice", "/home/alice")):
+        box = make_box(image=image, user=user)
+        for directory in ("/", "/etc", "/var", "/bin", "/home"):
+            refused = box.sh(f"echo x > {directory}/new")
+            assert b"Read-only file system" in refused.stderr, (image, directory, refused)
+        for directory in ("/workspace", "/tmp", home, "/dev/shm"):
+            assert box.sh(f"echo x > {directory}/new && cat {directory}/new").text == "x\n", (image, directory)
+        assert not box.sh("rm /etc/passwd || echo x > /etc/passwd || chmod 777 /etc/passwd").ok
+    root = make_box(user="root")
+    assert root.sh("echo x > /etc/new && echo y > /new && cat /etc/new /new").text == "x\ny\n"
+
+
 def test_read_only_root(make_box: Callable[..., Sandbox], rootfs: Path) -> None:
     """Nothing but the workdir and tmpfs mounts can be written, on every kind of image."""
     for image in ("host", f"dir:{rootfs}"):

@@ -315,7 +315,7 @@ def test_cache_unpacks_once(tmp_path: Path, rootfs: Path) -> None:
         image = ImageStore(tmp_path / "cache").ensure(f"tar:{tmp_path}/{name}", told.append)
     assert told == [f"unpacking {tmp_path}/a.tar"]
     assert image == f"sha256:{hashlib.sha256(data).hexdigest()}"
-    assert [path.name for path in (tmp_path / "cache/images-1").iterdir()] == [image.partition(":")[2]]
+    assert [path.name for path in (tmp_path / "cache/images-2").iterdir()] == [image.partition(":")[2]]
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
@@ -345,10 +345,10 @@ def test_failed_and_killed_unpacking_leaves_nothing(tmp_path: Path, rootfs: Path
     assert f"{tmp_path}/bad.tar can't be unpacked: a name with '..' or too many components (at '../out')" in str(
         caught.value
     )
-    assert list((tmp_path / "cache/images-1").iterdir()) == []
+    assert list((tmp_path / "cache/images-2").iterdir()) == []
     data = docker_archive(rootfs)
     (tmp_path / "good.tar").write_bytes(data)
-    partial = tmp_path / "cache/images-1" / (hashlib.sha256(data).hexdigest() + ".partial")
+    partial = tmp_path / "cache/images-2" / (hashlib.sha256(data).hexdigest() + ".partial")
     (partial / "rootfs/junk").mkdir(parents=True)
     store.ensure(f"tar:{tmp_path}/good.tar", silent)
     assert not partial.exists()
@@ -409,6 +409,29 @@ def test_cache_that_can_not_be_written_is_named(tmp_path: Path, rootfs: Path) ->
     (tmp_path / "a.tar").write_bytes(docker_archive(rootfs))
     with pytest.raises(EngineError, match=r"the cache .*/file/x can't be used .*; options.cache_dir chooses another"):
         ImageStore(tmp_path / "file/x").ensure(f"tar:{tmp_path}/a.tar", silent)
+
+
+def test_directories_of_the_image_user_are_writable(
+    make_box: Callable[..., Sandbox], rootfs: Path, tmp_path: Path
+) -> None:
+    """What an archive says is the user's can be written to by it, with what is in it; the rest can not."""
+    layer = pack(
+        special("app", tarfile.DIRTYPE, uid=1234, mode=0o755),
+        special("app/data", tarfile.DIRTYPE, uid=1234, mode=0o755),
+        special("app/data/there", tarfile.REGTYPE, uid=1234, mode=0o644),
+        special("lib", tarfile.DIRTYPE, uid=0, mode=0o755),
+    )
+    base = io.BytesIO()
+    with tarfile.open(fileobj=base, mode="w") as tar:
+        tar.add(rootfs, arcname=".", filter=lambda info: info.replace(uid=0, deep=False))
+    manifest = json.dumps([{"Config": "c" * 64 + ".json", "Layers": ["a" * 64 + ".tar", "b" * 64 + ".tar"]}]).encode()
+    config = json.dumps({"config": {"User": "alice"}}).encode()
+    blobs = [("a" * 64 + ".tar", base.getvalue()), ("b" * 64 + ".tar", layer), ("c" * 64 + ".json", config)]
+    (tmp_path / "image.tar").write_bytes(pack(*blobs, ("manifest.json", manifest)))
+    box = make_box(image=f"tar:{tmp_path}/image.tar", workdir="/app")
+    assert box.sh("ls data && echo x > data/new && echo y > new && cat data/new new").text == "there\nx\ny\n"
+    assert b"Read-only" in box.sh("echo x > /lib/new").stderr
+    assert box.sh("cd /home/alice && echo z > z && cat z").text == "z\n"
 
 
 def test_image_from_scratch(make_box: Callable[..., Sandbox], tmp_path: Path) -> None:

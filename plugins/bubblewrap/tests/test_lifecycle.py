@@ -308,9 +308,13 @@ box = Sandbox(engine="bubblewrap")
 box.exec(["true"])
 pid = os.fork()
 if pid == 0:
-    assert BubblewrapEngine().list() == []
+    engine = BubblewrapEngine()
+    assert engine.list() == []
+    assert box.sh("echo again").text == "again\\n"
     with Sandbox(engine="bubblewrap") as own:
         assert own.sh("echo child").text == "child\\n"
+    for end in (engine.stop, engine.remove):
+        end(box.id)
     sys.exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 assert len(BubblewrapEngine().list()) == 1
@@ -320,11 +324,26 @@ box.close()
 
 
 def test_forked_child_does_not_disturb_its_parent() -> None:
-    """It has sandboxes of its own, and its end leaves the parent's alone."""
+    """It can use the parent's sandbox and have its own; nothing that it does, nor its end, ends the parent's."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "parent\n"), done.stderr
+
+
+def test_forked_child_learns_of_the_end() -> None:
+    """When the parent closes, the child's next call says that the sandbox is gone."""
+    code = (
+        "import os\nfrom samebox import Sandbox\nfrom samebox.errors import SandboxGoneError\n"
+        "box = Sandbox(engine='bubblewrap'); box.exec(['true'])\nr, w = os.pipe(); pid = os.fork()\n"
+        "if pid == 0:\n    os.close(w); os.read(r, 1)\n    try: box.exec(['true'])\n"
+        "    except SandboxGoneError: os._exit(7)\n    os._exit(1)\n"
+        "box.close(); os.close(w); print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "7\n", (done.stdout, done.stderr)
 
 
 def test_fork_without_exec_does_not_keep_a_sandbox_alive() -> None:

@@ -100,7 +100,7 @@ def test_memory_of_files(make_box: Callable[..., Sandbox], limited: Callable[[Ca
         for number in range(20):
             box.sh(f"head -c 20000000 /dev/zero > /tmp/x/{number}", timeout=20)
 
-    with pytest.raises(SandboxGoneError, match="the kernel killed a process for the memory limit"):
+    with pytest.raises(SandboxGoneError, match="memory"):
         fill()
     assert box.engine is not None
     assert box.engine.inspect(box.id).out_of_memory

@@ -27,7 +27,7 @@ def fake(path: Path, version: str, *, works: bool = True, mode: int = 0o755) -> 
     """Make a bwrap that says its version and runs nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     refuse = "" if works else "echo 'bwrap: No permissions to create a new namespace' >&2; exit 1"
-    path.write_text(f"#!/bin/sh\n[ $# = 1 ] && echo bubblewrap {version} && exit\n{refuse}\nexit 0\n")
+    path.write_text(f"#!/bin/sh\n[ $# = 1 ] && echo bubblewrap {version} && exit\n{refuse}\nexit 91\n")
     path.chmod(mode)
     return str(path)
 

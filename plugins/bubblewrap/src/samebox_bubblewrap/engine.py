@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions
-from samebox.errors import EngineError, SandboxGoneError, UnsupportedError
+from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError, UnsupportedError
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
 from samebox_bubblewrap.cgroups import Cgroup, hierarchies
 from samebox_bubblewrap.devices import device_words
@@ -150,6 +150,8 @@ class BubblewrapEngine(Engine):
         with record.lock:
             if record.process is not None and record.process.running:
                 return
+            if record.process is not None and record.process.borrowed:
+                raise EngineError(f"sandbox {record.name!r} is the parent process's, which alone can start it again")
             bwrap, _ = self._bwrap()
             cgroup, process_limit = self._limits(record.config)
             try:
@@ -195,7 +197,10 @@ class BubblewrapEngine(Engine):
         """Open a stream to a new agent. See `Engine.connect`."""
         if user is not None:
             raise UnsupportedError(Capability.EXEC_USER, self.name, "a sandbox of bwrap has one uid")
-        record = registry.find(sandbox_id)
+        try:
+            record = registry.find(sandbox_id)
+        except SandboxNotFoundError as error:
+            raise SandboxGoneError(str(error)) from None
         if record.process is None:
             raise SandboxGoneError(f"the sandbox {record.name!r} has not been started")
         return record.process.connect()

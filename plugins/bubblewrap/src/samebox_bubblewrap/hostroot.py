@@ -65,10 +65,23 @@ class HostRootfs(Rootfs):
             passwd = (_PASSWD + _SANDBOX.format(uid=int(name), gid=group if group.isdecimal() else int(name))).encode()
         return resolve_user(user or "sandbox", passwd, (_GROUP + "sandbox:x:1000:\n").encode(), f"user={user!r}")
 
-    def base(self, mount_points: Iterable[str], *, read_only: bool) -> list[Word]:
+    def own_directories(self, identity: Identity) -> list[str]:
+        """Return those for temporary files and the user's home."""
+        home = [identity.home] if identity.home not in {"/", "/nonexistent"} else []
+        return ["/tmp", "/var/tmp", *home]  # noqa: S108
+
+    def base(self, mount_points: Iterable[str], own: Iterable[str]) -> list[Word]:
         """Return the binds of the host's programs; the root is a tmpfs of the sandbox's own."""
-        del mount_points, read_only
-        return [*_host_words()]
+        del mount_points
+        words: list[Word] = [*_host_words(), "--perms", "0755", "--dir", "/home", "--perms", "0755", "--dir", "/var"]
+        for path in own:
+            words += ["--perms", "1777" if path.endswith("/tmp") else "0700", "--tmpfs", path]  # noqa: S108
+        return words
+
+    def is_directory(self, path: str) -> bool:
+        """Say no: whatever is there is made anew."""
+        del path
+        return False
 
     def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
         """Return an /etc of our own, and the directories that programs expect."""
@@ -92,8 +105,6 @@ class HostRootfs(Rootfs):
             words += ["--perms", "1777", "--dir", path]
         words += ["--dir", "/run", "--symlink", "/run", "/var/run", "--symlink", "/proc/mounts", "/etc/mtab"]
         home = identity.home if identity.home != "/nonexistent" else "/"
-        if home.count("/") > 1:
-            words += ["--dir", "/home"]
         return words + (["--perms", "0700", "--dir", home] if home != "/" else [])
 
     def resolve(self, path: str) -> str:

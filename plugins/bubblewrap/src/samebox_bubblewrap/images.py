@@ -27,7 +27,7 @@ __all__ = ["HOST", "ImageStore"]
 HOST = "host"
 _ARCHIVE = re.compile(r"sha256:[0-9a-f]{64}")
 # Of what a cached image looks like; another one is unpacked anew.
-_FORMAT = "1"
+_FORMAT = "2"
 
 
 class ImageStore:
@@ -150,7 +150,7 @@ class ImageStore:
             after = os.fstat(file.fileno())
             if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
                 raise EngineError("it was changed meanwhile; try again")  # noqa: TRY301 - cleaned up like any other
-            text = json.dumps({"environment": config.environment, "user": config.user})
+            text = json.dumps({"environment": config.environment, "user": config.user, "owned": config.owned})
             (temporary / "image.json").write_text(text, encoding="utf-8")
             temporary.rename(target)
         except BaseException:
@@ -182,4 +182,4 @@ class ImageStore:
             config = json.loads((directory / "image.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ImageNotFoundError(f"{image} is not in the cache {self.directory} ({error})") from error
-        return ImageRootfs(str(directory / "rootfs"), config["environment"], config["user"])
+        return ImageRootfs(str(directory / "rootfs"), config["environment"], config["user"], config["owned"])

@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -114,8 +115,25 @@ def _namespaces(pid: int) -> Iterator[tuple[int, int]]:
     try:
         user = fcntl.ioctl(network, _NS_GET_USERNS)
         try:
+            _wait_for_setup(pid, os.fstat(user).st_ino)
             yield network, user
         finally:
             os.close(user)
     finally:
         os.close(network)
+
+
+def _wait_for_setup(pid: int, owner: int) -> None:
+    """Wait until bwrap has done its own part in the network namespace.
+
+    slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second, fails with
+    "loopback: Failed RTM_NEWADDR". The second user namespace is made after that part.
+    """
+    end = time.monotonic() + _LIMIT
+    while time.monotonic() < end:
+        # Not readable for a moment, while bwrap changes its credentials.
+        with contextlib.suppress(PermissionError):
+            if os.stat(f"/proc/{pid}/ns/user").st_ino != owner:  # noqa: PTH116
+                return
+        time.sleep(0.001)
+    raise EngineError(f"bwrap did not set up the sandbox's network namespace within {_LIMIT:.0f} s")

@@ -108,7 +108,11 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
         words.append("--share-net")
     tmpfs = {rootfs.resolve(path): options for path, options in config.tmpfs.items()}
     workdir = rootfs.resolve(config.workdir)
-    words += rootfs.base([*tmpfs, workdir], read_only=config.read_only)
+    ordinary = identity.uid != 0 and not config.read_only
+    own = rootfs.own_directories(identity) if ordinary else []
+    if ordinary and rootfs.is_directory(workdir):
+        own.append(workdir)
+    words += rootfs.base([*tmpfs, workdir], own)
     resolver = RESOLVER if config.network is True else host_resolver() if config.network == "host" else None
     words += rootfs.files(identity, hostname, resolver=resolver, read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
@@ -117,13 +121,15 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     # Sorted: a parent comes before what is mounted in it.
     for mount_point, options in sorted(tmpfs.items()):
         words += _tmpfs(mount_point, options)
+    writable = {*own, *tmpfs}
     if workdir not in tmpfs:
-        inside = any(workdir.startswith(path + "/") for path in tmpfs)
-        words += _tmpfs(workdir, None) if config.read_only and not inside else _directory(workdir)
-    if config.read_only:
+        inside = any(f"{workdir}/".startswith(f"{path}/") for path in writable)
+        # Where the root is not writable, a place of its own.
+        words += _tmpfs(workdir, None) if (config.read_only or ordinary) and not inside else _directory(workdir)
+    if config.read_only or ordinary:
         layers = [word for option, word in pairwise(words) if option == "--tmp-overlay"]
         # One that is itself covered by a memory file system can't be reached, and that one stays writable.
-        for layer in dict.fromkeys(layer for layer in [*layers[::-1], "/"] if layer not in {*tmpfs, workdir}):
+        for layer in dict.fromkeys(layer for layer in [*layers[::-1], "/"] if layer not in {*writable, workdir}):
             words += ["--remount-ro", layer]
     environment = {"PATH": _PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
     for key, value in environment.items():

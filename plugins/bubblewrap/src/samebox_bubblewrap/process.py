@@ -66,7 +66,7 @@ class SandboxProcess:
 
     def __init__(self, bwrap: Bwrap, plan: Plan, cgroup: Cgroup | None, process_limit: int | None) -> None:
         self._cgroup = cgroup
-        self._owner = os.getpid()
+        self._borrowed = False
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._said = b""
@@ -201,7 +201,16 @@ class SandboxProcess:
     @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
+        if self._borrowed and not self._ended.is_set():
+            poll = select.poll()
+            poll.register(self._control, 0)
+            return not poll.poll(0)
         return not self._ended.is_set()
+
+    @property
+    def borrowed(self) -> bool:
+        """Whether it is the sandbox of a process that this one was forked from."""
+        return self._borrowed
 
     @property
     def stderr(self) -> str:
@@ -260,16 +269,24 @@ class SandboxProcess:
         self.kill()
         self._on_end()
 
-    def forget(self) -> None:
-        """Close this process's copies of the descriptors, in a forked child: the sandbox is the parent's."""
-        for sock in (self._control, self._first):
-            if sock is not None:
-                sock.close()
+    def borrow(self) -> None:
+        """Become a forked child's view of its parent's sandbox: it can open streams of its own, and end nothing."""
+        self._lock = threading.Lock()  # this copy may be held for ever
+        self._borrowed = True
+        self._cgroup = None
+        if self._first is not None:
+            self._first.close()
+            self._first = None
         if self._network is not None:
             self._network.forget()
+            self._network = None
         if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1
+
+    def give_back(self) -> None:
+        """Close a forked child's copy of the control socket."""
+        self._control.close()
         self._ended.set()
 
 

@@ -13,7 +13,7 @@ from samebox_bubblewrap.paths import components, read_inside, resolve_inside
 from samebox_bubblewrap.users import FILE_LIMIT, Identity, resolve_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from samebox_bubblewrap.plan import Word
 
@@ -37,8 +37,25 @@ class Rootfs(ABC):
         """
 
     @abstractmethod
-    def base(self, mount_points: Iterable[str], *, read_only: bool) -> list[Word]:
-        """Return bwrap's words for the root itself, with room for mount points that are to be made or written to."""
+    def own_directories(self, identity: Identity) -> list[str]:
+        """Return the directories that an ordinary user may write to; the rest of the root is read-only for one.
+
+        There is one uid in the sandbox, so that the kernel takes everything for that user's own, the root directory
+        and /etc included.
+        """
+
+    @abstractmethod
+    def base(self, mount_points: Iterable[str], own: Iterable[str]) -> list[Word]:
+        """Return bwrap's words for the root itself, with room for mount points that are to be made or written to.
+
+        Args:
+            mount_points: Where something is to be mounted or made.
+            own: Directories that stay writable when the root is made read-only.
+        """
+
+    @abstractmethod
+    def is_directory(self, path: str) -> bool:
+        """Tell whether the image has a directory there."""
 
     @abstractmethod
     def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
@@ -62,6 +79,8 @@ class ImageRootfs(Rootfs):
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     """The image's own user; "": root."""
+    owned: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Directories by their owner's uid, as far as known."""
 
     def identity(self, user: str | None) -> Identity:
         """Resolve a user from the image's passwd and group files."""
@@ -71,21 +90,28 @@ class ImageRootfs(Rootfs):
         what = f"the image's user {self.user!r}" if user is None else f"user={user!r}"
         return resolve_user(user or self.user, passwd, group, what)
 
-    def base(self, mount_points: Iterable[str], *, read_only: bool) -> list[Word]:
-        """Return the overlay, and more of them where a directory is another's."""
+    def own_directories(self, identity: Identity) -> list[str]:
+        """Return those for temporary files, the user's home, and what the archive says is the user's."""
+        candidates = ["/tmp", "/var/tmp", identity.home, *self.owned.get(str(identity.uid), ())]  # noqa: S108
+        resolved = [self.resolve(path) for path in candidates]
+        return [path for path in dict.fromkeys(resolved) if path != "/" and self.is_directory(path)]
+
+    def base(self, mount_points: Iterable[str], own: Iterable[str]) -> list[Word]:
+        """Return the overlay, and more of them where a directory is another's or stays writable."""
         for path in ("/proc", "/dev", "/.samebox"):
             self._check_mount_point(path)
-        writable = [
-            *mount_points,
-            *(path for path in map(self.resolve, _FILES) if not os.path.lexists(self.root + path)),
-        ]
-        if not read_only:
-            writable += [self.resolve(path) for path in ("/tmp", "/var/tmp")]  # noqa: S108
+        needed = [*mount_points, *(path for path in map(self.resolve, _FILES) if not os.path.lexists(self.root + path))]
+        needed += [self.resolve(path) for path in ("/tmp", "/var/tmp")]  # noqa: S108
+        layers = {*own, *(nearest for path in needed if (nearest := self._nearest_foreign(path)))}
         words: list[Word] = ["--overlay-src", self.root, "--tmp-overlay", "/"]
         # Sorted, and all of them before anything else is mounted: a layer hides what is mounted below it.
-        for path in sorted({nearest for path in writable if (nearest := self._nearest_foreign(path))}):
+        for path in sorted(layers):
             words += ["--overlay-src", self.root + path, "--tmp-overlay", path]
         return words
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether the image has a directory there."""
+        return os.path.isdir(self.root + path) and not os.path.islink(self.root + path)  # noqa: PTH112, PTH114
 
     def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
         """Return the files that name the host, as Docker puts them there.

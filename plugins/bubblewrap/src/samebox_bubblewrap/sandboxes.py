@@ -1,6 +1,6 @@
 """Registry: the sandboxes that this process has made, for all of its engine objects.
 
-A forked child forgets them, and the process ends them at exit.
+A forked child can use its parent's and end none of them; at exit a process ends its own.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SandboxRecord:
     def end(self, grace: float = 0.0) -> None:
         """End its processes; nothing happens if there are none."""
         with self.lock:
-            if self.process is not None and self.process.running:
+            if self.process is not None and self.process.running and not self.process.borrowed:
                 self.process.end(grace)
 
 
@@ -103,22 +103,26 @@ class Registry:
         """End and forget a sandbox; nothing happens if it is not there."""
         with contextlib.suppress(SandboxNotFoundError):
             record = self.find(sandbox_id)
+            if record.process is not None and record.process.borrowed:
+                record.process.give_back()
             record.end()
             with self._lock:
                 self._records.pop(record.id, None)
 
     def records(self) -> list[SandboxRecord]:
-        """Return all of them."""
+        """Return all that this process itself has made."""
         with self._lock:
-            return list(self._records.values())
+            return [r for r in self._records.values() if r.process is None or not r.process.borrowed]
 
-    def forget(self) -> None:
-        """Leave the parent's sandboxes to the parent, in a forked child. The lock may be held for ever in this copy."""
-        self._lock = threading.Lock()
-        for record in self._records.values():
-            if record.process is not None:
-                record.process.forget()
-        self._records = {}
+    def after_fork(self) -> None:
+        """Leave the parent's sandboxes to the parent, in a forked child, which may only go on using them."""
+        self._lock = threading.Lock()  # this copy may be held for ever
+        for record in list(self._records.values()):
+            record.lock = threading.Lock()
+            if record.process is None:
+                del self._records[record.id]
+            else:
+                record.process.borrow()
 
     def end_all(self) -> None:
         """End what is left at exit, for its control groups: its processes would end with this one anyway."""
@@ -128,5 +132,5 @@ class Registry:
 
 
 registry = Registry()
-os.register_at_fork(after_in_child=registry.forget)
+os.register_at_fork(after_in_child=registry.after_fork)
 atexit.register(registry.end_all)

@@ -25,6 +25,7 @@ __all__ = ["BoundedFile", "UnpackError", "Unpacker"]
 MOST_BYTES = 64 << 30
 MOST_MEMBERS = 2_000_000
 _MOST_COMPONENTS = 256
+_MOST_OWNERS = 100
 _LONGEST_HEADER = 1 << 20
 _CHUNK = 256 << 10
 _WHITEOUT = ".wh."
@@ -94,6 +95,8 @@ class Unpacker:
         self._members_left = most_members
         self._most_bytes = most_bytes
         self._made: set[str] = set()
+        self.owned: dict[int, list[str]] = {}
+        """The topmost directories of users other than root, by uid."""
 
     def add(self, file: IO[bytes], *, layer: bool) -> None:
         """Unpack one archive.
@@ -148,6 +151,7 @@ class Unpacker:
         path = f"{parent}/{parts[-1]}"
         if member.isdir():
             self._make_directory(path, _directory_mode(member))
+            self._own(path, member.uid)
         elif member.isreg():
             self._make_room(path)
             self._write(tar, member, path)
@@ -171,6 +175,11 @@ class Unpacker:
                 self._make_directory(path, 0o755)
                 self._made.add(path)
         return path
+
+    def _own(self, path: str, uid: int) -> None:
+        known = self.owned.setdefault(uid, []) if uid and len(self.owned) < _MOST_OWNERS else []
+        if len(known) < _MOST_OWNERS and not any(path.startswith(f"{above}/") or path == above for above in known):
+            known.append(path)
 
     def _make_directory(self, path: str, mode: int) -> None:
         if not stat.S_ISDIR(_mode(self._root + path)):
