@@ -248,6 +248,7 @@ def test_longest_request(agent: Agent) -> None:
         pytest.param(b"\1" + encode(argv=["true"], tty=2), errno.EINVAL, id="a boolean 2"),
         pytest.param(b"\1" + encode(argv=["tr\0ue"]), errno.EINVAL, id="NUL"),
         pytest.param(b"\1" + encode(argv=["true"], flags=64), errno.EINVAL, id="an unknown flag"),
+        pytest.param(b"\x0c" + encode(path="/", flags=2), errno.EINVAL, id="a flag of another operation"),
         pytest.param(b"\1" + encode(argv=["true"], timeout=1 << 62), errno.EINVAL, id="a timeout of ages"),
         pytest.param(b"\0" + encode(argv=["true"]), errno.EPROTO, id="operation 0"),
         pytest.param(b"\2" + encode(argv=["true"]), errno.EPROTO, id="operation 2"),

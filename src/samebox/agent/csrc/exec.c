@@ -337,7 +337,7 @@ static void watch_command(uint32_t id, struct plumbing *p, struct request *r)
 static bool valid(const struct request *r)
 {
     bool sizes = r->rows <= UINT16_MAX && r->columns <= UINT16_MAX && r->timeout <= LONGEST && r->grace <= LONGEST;
-    return sizes && environment_valid(r->env) && !(r->flags & ~(FLAG_INPUT | FLAG_TELL_START));
+    return sizes && environment_valid(r->env);
 }
 
 void exec_open(uint32_t id, struct request *r)

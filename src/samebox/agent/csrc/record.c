@@ -140,33 +140,34 @@ static const struct field fields[64] = {
 };
 
 #define T(tag) (UINT64_C(1) << TAG_##tag)
-/* Which fields an operation knows, and which of them it can't do without. */
+/* Which fields and flags an operation knows, and which fields it can't do without. */
 static const struct {
     uint64_t known, needed;
+    int64_t flags;
 } operations[] = {
     [OP_HELLO] = {T(VERSION_MIN) | T(VERSION_MAX) | T(WORKDIR) | T(ENV) | T(WANT_DIGEST) | T(CLEAR_ENV),
-                  T(VERSION_MIN) | T(VERSION_MAX)},
+                  T(VERSION_MIN) | T(VERSION_MAX), 0},
     [OP_EXEC] = {T(ARGV) | T(ENV) | T(CWD) | T(TIMEOUT) | T(GRACE) | T(TTY) | T(ROWS) | T(COLUMNS) | T(WINDOW) |
                      T(FLAGS),
-                 T(ARGV)},
-    [OP_READ] = {T(PATH) | T(ROOT) | T(OFFSET) | T(LIMIT) | T(WINDOW) | T(FLAGS), T(PATH)},
-    [OP_WRITE] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS) | T(SIZE), T(PATH)},
-    [OP_STAT] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH)},
-    [OP_LIST] = {T(PATH) | T(ROOT) | T(WINDOW), T(PATH)},
-    [OP_MAKE_DIR] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS), T(PATH)},
-    [OP_REMOVE] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH)},
-    [OP_MOVE] = {T(PATH) | T(DESTINATION) | T(ROOT) | T(FLAGS), T(PATH) | T(DESTINATION)},
-    [OP_COPY] = {T(PATH) | T(DESTINATION) | T(ROOT) | T(FLAGS), T(PATH) | T(DESTINATION)},
-    [OP_CHMOD] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS), T(PATH) | T(MODE)},
-    [OP_REALPATH] = {T(PATH) | T(ROOT), T(PATH)},
-    [OP_SYMLINK] = {T(PATH) | T(TARGET) | T(ROOT) | T(FLAGS), T(PATH) | T(TARGET)},
-    [OP_READLINK] = {T(PATH) | T(ROOT), T(PATH)},
-    [OP_WALK] = {T(PATH) | T(ROOT) | T(PATTERN) | T(DEPTH) | T(FLAGS) | T(LIMIT) | T(WINDOW), T(PATH)},
+                 T(ARGV), 3},
+    [OP_READ] = {T(PATH) | T(ROOT) | T(OFFSET) | T(LIMIT) | T(WINDOW) | T(FLAGS), T(PATH), 1},
+    [OP_WRITE] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS) | T(SIZE), T(PATH), 7},
+    [OP_STAT] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH), 1},
+    [OP_LIST] = {T(PATH) | T(ROOT) | T(WINDOW), T(PATH), 0},
+    [OP_MAKE_DIR] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS), T(PATH), 3},
+    [OP_REMOVE] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH), 3},
+    [OP_MOVE] = {T(PATH) | T(DESTINATION) | T(ROOT) | T(FLAGS), T(PATH) | T(DESTINATION), 1},
+    [OP_COPY] = {T(PATH) | T(DESTINATION) | T(ROOT) | T(FLAGS), T(PATH) | T(DESTINATION), 3},
+    [OP_CHMOD] = {T(PATH) | T(ROOT) | T(MODE) | T(FLAGS), T(PATH) | T(MODE), 1},
+    [OP_REALPATH] = {T(PATH) | T(ROOT), T(PATH), 0},
+    [OP_SYMLINK] = {T(PATH) | T(TARGET) | T(ROOT) | T(FLAGS), T(PATH) | T(TARGET), 1},
+    [OP_READLINK] = {T(PATH) | T(ROOT), T(PATH), 0},
+    [OP_WALK] = {T(PATH) | T(ROOT) | T(PATTERN) | T(DEPTH) | T(FLAGS) | T(LIMIT) | T(WINDOW), T(PATH), 3},
     [OP_GREP] = {T(PATH) | T(ROOT) | T(PATTERN) | T(INCLUDE) | T(IGNORE_CASE) | T(FIXED) | T(LIMIT) | T(WINDOW),
-                 T(PATH) | T(PATTERN)},
-    [OP_PACK] = {T(PATH) | T(ROOT) | T(WINDOW), T(PATH)},
-    [OP_UNPACK] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH)},
-    [OP_CONNECT] = {T(HOST) | T(PORT) | T(TIMEOUT) | T(WINDOW), T(HOST) | T(PORT)},
+                 T(PATH) | T(PATTERN), 0},
+    [OP_PACK] = {T(PATH) | T(ROOT) | T(WINDOW), T(PATH), 0},
+    [OP_UNPACK] = {T(PATH) | T(ROOT) | T(FLAGS), T(PATH), 1},
+    [OP_CONNECT] = {T(HOST) | T(PORT) | T(TIMEOUT) | T(WINDOW), T(HOST) | T(PORT), 0},
 };
 
 struct reader {
@@ -241,6 +242,8 @@ static int decode_fields(struct request *q, struct reader r, char *text)
     }
     if (!err && (operations[q->op].needed & ~seen))
         err = EPROTO;
+    if (!err && (q->flags & ~operations[q->op].flags))
+        err = EINVAL;
     return err;
 }
 
