@@ -133,6 +133,28 @@ def test_files_of_the_group(engine: BubblewrapEngine) -> None:
     assert not any(directory.exists() for directory in directories.values())
 
 
+def test_files_of_version_2(tmp_path: Path) -> None:
+    """With the unified hierarchy one group has all the limits, below a parent that hands controllers down."""
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    (tmp_path / "cgroup.subtree_control").write_text("memory pids\n")
+    (tmp_path / "samebox").mkdir()
+    (tmp_path / "samebox/cgroup.subtree_control").write_text("")
+    parents = {controller: cgroups._unified(tmp_path, controller) for controller in ("pids", "memory", "cpu")}
+    assert set(parents.values()) == {tmp_path / "samebox"}
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu"
+    with pytest.raises(LookupError):
+        cgroups._unified(tmp_path, "hugetlb")
+    group = Cgroup(Hierarchies(parents, {}, 2), pids=33, memory=64 << 20, cpus=1.5)
+    assert not group.by_thread
+    (directory,) = set(group._directories.values())
+    group.add(4321)
+    files = {path.name: path.read_text() for path in directory.iterdir()}
+    limits = {"pids.max": "33\n", "memory.max": f"{64 << 20}\n", "cpu.max": "150000 100000\n", "cgroup.procs": "4321\n"}
+    assert files == limits
+    (directory / "memory.events").write_text("oom 1\noom_kill 2\n")
+    assert group.out_of_memory
+
+
 def test_refused_groups_are_explained(tmp_path: Path) -> None:
     """A kernel that refuses is an error, and what was made until then is removed."""
     where = Hierarchies({"pids": tmp_path, "memory": tmp_path / "missing"}, {}, 1)

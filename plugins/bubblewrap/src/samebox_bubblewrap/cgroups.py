@@ -237,11 +237,17 @@ def _unified(mount: Path, controller: str) -> Path:
     if controller not in _controllers_of(mount):
         raise LookupError(controller)
     parent = mount / "samebox"
-    (mount / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
+    _hand_down(mount, controller)
     parent.mkdir(exist_ok=True)
-    (parent / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
+    _hand_down(parent, controller)
     _try(parent)
     return parent
+
+
+def _hand_down(directory: Path, controller: str) -> None:
+    file = directory / "cgroup.subtree_control"
+    if controller not in file.read_text(encoding="ascii").split():
+        file.write_text(f"+{controller}", encoding="ascii")
 
 
 def _legacy(mounts: dict[str, Path], own: dict[str, str], controller: str) -> Path:
