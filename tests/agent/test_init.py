@@ -89,6 +89,26 @@ def test_serve_at_once(start_init: Callable[..., Init]) -> None:
     assert init.process.poll() is None
 
 
+def test_serve_on_stdin_and_stdout(agent_program: Path, sanitized: dict[str, str]) -> None:
+    """--serve 0 is for what attaches to a container's first process; its end is told on stderr, and is not init's."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        argv = [str(agent_program), "init", "--serve", "0"]
+        process = subprocess.Popen(argv, env=sanitized, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    wire = Wire(ours)
+    with process:
+        wire.hello()
+        assert wire.sh("exit 3").result == {"exit_code": 3}
+        assert [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in (0, 1)] == ["/dev/null"] * 2
+        wire.close()
+        assert process.stderr.readline() == b"samebox: the agent has ended\n"
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(5) == 0
+        assert process.stderr.read() == b""
+
+
 def test_messages_without_descriptor(start_init: Callable[..., Init]) -> None:
     """They are ignored."""
     init = start_init()
@@ -258,7 +278,7 @@ def test_first_process(start_init: Callable[..., Init]) -> None:
 
 
 @AS_FIRST
-def test_first_process_idle(start_init: Callable[..., Init]) -> None:
+def test_first_process_idle(start_init: Callable[..., Init], agent_program: Path) -> None:
     """An agent that comes and goes between two looks counts: it tells init."""
     init = start_init("--idle-timeout", "4000", prefix=UNSHARE)
     wire = init.connect()
@@ -274,13 +294,8 @@ a.close()
 agent.wait()
 """
     # It runs in the background, so that the agent in between is all that happens.
-    argv = [
-        sys.executable,
-        "-c",
-        script,
-        str(init.process.args[len(UNSHARE)]),
-        str(Path(__file__).parents[1] / "support"),
-    ]  # type: ignore[index]
+    support = Path(__file__).parents[1] / "support"
+    argv = [sys.executable, "-c", script, str(agent_program), str(support)]
     wire.exec("sh", "-c", '"$@" </dev/null >/dev/null 2>&1 &', "sh", *argv).wait()
     began = time.monotonic()
     assert init.process.wait(15) == 90

@@ -37,6 +37,7 @@ struct init {
     int64_t born, active, next_look; /* CLOCK_BOOTTIME, as a sandbox ages while its machine sleeps */
     uint64_t seen;                   /* a sum over what all agents published */
     bool busy;
+    pid_t attached;                  /* the agent on init's own stdin and stdout; 0: none */
 };
 
 /* --- what the agents do --- */
@@ -107,6 +108,25 @@ static void start_agent(struct init *i, int fd)
     i->active = now_ms(CLOCK_BOOTTIME);
 }
 
+/* The agent on stdin and stdout, which are two pipes: where a container engine attaches to its first process. */
+static void start_attached(struct init *i)
+{
+    i->attached = fork();
+    if (i->attached == 0) {
+        close_except((int[]){0, 1, 2}, 3);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        int in = fcntl(0, F_DUPFD_CLOEXEC, 3), out = fcntl(1, F_DUPFD_CLOEXEC, 3);
+        close(0);
+        close(1);
+        stdio_fill();
+        _exit(serve(in, out));
+    }
+    close(0);
+    close(1);
+    stdio_fill();
+    i->active = now_ms(CLOCK_BOOTTIME);
+}
+
 /* The one descriptor that came with the message, or -1. */
 static int passed_descriptor(struct msghdr *message)
 {
@@ -159,10 +179,14 @@ static void kill_descendants(void)
     }
 }
 
-static void reap(void)
+static void reap(const struct init *i)
 {
-    while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)
-        ;
+    /* What is attached to a container's first process learns of the end of the container only, not of a pipe's. */
+    static const char text[] = "samebox: the agent has ended\n";
+    pid_t pid;
+    while ((pid = waitpid(-1, NULL, WNOHANG | __WALL)) > 0)
+        if (pid == i->attached && write(2, text, sizeof text - 1) < 0)
+            continue; /* nobody is there to be told */
 }
 
 static void prepare(void)
@@ -200,7 +224,7 @@ static int run(struct init *i)
     sigset_t none;
     sigemptyset(&none);
     for (;;) {
-        reap();
+        reap(i);
         int64_t now = now_ms(CLOCK_BOOTTIME);
         if (terminated)
             return 0;
@@ -224,7 +248,9 @@ int init(const struct init_options *options)
     i.next_look = i.born + look_interval(&i);
     if (i.control >= 0)
         fcntl(i.control, F_SETFD, FD_CLOEXEC);
-    if (options->serve >= 0)
+    if (options->serve == 0)
+        start_attached(&i);
+    else if (options->serve > 0)
         start_agent(&i, options->serve);
     int code = run(&i);
     kill_descendants();
