@@ -58,11 +58,11 @@ def test_env_is_not_in_the_engine(new_box: NewBox) -> None:
     """
     box = new_box(env={"TOKEN": SECRET})
     assert environment(box)["TOKEN"] == SECRET
-    # The needle is put together inside, so that it isn't in the looking commands' own argv and environment.
-    needle = f"{SECRET[:11]}''{SECRET[11:]}"
+    # From a file, so that it isn't in the looking commands' own command lines; and unset, so not in their environment.
+    box.write_text("needle", SECRET)
     script = (
-        f"unset TOKEN; for f in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do case $f in /proc/$$/*) continue;; esac;"
-        f" grep -l {needle} $f 2>/dev/null; done; echo looked"
+        "unset TOKEN; for f in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do case $f in /proc/$$/*) continue;; esac;"
+        " grep -l -f needle $f 2>/dev/null; done; echo looked"
     )
     found = box.exec(["env", "-u", "TOKEN", "sh", "-c", script], timeout=DEADLINE)
     assert found.stdout == b"looked\n", found

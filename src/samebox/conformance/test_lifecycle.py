@@ -26,7 +26,9 @@ from samebox.errors import (
     SandboxGoneError,
     SandboxNotFoundError,
 )
+from samebox.owner import MANAGED, OWNER, Owner
 from samebox.registry import make_engine
+from samebox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from samebox.conformance.conftest import NewBox
@@ -286,8 +288,6 @@ def test_labels_name_the_owner(new_box: NewBox) -> None:
     Why: what a dead owner left can be told from what others use only if the owner is written down.
     Check: the labels at creation.
     """
-    from samebox.owner import MANAGED, OWNER, Owner  # noqa: PLC0415 - beside its only use
-
     box = new_box(labels={"project": "x y"}, env={"TOKEN": "secret-in-no-label"})
     assert box.engine is not None
     status = box.engine.inspect(box.id)
@@ -305,8 +305,6 @@ def test_wrong_setting_is_told_before_anything_starts() -> None:
     Why: a misspelled limit that is ignored is no limit.
     Check: the config's model.
     """
-    from samebox.sandbox import Sandbox  # noqa: PLC0415 - not from the harness: no engine is part of this
-
     with pytest.raises(ConfigError, match=r"memory.*512q.*512m"):
         Sandbox(memory="512q")
     with pytest.raises(ConfigError, match="memmory"):
