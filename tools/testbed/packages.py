@@ -33,6 +33,7 @@ PROGRAMS = {
     "rootlesskit": "rootlesskit",
     "mmdebstrap": "mmdebstrap",
     "gcc": "gcc",
+    "chromium": "chromium",
 }
 """Packages, each with a program that shows that it is there, whoever packaged it.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from samebox.cli import config, engines, manage, run
+from samebox.cli import config, conformance, engines, manage, run
 from samebox.version import __version__
 
 app = typer.Typer(
@@ -40,3 +40,4 @@ app.add_typer(config.config, name="config")
 app.command("ps")(manage.ps)
 app.command("rm")(manage.rm)
 app.command("prune")(manage.prune)
+app.command("conformance")(conformance.conformance)

@@ -1,0 +1,55 @@
+"""parse_subjects: the engines that a command is about, with options and images by label."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from samebox.conformance.runner import Subject
+from samebox.errors import ConfigError
+from samebox.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def parse_subjects(engines: Sequence[str], options: Sequence[str], images: Sequence[str]) -> list[Subject]:
+    """Return what the command line names.
+
+    Args:
+        engines: ENGINE or LABEL=ENGINE, each.
+        options: LABEL.KEY=VALUE, each.
+        images: REF for all, or LABEL=REF for one.
+
+    Raises:
+        ConfigError: One is wrong; the text says which.
+    """
+    names: dict[str, str] = {}
+    for text in engines:
+        label, equals, engine = text.partition("=")
+        engine = engine if equals else label
+        if not _LABEL.fullmatch(label):
+            raise ConfigError(f"{text!r}: an engine is NAME or LABEL=NAME, a label has letters, digits, - and _")
+        if label in names:
+            raise ConfigError(f"{label!r} is there twice: give one of them a label, as in other={engine}")
+        registry().get(engine)
+        names[label] = engine
+    settings: dict[str, dict[str, str]] = {label: {} for label in names}
+    for text in options:
+        key, equals, value = text.partition("=")
+        label, dot, name = key.partition(".")
+        if not (equals and dot and name):
+            raise ConfigError(f"--engine-option {text!r}: an option is ENGINE.KEY=VALUE, as podman.url=unix:///run/...")
+        if label not in names:
+            raise ConfigError(f"--engine-option {text!r}: {label!r} is none of {', '.join(names)}")
+        settings[label][name] = value
+    references: dict[str, str] = {}
+    for text in images:
+        label, equals, reference = text.partition("=")
+        if equals and label in names:
+            references[label] = reference
+        else:
+            references |= {other: references.get(other, text) for other in names}
+    return [Subject(label, engine, settings[label], references.get(label)) for label, engine in names.items()]
