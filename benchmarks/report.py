@@ -53,7 +53,7 @@ def _row(what: str, name: str, figures: dict[str, Any], key: str, goal: str) -> 
 
 def _create(name: str, figures: dict[str, Any]) -> str:
     ours = f"{figures['create'] * 1e3:.1f} ms"
-    what = "create, first result, remove, p50"
+    what = "create to first result, p50"
     if (raw := figures.get("raw_create")) is None:
         return f"| {what} | {name} | {ours} | | | at most 15 ms |"
     ratio = f"{figures['create'] / raw:.2f} times as long"
