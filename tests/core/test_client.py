@@ -37,8 +37,12 @@ class Peer:
 
     def greet(self) -> None:
         """Make the first exchange."""
-        threading.Thread(target=lambda: (self.frame(), self.socket.sendall(WELCOME))).start()
+        threading.Thread(target=self._welcome).start()
         self.connection.hello([])
+
+    def _welcome(self) -> None:
+        self.frame()
+        self.socket.sendall(WELCOME)
 
     def frame(self) -> tuple[int, int, bytes]:
         """Return the next frame of the host: stream, type, payload."""

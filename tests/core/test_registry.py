@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from fakes import FakeEngine, Point, engine, plugin
 
+from fakes import FakeEngine, Point, engine, plugin
 from samebox.errors import ConfigError
 from samebox.registry import Registry
 

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from fakes import Point, engine, plugin, usable
 
+from fakes import Point, engine, plugin, usable
 from samebox import (
     Capability,
     ConfigError,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from targets import TARGETS, Target
 
 from samebox import SandboxError
 from samebox.registry import make_engine
+from targets import TARGETS, Target
 
 
 @pytest.fixture(scope="session", params=TARGETS, ids=lambda target: target.name)

@@ -16,7 +16,7 @@ _BLOCK = re.compile(r"^```python *([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE
 
 def blocks() -> list[object]:
     """Return every fenced Python block: its place, what it needs, and its code."""
-    found = []
+    found: list[object] = []
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = page.read_text(encoding="utf-8")
         for match in _BLOCK.finditer(text):

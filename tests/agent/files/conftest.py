@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fileclient import NEW_CALLS, USER, Caller, deny, directory_for
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fileclient import Caller, tree_stream
 
 if TYPE_CHECKING:

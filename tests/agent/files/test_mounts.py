@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fileclient import APPEND, USER, Caller, directory_for
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fileclient import EXCLUSIVE, NEW_CALLS, Caller, deny
 
 import samebox.agent
+from fileclient import EXCLUSIVE, NEW_CALLS, Caller, deny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

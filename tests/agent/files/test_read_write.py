@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fileclient import APPEND, EXCLUSIVE, NO_PARENTS, Caller
 
 NAMES = [b"plain", b"new\nline", b"\xff\xfe\x80", b" ", b"-rf", b"*?[", b"n" * 255, "ü€𝄞".encode(), b".hidden", b"\\"]

@@ -13,8 +13,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from fileclient import Caller, tree_stream
 
+from fileclient import Caller, tree_stream
 from samebox.agent.records import decode_record
 
 if TYPE_CHECKING:

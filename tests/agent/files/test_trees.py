@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fileclient import AgentError
 
 if TYPE_CHECKING:
