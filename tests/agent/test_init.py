@@ -94,7 +94,7 @@ def test_serve_on_stdin_and_stdout(agent_program: Path, sanitized: dict[str, str
     ours, theirs = socket.socketpair()
     with theirs:
         argv = [str(agent_program), "init", "--serve", "0"]
-        process = subprocess.Popen(argv, env=sanitized, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
+        process = subprocess.Popen(argv, env=sanitized, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE)
     assert process.stderr is not None
     wire = Wire(ours)
     with process:

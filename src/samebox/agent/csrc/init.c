@@ -36,7 +36,6 @@ struct init {
     int control;
     int64_t born, active, next_look; /* CLOCK_BOOTTIME, as a sandbox ages while its machine sleeps */
     uint64_t seen;                   /* a sum over what all agents published */
-    bool busy;
     pid_t attached;                  /* the agent on init's own stdin and stdout; 0: none */
 };
 
