@@ -94,7 +94,8 @@ def test_serve_on_stdin_and_stdout(agent_program: Path, sanitized: dict[str, str
     ours, theirs = socket.socketpair()
     with theirs:
         argv = [str(agent_program), "init", "--serve", "0"]
-        process = subprocess.Popen(argv, env=sanitized, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE)
+        end = theirs.fileno()
+        process = subprocess.Popen(argv, env=sanitized, stdin=end, stdout=end, stderr=subprocess.PIPE)
     assert process.stderr is not None
     wire = Wire(ours)
     with process:
