@@ -17,6 +17,7 @@ import pytest
 
 from samebox import Sandbox
 from samebox.agent.program import AgentProgram, agent_program
+from samebox.capabilities import Capability
 from samebox_docker.engine import DockerEngine
 
 if TYPE_CHECKING:
@@ -145,6 +146,13 @@ def engine(url: str) -> Iterator[DockerEngine]:
     engine = DockerEngine({"url": url})
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def limits(engine: DockerEngine) -> None:
+    """Skip a test of limits on a host that has none; that they are refused there is tested elsewhere."""
+    if Capability.MEMORY_LIMIT in engine.probe().missing:
+        pytest.skip(engine.probe().missing[Capability.MEMORY_LIMIT])
 
 
 @pytest.fixture

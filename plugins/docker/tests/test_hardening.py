@@ -138,6 +138,7 @@ def cgroup(box: Sandbox, version_1: str, version_2: str) -> str:
     pytest.fail(f"neither {version_1} nor {version_2} is in the sandbox")
 
 
+@pytest.mark.usefixtures("limits")
 def test_limits(make: Callable[..., Sandbox]) -> None:
     """Memory, processors and processes are limited in the sandbox's own cgroup, the last by default."""
     with make(memory="64m", cpus=0.5) as box:
@@ -150,6 +151,7 @@ def test_limits(make: Callable[..., Sandbox]) -> None:
     assert "512" == pids
 
 
+@pytest.mark.usefixtures("limits")
 def test_more_processors_than_there_are(make: Callable[..., Sandbox]) -> None:
     """A limit above what the host has is no mistake; Docker's own setting (NanoCpus) refuses it."""
     with make(cpus=1000) as box:

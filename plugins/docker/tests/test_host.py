@@ -112,6 +112,16 @@ def test_tier(runtime: str | None, changes: dict[str, Any], isolation: Isolation
     assert isolation == info(runtime, **changes).isolation
 
 
+def test_gvisor() -> None:
+    """What gVisor lacks depends on the arguments that the daemon gives to it."""
+    limits = {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT}
+    networks = {Capability.NETWORK, Capability.NETWORK_NAMED}
+    bare = {"path": "/usr/bin/runsc", "runtimeArgs": ["--platform=systrap", "--ignore-cgroups", "-network=none"]}
+
+    assert {Capability.SECCOMP} == set(info("runsc").missing)
+    assert {Capability.SECCOMP} | limits | networks == set(info("runsc", Runtimes={"runsc": bare}).missing)
+
+
 def test_windows() -> None:
     """A daemon with Windows containers is none that can be used."""
     with pytest.raises(EngineUnavailableError) as caught:

@@ -208,8 +208,10 @@ def test_never_pulled(engine: DockerEngine, url: str) -> None:
 
 
 @pytest.fixture
-def registry() -> Iterator[str]:
+def registry(engine: DockerEngine) -> Iterator[str]:
     """Return the address of a registry that has nothing, on loopback, where Docker needs no TLS."""
+    if engine.probe().rootless:
+        pytest.skip("a rootless daemon has a loopback of its own")
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:

@@ -103,6 +103,7 @@ def test_taken_name(engine: DockerEngine, name: str, busybox: str) -> None:
     assert "created" == engine.inspect(sandbox).state
 
 
+@pytest.mark.usefixtures("limits")
 def test_refused_create(engine: DockerEngine, name: str, busybox: str) -> None:
     """What Docker refuses is said in its own words, and leaves nothing."""
     with pytest.raises(
@@ -199,6 +200,7 @@ def test_gone(engine: DockerEngine, name: str, busybox: str) -> None:
         engine.connect(sandbox)
 
 
+@pytest.mark.usefixtures("limits")
 def test_out_of_memory(make: Callable[..., Sandbox], engine: DockerEngine) -> None:
     """The status tells that the kernel ended a sandbox for its memory."""
     with make(memory="16m") as box:

@@ -57,7 +57,7 @@ def engine_info(address: Address, greeting: Greeting, info: Mapping[str, Any], r
         isolation=isolation,
         address=address.url,
         rootless=rootless,
-        missing=_missing(info, security, isolation),
+        missing=_missing(info, security) | _gvisor(runtimes.get(used) or {}, isolation),
         details={
             "address from": address.source,
             "API version": greeting.api_version,
@@ -95,7 +95,7 @@ def _isolation(name: str, runtime: Mapping[str, Any], *, rootless: bool) -> Isol
     return Isolation.ROOTLESS if rootless else Isolation.CONTAINER
 
 
-def _missing(info: Mapping[str, Any], security: list[str], isolation: Isolation) -> dict[Capability, str]:
+def _missing(info: Mapping[str, Any], security: list[str]) -> dict[Capability, str]:
     missing: dict[Capability, str] = {}
     none = info.get("CgroupDriver") == "none"
     for capability, field, controller in LIMITS:
@@ -109,14 +109,26 @@ def _missing(info: Mapping[str, Any], security: list[str], isolation: Isolation)
                 f"the daemon has no {controller} controller to use ({field} is false), so the limit would be ignored. "
                 f"For a rootless daemon delegate it: {DELEGATION}; else enable it in the kernel's command line"
             )
-    if isolation is Isolation.USER_KERNEL:
-        missing[Capability.SECCOMP] = (
-            "gVisor serves system calls with a kernel of its own; no filter stands in the sandbox"
-        )
-    elif not any(_filters(option) for option in security):
+    if not any(_filters(option) for option in security):
         missing[Capability.SECCOMP] = (
             "the daemon runs without a seccomp profile (SecurityOptions has none, or an unconfined one)"
         )
+    return missing
+
+
+def _gvisor(runtime: Mapping[str, Any], isolation: Isolation) -> dict[Capability, str]:
+    """Return what gVisor lacks by itself, and by the arguments that the daemon gives to it."""
+    if isolation is not Isolation.USER_KERNEL:
+        return {}
+    missing = {
+        Capability.SECCOMP: "gVisor serves system calls with a kernel of its own; no filter stands in the sandbox"
+    }
+    arguments = {str(argument).removeprefix("-").removeprefix("-") for argument in runtime.get("runtimeArgs") or ()}
+    if arguments & {"ignore-cgroups", "ignore-cgroups=true"}:
+        missing |= {capability: "the daemon runs gVisor with --ignore-cgroups" for capability, _, _ in LIMITS}
+    if "network=none" in arguments:
+        reason = "the daemon runs gVisor with --network=none"
+        missing |= {Capability.NETWORK: reason, Capability.NETWORK_NAMED: reason}
     return missing
 
 
