@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError, SandboxGoneError
 from samebox.streams import SocketStream
+from samebox_bubblewrap.descriptors import Descriptors, read_all
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.network import UserNetwork
 
@@ -78,7 +79,7 @@ class SandboxProcess:
         self._first: socket.socket | None = None
         self._network: UserNetwork | None = None
         try:
-            with control, contextlib.closing(_Descriptors()) as fds:
+            with control, contextlib.closing(Descriptors()) as fds:
                 fds.adopt(stderr)
                 self._launch(bwrap, plan, control, fds, stderr=stderr, process_limit=process_limit)
             self._wait_for_init()
@@ -92,7 +93,7 @@ class SandboxProcess:
         bwrap: Bwrap,
         plan: Plan,
         control: socket.socket,
-        fds: _Descriptors,
+        fds: Descriptors,
         *,
         stderr: int,
         process_limit: int | None,
@@ -123,7 +124,7 @@ class SandboxProcess:
 
     def _prepare(self, info: int, process_limit: int | None, *, network: bool) -> None:
         """Limit and connect init while bwrap holds it before its start: no process of the sandbox is ever without."""
-        text = _read_all(info, _START_LIMIT)
+        text = read_all(info, _START_LIMIT)
         pid = text.partition(b'"child-pid": ')[2].partition(b",")[0].strip()
         if not pid.isdigit():  # bwrap has failed; _wait_for_init tells why
             return
@@ -288,52 +289,3 @@ class SandboxProcess:
         """Close a forked child's copy of the control socket."""
         self._control.close()
         self._ended.set()
-
-
-class _Descriptors:
-    """Descriptors that are needed for the start only."""
-
-    def __init__(self) -> None:
-        self._open: set[int] = set()
-        self.files: list[int] = []
-
-    def adopt(self, fd: int) -> None:
-        self._open.add(fd)
-
-    def file(self, data: bytes) -> int:
-        """Return a descriptor to read `data` from; one file for each use, as its position is shared."""
-        fd = os.memfd_create("samebox", os.MFD_CLOEXEC)
-        self.adopt(fd)
-        self.files.append(fd)
-        os.write(fd, data)
-        os.lseek(fd, 0, os.SEEK_SET)
-        return fd
-
-    def pipe(self) -> tuple[int, int]:
-        ends = os.pipe2(os.O_CLOEXEC)
-        self._open.update(ends)
-        return ends
-
-    def close_only(self, *fds: int) -> None:
-        for fd in fds:
-            os.close(fd)
-            self._open.discard(fd)
-
-    def close(self) -> None:
-        for fd in self._open:
-            os.close(fd)
-        self._open.clear()
-
-
-def _read_all(fd: int, limit: float) -> bytes:
-    """Read up to the end of a pipe, for `limit` seconds at most."""
-    out = b""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    end = time.monotonic() + limit
-    while len(out) < _STDERR_LIMIT and poll.poll(max(0.0, end - time.monotonic()) * 1000):
-        data = os.read(fd, 4096)
-        if not data:
-            break
-        out += data
-    return out
