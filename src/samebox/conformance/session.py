@@ -263,7 +263,7 @@ class ConformanceSession:
 
     def _check_whole(self) -> None:
         functions = {found.partition("[")[0] for found in self._collected}
-        whole = suite_tests()
+        whole = suite_tests(DIRECTORY)
         not_collected = [found for found in whole if found not in functions]
         if not_collected:
             self.run.partial.append(f"{len(not_collected)} tests were not collected")
@@ -334,9 +334,14 @@ def _mark(report: pytest.TestReport, item: pytest.Item, judgement: Judgement, st
     """Make pytest's report say what the judge said."""
     sentence = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().partition("\n")[0]
     result = TestResult(
-        _id(item), judgement.verdict, judgement.reason, tuple(_required(item)), sentence, round(state.duration, 4)
+        _id(item),
+        judgement.verdict,
+        judgement.reason,
+        tuple(capability.value for capability in _required(item)),
+        sentence,
+        round(state.duration, 4),
     )
-    report.samebox = result.to_dict()  # type: ignore[attr-defined]  # extra attributes travel with the report
+    report.samebox = result.to_dict()  # type: ignore[attr-defined]  # extra attributes travel with the report, as plain values
     if hasattr(report, "wasxfail"):
         del report.wasxfail
     if judgement.verdict is Verdict.FAIL:

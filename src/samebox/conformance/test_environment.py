@@ -204,8 +204,8 @@ def test_missing_cwd_raises(box: Sandbox, here: str) -> None:
 def test_cwd_that_is_a_file_raises(box: Sandbox, here: str) -> None:
     """A cwd that is a file raises PathNotADirectoryError.
 
-    Why: as a missing cwd.
-    Check: as a missing cwd.
+    Why: some engines run the command in `/` then, where a relative `rm` does something else.
+    Check: what the agent answers when chdir fails.
     """
     box.write_text(f"{here}/file", "")
     with pytest.raises(PathNotADirectoryError):

@@ -159,7 +159,7 @@ def test_not_executable_is_126(box: Sandbox, here: str) -> None:
 def test_directory_is_126(box: Sandbox, here: str) -> None:
     """A directory in the place of the program gives exit code 126.
 
-    Why: as for a file without the right mode; execve says EACCES for both.
+    Why: `./build` that is a directory is a common slip; execve says EACCES for it as for a missing mode.
     Check: what the agent does when execve fails with EACCES.
     """
     result = box.exec([here], timeout=DEADLINE)
@@ -368,7 +368,7 @@ def test_pipes_end_by_sigpipe(box: Sandbox) -> None:
     """A writer whose reader has gone ends by SIGPIPE, as in any shell.
 
     Why: with SIGPIPE ignored, `yes | head` writes errors or never ends.
-    Check: as for the signals' defaults.
+    Check: what the agent resets between fork and execve.
     """
     result = box.sh("yes | head -n 1", timeout=DEADLINE)
     assert (result.exit_code, result.stdout, result.stderr) == (0, b"y\n", b""), result

@@ -44,7 +44,7 @@ def test_written_bytes_are_exact(box: Sandbox, here: str) -> None:
 def test_read_bytes_are_exact(box: Sandbox, here: str) -> None:
     """A read gives exactly the bytes that a command has written.
 
-    Why: as for writing; and both conversions together hide each other in a round trip.
+    Why: a conversion on the way out hides one on the way in when both are tested by a round trip.
     Check: that the bytes are made inside the sandbox.
     """
     box.sh(f"printf '{OCTAL}' > file", cwd=here, timeout=DEADLINE)
@@ -248,7 +248,7 @@ def test_directory_in_place_of_a_file_raises(box: Sandbox, here: str) -> None:
     """Reading or writing a directory raises PathIsADirectoryError, which is an IsADirectoryError.
 
     Why: an archive call happily returns the whole tree for a read.
-    Check: as for a missing file.
+    Check: how the agent's errno is turned into an error.
     """
     for call in (lambda: box.read_bytes(here), lambda: box.write_text(here, "x"), lambda: box.append(here, "x")):
         with pytest.raises(PathIsADirectoryError) as caught:
@@ -261,7 +261,7 @@ def test_file_in_place_of_a_directory_raises(box: Sandbox, here: str) -> None:
     """A path through a file, or a listing of one, raises PathNotADirectoryError, which is a NotADirectoryError.
 
     Why: mapped to "not found" a write would try to make the parents, and fail with another error.
-    Check: as for a missing file.
+    Check: how the agent's errno is turned into an error.
     """
     box.write_text(f"{here}/file", "")
     for call in (
@@ -463,8 +463,8 @@ def test_remove_refuses_the_workdir(box: Sandbox, path: str) -> None:
 def test_workdir_by_its_absolute_path_is_refused(box: Sandbox) -> None:
     """`remove` refuses the workdir by its absolute path, and each directory above.
 
-    Why: as for relative paths.
-    Check: as for relative paths.
+    Why: `remove(os.environ["DIR"])` with the wrong variable has deleted whole home directories.
+    Check: that the resolved path is compared with the workdir's, and each ancestor's.
     """
     path = box.realpath(".")
     while path != "/":

@@ -218,8 +218,8 @@ def test_commands_of_a_killed_agent_end(new_box: NewBox) -> None:
 def test_lost_process_is_told(new_box: NewBox) -> None:
     """A process whose agent is killed says so by ConnectionLostError at the wait and at the read.
 
-    Why: as for a sandbox that is gone.
-    Check: as for a sandbox that is gone.
+    Why: an end of the stream looks like a process that had nothing more to say.
+    Check: how a stream ends when its connection does.
     """
     box = new_box()
     process = box.spawn(["sh", "-c", f"echo up; read x; {AGENTS} kill -9 $agents; sleep 300"])

@@ -47,7 +47,7 @@ def test_capabilities_can_be_asked_to_go(new_box: NewBox) -> None:
     """`cap_drop=["ALL"]`, said in words, leaves none; one by name takes that one.
 
     Why: a setting that is dropped on the way to the engine shows only here.
-    Check: as for the default.
+    Check: CapEff and CapBnd in /proc/self/status.
     """
     found = status(new_box(cap_drop=["ALL"]))
     assert int(found["CapEff"], 16) == 0, found
@@ -83,8 +83,8 @@ def test_no_new_privileges_by_default(box: Sandbox) -> None:
 def test_no_new_privileges_can_be_asked_for(new_box: NewBox) -> None:
     """`no_new_privileges=True`, said in words, sets the bit.
 
-    Why: as for the default.
-    Check: as for the default.
+    Why: a field that is checked as a default and lost when it is given is found only by giving it.
+    Check: NoNewPrivs in /proc/self/status.
     """
     assert status(new_box(no_new_privileges=True))["NoNewPrivs"] == "1"
 
@@ -160,7 +160,7 @@ def test_host_files_are_not_there(box: Sandbox, tmp_path: Path) -> None:
 def test_writes_stay_inside(box: Sandbox) -> None:
     """What is written inside, to /tmp or to the root, is not on the host.
 
-    Why: as for reading.
+    Why: a file left in the host's /tmp is a way to talk to other sandboxes, and to fool the host's programs.
     Check: the writable layer.
     """
     enforced(box, Capability.ROOT_FILESYSTEM)

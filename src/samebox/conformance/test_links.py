@@ -281,7 +281,7 @@ def test_swapped_directory_does_not_let_out(box: Sandbox, here: str, jail: Confi
 def test_swapped_file_does_not_let_out(box: Sandbox, here: str, jail: ConfinedFiles) -> None:
     """A guest that swaps the file itself for a link to the outside gets nothing written there.
 
-    Why: as for a directory; here the last component is what is raced.
+    Why: a check of the file's name before the write is a race that the guest can run ten thousand times a second.
     Check: that what was opened is written, and the rename stays in the opened directory.
     """
     box.sh("echo mine > in/real; ln -s ../out/secret in/evil", cwd=here, timeout=DEADLINE)

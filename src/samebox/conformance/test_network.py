@@ -69,8 +69,8 @@ def test_no_network_by_default(box: Sandbox) -> None:
 def test_no_network_asked_for_in_words(new_box: NewBox) -> None:
     """`network=False`, said in words, leaves loopback alone.
 
-    Why: as for the default; a false value must not be taken for none given.
-    Check: as for the default.
+    Why: `if network:` takes a false value for one that was not given, and the engine's default network is used.
+    Check: how the setting is told from a missing one.
     """
     assert interfaces(new_box(network=False)) == {"lo"}
 

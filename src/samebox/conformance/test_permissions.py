@@ -108,8 +108,8 @@ def test_write_where_no_temporary_file_may_be(user_box: Sandbox, here: str) -> N
 def test_unwritable_directory_raises(user_box: Sandbox, here: str) -> None:
     """Making, removing and renaming in a directory without the right to raises PathPermissionError.
 
-    Why: as for files.
-    Check: as for files.
+    Why: engines that work as root ignore a directory's mode, and undo what its owner meant by it.
+    Check: who the agent runs as, and how its errno is turned into an error.
     """
     user_box.sh("mkdir d; echo x > d/file; chmod 555 d", cwd=here, timeout=DEADLINE)
     for call in (

@@ -313,7 +313,7 @@ def test_asyncio_timeout_ends_the_command(abox: AsyncSandbox) -> None:
     """A timeout of asyncio around a command ends it too, and the sandbox goes on.
 
     Why: `async with asyncio.timeout` is how async callers set limits, and it is a cancellation.
-    Check: as for a cancel.
+    Check: that CancelledError reaches the operation, which cancels in the agent.
     """
 
     async def scenario() -> None:

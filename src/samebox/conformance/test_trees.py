@@ -215,7 +215,7 @@ def test_move_replaces_a_file(box: Sandbox, here: str) -> None:
     """`move` over a file replaces it in one step.
 
     Why: removing first and renaming then leaves a moment without a file.
-    Check: rename.
+    Check: that it is the kernel's rename.
     """
     box.sh("echo new > new; echo old > old", cwd=here, timeout=DEADLINE)
     box.move(f"{here}/new", f"{here}/old")
@@ -394,7 +394,7 @@ def test_missing_source_raises(box: Sandbox, here: str, tmp_path: Path) -> None:
 def test_download_of_a_tree(box: Sandbox, here: str, tmp_path: Path) -> None:
     """`download` copies a tree: contents, modes, times, links as links, empty directories and hidden names.
 
-    Why: as for uploads.
+    Why: archives made by hand lose times, empty directories and links, and take the wrong names for the tree's own.
     Check: the tree stream, and what the host makes of it.
     """
     box.sh(
