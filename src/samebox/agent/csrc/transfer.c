@@ -32,12 +32,15 @@ static void read_fail(struct reading *d, int err, const char *kind)
     stream_fail(&d->stream, &f);
 }
 
-/* At the limit: one more byte is an error. */
+/* At the limit: anything more is an error. Asks for a block, as some files in /proc refuse to give a single byte. */
 static void read_limit(struct reading *d)
 {
-    uint8_t byte;
-    if (!(d->stream.request.flags & READ_CUT) && read(d->fd, &byte, 1) > 0)
+    uint8_t more[4096];
+    ssize_t n = d->stream.request.flags & READ_CUT ? 0 : read(d->fd, more, sizeof(more));
+    if (n > 0)
         read_fail(d, EFBIG, "too-large");
+    else if (n < 0)
+        read_fail(d, errno, NULL);
     else
         read_end(d);
 }
