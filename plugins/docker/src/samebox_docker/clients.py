@@ -17,7 +17,7 @@ import urllib3.exceptions
 
 from samebox_docker.failure import RefusedError, no_docker, refused, unreachable
 from samebox_docker.ssh import SshLink
-from samebox_docker.transport import LinkAdapter, UnixLink
+from samebox_docker.transport import LinkAdapter, TlsAdapter, UnixLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,6 +154,7 @@ class ClientPool:
         client.trust_env = False
         if address.scheme == "tcp":
             client.proxies.update(requests.utils.get_environ_proxies(client.base_url))
+            client.mount("https://", TlsAdapter())
         else:
             client.mount("http+docker://", LinkAdapter(self._link))
         return client
