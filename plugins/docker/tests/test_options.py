@@ -36,6 +36,28 @@ ACCEPTED = "unix:///path, tcp://host:port or ssh://user@host:port"
             ),
         ),
         (
+            {"url": "tcp://host"},
+            (
+                f"wrong options for engine 'docker': url = 'tcp://host': a daemon's address is {ACCEPTED}, with "
+                f"nothing after "
+                "the port"
+            ),
+        ),
+        (
+            {"url": "ssh://host/run/docker.sock"},
+            (
+                "wrong options for engine 'docker': url = 'ssh://host/run/docker.sock': a daemon's address is "
+                f"{ACCEPTED}, with nothing after the port"
+            ),
+        ),
+        (
+            {"url": "tcp://host:port"},
+            (
+                "wrong options for engine 'docker': url = 'tcp://host:port': Port could not be cast to integer value as "
+                "'port'"
+            ),
+        ),
+        (
             {"tls_ca": "/nowhere/ca.pem"},
             "wrong options for engine 'docker': tls_ca = '/nowhere/ca.pem': there is no such file",
         ),

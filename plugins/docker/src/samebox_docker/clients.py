@@ -137,18 +137,22 @@ class ClientPool:
             requests.exceptions.RequestException,
             docker.errors.DockerException,
             urllib3.exceptions.HTTPError,
+            OSError,  # requests, of a certificate's file that is not there any more
         ) as error:
             said = getattr(client.get_adapter(client.base_url), "said", "")
             raise unreachable(self.address, error, said) from None
 
     def _make(self, version: str) -> Any:
         address, tls = self.address, None
-        if address.tls is not None and address.scheme == "tcp":
-            pair = (str(address.tls.cert), str(address.tls.key)) if address.tls.cert and address.tls.key else None
-            ca = str(address.tls.ca) if address.tls.ca else None
-            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.tls.verify)
         url = address.url if address.scheme == "tcp" else "unix:///replaced"  # the adapter of it is, below
-        client: Any = docker.APIClient(base_url=url, version=version, tls=tls or False)
+        try:
+            if address.tls is not None and address.scheme == "tcp":
+                pair = (str(address.tls.cert), str(address.tls.key)) if address.tls.cert and address.tls.key else None
+                ca = str(address.tls.ca) if address.tls.ca else None
+                tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.tls.verify)
+            client: Any = docker.APIClient(base_url=url, version=version, tls=tls or False)
+        except docker.errors.DockerException as error:
+            raise no_docker(address, f"docker-py refuses it: {error}", f"Correct {address.named}.") from None
         client.timeout = self._timeout
         # Else REQUESTS_CA_BUNDLE replaces the authority that was given (requests #3829), and .netrc is looked for.
         client.trust_env = False

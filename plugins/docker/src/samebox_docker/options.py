@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic reads annotations at run time
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, ValidationInfo, field_validator
 
@@ -87,6 +88,12 @@ def check_url(url: str) -> None:
     if not separator or scheme not in SCHEMES or not rest:
         msg = f"a daemon's address is {accepted}"
         raise ValueError(msg)
+    if scheme == "unix":
+        return
     if "@" in rest and ":" in rest.rpartition("@")[0]:
         msg = "an address has no password in it; ssh uses keys, tcp uses tls_cert and tls_key"
+        raise ValueError(msg)
+    parts = urlsplit(url)
+    if not parts.hostname or parts.path not in {"", "/"} or parts.query or (parts.port is None and scheme != "ssh"):
+        msg = f"a daemon's address is {accepted}, with nothing after the port"
         raise ValueError(msg)
