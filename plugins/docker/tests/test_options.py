@@ -53,8 +53,8 @@ ACCEPTED = "unix:///path, tcp://host:port or ssh://user@host:port"
         (
             {"url": "tcp://host:port"},
             (
-                "wrong options for engine 'docker': url = 'tcp://host:port': Port could not be cast to integer value as "
-                "'port'"
+                "wrong options for engine 'docker': url = 'tcp://host:port': Port could not be cast to integer value "
+                "as 'port'"
             ),
         ),
         (
