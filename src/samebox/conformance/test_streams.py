@@ -175,6 +175,7 @@ def test_wait_timeout_leaves_it_running(box: Sandbox) -> None:
     with box.spawn(["sh", "-c", "read x; echo $x"], timeout=DEADLINE) as process:
         with pytest.raises(TimeoutError):
             process.wait(0.1)
+        time.sleep(0.3)  # whatever would end it needs a moment
         process.stdin.write(b"alive\n")
         assert process.stdout.readline() == b"alive\n"
         assert process.wait(DEADLINE).exit_code == 0
@@ -245,7 +246,8 @@ def test_leaving_the_block_ends_it(box: Sandbox) -> None:
     Why: a test that fails in the block would leave its server behind.
     Check: `Process.__exit__`.
     """
-    with box.spawn(["sh", "-c", "echo $$; exec sleep 300"], timeout=DEADLINE) as process:
+    # Without a timeout: it would end the process as well, before the deadline below.
+    with box.spawn(["sh", "-c", "echo $$; exec sleep 300"]) as process:
         pid = process.stdout.readline().strip().decode()
     deadline = time.monotonic() + DEADLINE
     while box.exec(["kill", "-0", pid], timeout=DEADLINE).ok and time.monotonic() < deadline:

@@ -20,14 +20,28 @@ SHORT = 0.5
 """A timeout that a command is meant to run into, in seconds: enough to start a few processes."""
 
 
+def state_of(pid: str) -> str:
+    """Return a script that prints the state of a process, if it is there and no zombie that nobody has reaped yet."""
+    assert pid.isdecimal(), f"its id was not written in time, found {pid!r}"
+    return f"grep -s '^State' /proc/{pid}/status | grep -v Z"
+
+
 def assert_gone(box: Sandbox, here: str, *names: str) -> None:
     """Assert that the processes whose ids are in those files of a directory are there no more."""
     for name in names:
-        text = box.read_text(f"{here}/{name}").strip()
-        assert text.isdecimal(), f"{name} was not written before the timeout, found {text!r}"
-        # A zombie that nobody has reaped yet is no process that runs.
-        state = box.sh(f"grep -s '^State' /proc/{text}/status", timeout=DEADLINE).text
-        assert not state or "Z" in state, f"process {text} ({name}) is still there: {state}"
+        pid = box.read_text(f"{here}/{name}").strip()
+        state = box.sh(state_of(pid), timeout=DEADLINE).text
+        assert not state, f"process {pid} ({name}) is still there: {state}"
+
+
+async def assert_ends(box: AsyncSandbox, *paths: str) -> None:
+    """Assert that the processes whose ids are in those files are there no more before long."""
+    deadline = time.monotonic() + DEADLINE
+    for path in paths:
+        pid = (await box.read_text(path)).strip()
+        while state := (await box.sh(state_of(pid), timeout=DEADLINE)).text:
+            assert time.monotonic() < deadline, f"process {pid} ({path}) is still there: {state}"
+            await asyncio.sleep(0.05)
 
 
 def test_timeout_raises_timeout_error(box: Sandbox) -> None:
@@ -294,17 +308,15 @@ def test_cancel_ends_the_command(abox: AsyncSandbox) -> None:
     """
 
     async def scenario() -> None:
-        task = asyncio.create_task(abox.sh("setsid sleep 301 & echo $!; exec sleep 302"))
+        await abox.make_dir("cancelled")
+        script = "setsid sh -c 'echo $$ > child; exec sleep 300' & echo $$ > pid; exec sleep 300"
+        task = asyncio.create_task(abox.sh(script, cwd="cancelled"))
         await asyncio.sleep(SHORT)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        for _ in range(200):
-            left = await abox.sh("grep -ls '^sleep.30[12]' /proc/[0-9]*/cmdline; :", timeout=DEADLINE)
-            if not left.stdout:
-                return
-            await asyncio.sleep(0.05)
-        assert not left.stdout, f"still there: {left.stdout!r}"
+        await assert_ends(abox, "cancelled/pid", "cancelled/child")
+        await abox.remove("cancelled", recursive=True)
 
     asyncio.run(scenario())
 
@@ -317,21 +329,16 @@ def test_asyncio_timeout_ends_the_command(abox: AsyncSandbox) -> None:
     """
 
     async def scenario() -> None:
-        mark = "303.25"
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(SHORT):
-                await abox.exec(["sleep", mark])
-        for _ in range(200):
-            left = await abox.sh(f"grep -ls '^sleep.{mark}' /proc/[0-9]*/cmdline; :", timeout=DEADLINE)
-            if not left.stdout:
-                return
-            await asyncio.sleep(0.05)
-        assert not left.stdout, f"still there: {left.stdout!r}"
+                await abox.sh("echo $$ > pid-of-timeout; exec sleep 300")
+        await assert_ends(abox, "pid-of-timeout")
+        await abox.remove("pid-of-timeout")
 
     asyncio.run(scenario())
 
 
-def test_interrupt_ends_the_command(box: Sandbox) -> None:
+def test_interrupt_ends_the_command(box: Sandbox, here: str) -> None:
     """A KeyboardInterrupt while a command is waited for ends the command, and the sandbox goes on.
 
     Why: Ctrl-C at the prompt leaves the command running inside, where nobody sees it.
@@ -344,12 +351,14 @@ def test_interrupt_ends_the_command(box: Sandbox) -> None:
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            box.exec(["sleep", "304.5"], timeout=DEADLINE)
+            # A timeout that comes after the deadline below, so that it is not what ends the command.
+            box.sh("echo $$ > pid; exec sleep 300", cwd=here, timeout=2 * DEADLINE)
     finally:
         timer.cancel()
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < DEADLINE, "the interrupt came only when the command's own timeout was over"
     deadline = time.monotonic() + DEADLINE
-    while left := box.sh("grep -ls '^sleep.304.5' /proc/[0-9]*/cmdline; :", timeout=DEADLINE).stdout:
-        assert time.monotonic() < deadline, f"still there: {left!r}"
+    pid = box.read_text(f"{here}/pid").strip()
+    while state := box.sh(state_of(pid), timeout=DEADLINE).text:
+        assert time.monotonic() < deadline, f"process {pid} is still there: {state}"
         time.sleep(0.05)
