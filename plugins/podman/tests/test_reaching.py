@@ -168,8 +168,8 @@ def test_an_error_without_a_message(body: bytes) -> None:
 ANSWERS = [
     (b'HTTP/1.1 409 Conflict\r\nContent-Length: 26\r\n\r\n{"message": "not running"}', "refused: not running (HTTP"),
     (b'HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n12\r\n{"message": "no x"}\r\n0\r\n\r\n', "no x"),
-    (b"SSH-2.0-OpenSSH\r\n\r\n", "what answered the start of an exec is no Podman service: 'SSH-2.0-OpenSSH'"),
-    (b"x" * 70000, "Podman's answer to the start of an exec has no end of its head"),
+    (b"SSH-2.0-OpenSSH\r\n\r\n", "what answered is no Podman service: 'SSH-2.0-OpenSSH'"),
+    (b"x" * 70000, "Podman's answer has no end of its head"),
     (b"HTTP/1.1 101", "the connection broke: the connection ended before the answer"),
 ]
 

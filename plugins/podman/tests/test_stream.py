@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.config import SandboxConfig
-from samebox.errors import EngineError, SandboxError
+from samebox.errors import ConnectionLostError, EngineError, SandboxError
 from samebox_podman import stream as stream_module
+from samebox_podman.stream import AttachedStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,24 +24,45 @@ if TYPE_CHECKING:
     from samebox_podman.client import PodmanClient
     from samebox_podman.engine import PodmanEngine
 
-CAT = ["/bin/cat"]
+CAT = ["/bin/cat", "-"]  # two words, as Podman tells a lone one twice
+
+
+def make_sandbox(engine: PodmanEngine, image: str, name: str) -> str:
+    """Create a sandbox and return its id."""
+    config = SandboxConfig(image=image)
+    found = engine.ensure_image(config, lambda _line: None)
+    return engine.create(config, image=found, name=name, labels={"samebox.managed": "1"})
 
 
 @pytest.fixture
 def running(engine: PodmanEngine, busybox: str, name: str) -> str:
-    """Return the id of a running sandbox."""
-    config = SandboxConfig(image=busybox)
-    image = engine.ensure_image(config, lambda _line: None)
-    sandbox = engine.create(config, image=image, name=name, labels={"samebox.managed": "1"})
+    """Return the id of a running sandbox that nobody has connected to."""
+    sandbox = make_sandbox(engine, busybox, name)
     engine.start(sandbox)
     return sandbox
 
 
-@pytest.fixture
-def cat(engine: PodmanEngine, running: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ByteStream]:
-    """Return a stream to a `cat` in place of the agent."""
-    monkeypatch.setattr("samebox_podman.engine.SERVE_ARGV", CAT)
+@pytest.fixture(params=["exec", "attached"])
+def cat(  # noqa: PLR0917 - fixtures
+    request: pytest.FixtureRequest,
+    engine: PodmanEngine,
+    running: str,
+    busybox: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[ByteStream]:
+    """Return a stream to a `cat` in place of the agent, by an exec and on the first process in turn."""
+    monkeypatch.setattr("samebox_podman.stream.SERVE_ARGV", CAT)
+    if request.param == "attached":
+        engine.remove(running)
+        monkeypatch.setattr("samebox_podman.spec.init_argv", lambda _config: CAT[:0])
+        monkeypatch.setattr("samebox_podman.spec.SERVE_ON_STDIO", CAT)
+        running = make_sandbox(engine, busybox, name)
+        engine.start(running)
+    else:
+        engine.connect(running).close()
     stream = engine.connect(running)
+    assert isinstance(stream, AttachedStream) == (request.param == "attached")
     yield stream
     stream.close()
 
@@ -95,8 +118,9 @@ def test_the_default_keys_would_have_cut_it(
     engine: PodmanEngine, running: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that the test above tests what it says."""
-    monkeypatch.setattr("samebox_podman.engine.SERVE_ARGV", CAT)
-    monkeypatch.setattr("samebox_podman.engine.DETACH_KEYS", "")
+    monkeypatch.setattr("samebox_podman.stream.SERVE_ARGV", CAT)
+    monkeypatch.setattr("samebox_podman.stream.DETACH_KEYS", "")
+    engine.connect(running).close()
     stream = engine.connect(running)
     for value in (0x41, 0x10, 0x11, 0x42):
         try:
@@ -133,11 +157,11 @@ def test_the_end_of_the_stream_is_the_end_of_stdin(engine: PodmanEngine, make: C
         assert int(box.sh(count).text) == before
 
 
-def test_the_end_of_the_sandbox_is_the_end_of_the_stream(engine: PodmanEngine, running: str, cat: ByteStream) -> None:
+def test_the_end_of_the_sandbox_is_the_end_of_the_stream(engine: PodmanEngine, name: str, cat: ByteStream) -> None:
     """Promptly, and as an end."""
     send(cat, b"x")
     assert read(cat, 1) == b"x"
-    engine.stop(running)
+    engine.stop(name)
     assert read(cat, 1, 5) == b""
 
 
@@ -145,7 +169,8 @@ def test_a_program_that_does_not_start_leaves_the_runtimes_words(
     engine: PodmanEngine, running: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Podman has answered 101 by then; the words come on stderr."""
-    monkeypatch.setattr("samebox_podman.engine.SERVE_ARGV", ["/no/such/agent"])
+    monkeypatch.setattr("samebox_podman.stream.SERVE_ARGV", ["/no/such/agent"])
+    engine.connect(running).close()
     stream = engine.connect(running)
     assert read(stream, 1) == b""
     assert "/no/such/agent" in stream.diagnostics()
@@ -174,12 +199,70 @@ def test_another_user(make: Callable[..., Sandbox]) -> None:
             box.exec(["id"], user="nosuchuser")
 
 
-def test_one_exec_for_each_connection(make: Callable[..., Sandbox], client: PodmanClient) -> None:
-    """Each costs conmon processes and an entry in Podman's database for minutes."""
+def test_few_execs(make: Callable[..., Sandbox], client: PodmanClient) -> None:
+    """Each costs conmon processes, and an entry in Podman's database for minutes: none for the sandbox's own user."""
     with make() as box:
         for _ in range(5):
             box.exec(["true"]).check()
+        assert client.json(f"/containers/{box.id}/json")["ExecIDs"] == []
+        for _ in range(5):
+            box.exec(["true"], user="nobody").check()
         assert len(client.json(f"/containers/{box.id}/json")["ExecIDs"]) == 1
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM"])
+def test_a_killed_first_agent_is_replaced(make: Callable[..., Sandbox], signal: str) -> None:
+    """Podman ends what is attached with the container only, so init tells."""
+    with make() as box:
+        kill = f"case $n in samebox[-+]???????) kill -{signal} ${{p#/proc/}};; esac"
+        script = f"for p in /proc/[0-9]*; do read n < $p/comm; {kill}; done"
+        began = time.monotonic()
+        for _ in range(2):  # the second time an exec's
+            with contextlib.suppress(ConnectionLostError):
+                box.sh(script)
+            assert box.sh("echo here").text == "here\n"
+        assert time.monotonic() - began < 5
+
+
+def test_the_first_stream_is_one_processs_alone(engine: PodmanEngine, running: str) -> None:
+    """Two at one pipe would read each other's answers."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = int(isinstance(engine.connect(running), AttachedStream))
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    streams = [engine.connect(running) for _ in range(2)]
+    assert [isinstance(stream, AttachedStream) for stream in streams] == [True, False]
+    for stream in streams:
+        stream.close()
+
+
+def test_a_restarted_sandbox_has_no_first_stream(engine: PodmanEngine, running: str) -> None:
+    """Whoever starts it again may be another process."""
+    engine.stop(running)
+    engine.start(running)
+    stream = engine.connect(running)
+    assert not isinstance(stream, AttachedStream)
+    stream.close()
+
+
+def test_a_sandbox_that_ends_at_once(
+    engine: PodmanEngine, busybox: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To attach to a container that has ended makes Podman get it ready for another start, and the stream mute."""
+    monkeypatch.setattr("samebox_podman.spec.init_argv", lambda _config: ["/bin/false"])
+    sandbox = make_sandbox(engine, busybox, name)
+    engine.start(sandbox)
+    deadline = time.monotonic() + 5
+    while engine.inspect(sandbox).state == "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stream = engine.connect(sandbox)
+    assert read(stream, 1, 5) == b""
+    stream.close()
+    assert engine.inspect(sandbox).exit_code == 1
 
 
 def test_big_input_and_output(make: Callable[..., Sandbox]) -> None:

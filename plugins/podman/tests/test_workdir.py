@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.errors import ConfigError, SandboxNotFoundError
-from samebox_podman.workdir import Present, WorkdirPlan, plan_workdir
+from samebox_podman.workdir import Look, Present, WorkdirPlan, plan_workdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +32,10 @@ ENTRIES = {
 }
 
 
-def plan(workdir: str = "/workspace", **settings: Any) -> WorkdirPlan:
-    """Return the plan for a new Podman and an image that has nothing there."""
-    defaults: dict[str, Any] = {"read_only": False, "tmpfs": (), "volumes": (), "version": (5, 8, 2), "present": None}
-    return plan_workdir(workdir, **(defaults | settings))
+def plan(workdir: str = "/workspace", present: Present | None = None, top: int = 0o755, **settings: Any) -> WorkdirPlan:
+    """Return the plan for a new Podman, an image that has nothing there, and a user that is not root."""
+    defaults: dict[str, Any] = {"read_only": False, "tmpfs": (), "volumes": (), "version": (5, 8, 2), "root": False}
+    return plan_workdir(workdir, **({"look": Look(present, top)} | defaults | settings))
 
 
 def test_plans() -> None:
@@ -54,6 +54,16 @@ def test_plans() -> None:
     assert plan("/srv/app") == WorkdirPlan(create=True)
     assert plan("/srv/app", version=(5, 7, 1)) == WorkdirPlan(put=0o755)
     assert plan("/srv", version=(4, 3, 1)) == WorkdirPlan(create=True)
+
+
+def test_plans_for_root() -> None:
+    """What Podman does costs 40 ms, saved where the agent can do it: root without capabilities can't everywhere."""
+    assert plan(root=True) == WorkdirPlan()
+    assert plan(root=True, look=None) == WorkdirPlan(create=True)
+    assert plan(root=True, top=0o555) == WorkdirPlan(create=True)
+    assert plan("/srv/app", root=True) == WorkdirPlan(create=True)
+    assert plan(root=True, present=Present("directory", 0o755)) == WorkdirPlan(put=0o755)
+    assert plan(root=True, tmpfs=("/workspace/cache",)) == WorkdirPlan(put=0o755)
 
 
 @pytest.fixture

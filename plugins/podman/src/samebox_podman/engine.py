@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samebox.agent.program import SERVE_ARGV, AgentProgram, agent_program
+from samebox.agent.program import AgentProgram, agent_program
 from samebox.capabilities import Capability
 from samebox.engine import Engine, EngineInfo, SandboxStatus
 from samebox.errors import (
@@ -30,8 +30,8 @@ from samebox_podman.images import ImageFacts, find_image, inspect_image
 from samebox_podman.options import PodmanOptions
 from samebox_podman.spec import container_spec, differences
 from samebox_podman.status import IMAGE_LABEL, inspected_status, listed_status
-from samebox_podman.stream import DETACH_KEYS, open_exec
-from samebox_podman.workdir import WorkdirPlan, needs_look, parse_stat, plan_workdir
+from samebox_podman.stream import AttachedStream, exec_request, open_attached, open_exec
+from samebox_podman.workdir import Look, WorkdirPlan, needs_look, parse_stat, plan_workdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +81,9 @@ class PodmanEngine(Engine):
         self._found: tuple[int, PodmanClient] | None = None
         self._delivered: dict[str, str] = {}
         """Machines that an agent was delivered for, each with an image that a container can be made of."""
+        self._attached: dict[tuple[int, str], AttachedStream | None] = {}
+        """What this object has created and not connected to, by process and id: None before its start, then the stream
+        to its first agent. A forked child has no part in its parent's."""
 
     @property
     def client(self) -> PodmanClient:
@@ -137,8 +140,8 @@ class PodmanEngine(Engine):
             )
             sandbox_id = self._create(spec)
             try:
-                if needs_look(plan) and key not in self._host.workdirs:
-                    self._look(sandbox_id, config, facts)
+                if needs_look(plan) and key not in self._host.looks:
+                    self._host.looks[key] = self._look(sandbox_id, config.workdir)
                     if self._plan(config, facts) != plan:
                         remove_container(self.client, sandbox_id)
                         continue
@@ -146,6 +149,7 @@ class PodmanEngine(Engine):
             except BaseException as error:
                 self._remove_after(error, sandbox_id, name)
                 raise
+            self._attached[os.getpid(), sandbox_id] = None
             return sandbox_id
 
     def _facts(self, image: str) -> ImageFacts:
@@ -160,8 +164,8 @@ class PodmanEngine(Engine):
         return known
 
     def _plan(self, config: SandboxConfig, facts: ImageFacts) -> WorkdirPlan:
-        present = self._host.workdirs.get((facts.id, config.workdir))
-        if present is not None and present.kind == "other":
+        look = self._host.looks.get((facts.id, config.workdir))
+        if look is not None and look.present is not None and look.present.kind == "other":
             raise ConfigError(
                 f"wrong config: workdir = {config.workdir!r}: the image {config.image!r} has a file there"
             )
@@ -171,7 +175,8 @@ class PodmanEngine(Engine):
             tmpfs=config.tmpfs,
             volumes=facts.volumes,
             version=self._host.version,
-            present=present,
+            root=(config.user or facts.user).partition(":")[0] in {"", "0", "root"},
+            look=look,
         )
 
     def _create(self, spec: dict[str, Any]) -> str:
@@ -225,12 +230,16 @@ class PodmanEngine(Engine):
             self._host.whole_agents.add(volume.name)
         return volume.name
 
-    def _look(self, sandbox_id: str, config: SandboxConfig, facts: ImageFacts) -> None:
-        path = f"/containers/{sandbox_id}/archive"
-        # A link to nothing is answered by 404 as well, but with the header.
-        response = self.client.call("head", path, params={"path": config.workdir}, accept=(404,))
-        header = response.headers.get("X-Docker-Container-Path-Stat")
-        self._host.workdirs[facts.id, config.workdir] = None if header is None else parse_stat(header)
+    def _look(self, sandbox_id: str, workdir: str) -> Look:
+        found = []
+        for path in (workdir, "/"):
+            # A link to nothing is answered by 404 as well, but with the header.
+            where = f"/containers/{sandbox_id}/archive"
+            response = self.client.call("head", where, params={"path": path}, accept=(404,))
+            header = response.headers.get("X-Docker-Container-Path-Stat")
+            found.append(None if header is None else parse_stat(header))
+        present, top = found
+        return Look(present, 0 if top is None else top.mode)
 
     def _put_workdir(self, sandbox_id: str, workdir: str, plan: WorkdirPlan) -> None:
         if plan.put is None:
@@ -241,16 +250,31 @@ class PodmanEngine(Engine):
     def start(self, sandbox_id: str) -> None:
         """Start a sandbox; see `samebox.engine.Engine.start`."""
         container = self._id(sandbox_id)
+        first = (os.getpid(), container)
+        if first in self._attached and self._attached[first] is None:
+            # Before the start: to be attached to one that has just ended would make it ready to start again. Where that
+            # fails, the start tells why.
+            with contextlib.suppress(RefusedError):
+                self._attached[first] = open_attached(self.client, container, self.options.timeout)
         try:
             self.client.call("post", f"/containers/{container}/start")
-        except RefusedError as error:
-            self._raise_missing(error, sandbox_id)
-            raise EngineError(f"sandbox {sandbox_id[:12]} could not be started: {error}") from error
+        except BaseException as error:
+            self._detach(container)
+            if isinstance(error, RefusedError):
+                self._raise_missing(error, sandbox_id)
+                raise EngineError(f"sandbox {sandbox_id[:12]} could not be started: {error}") from error
+            raise
+
+    def _detach(self, container: str) -> None:
+        stream = self._attached.pop((os.getpid(), container), None)
+        if stream is not None:
+            stream.close()
 
     def stop(self, sandbox_id: str, grace: float = 0.0) -> None:
         """End a sandbox's processes; see `samebox.engine.Engine.stop`."""
         container = self._id(sandbox_id)
         seconds = math.ceil(grace)
+        self._detach(container)
         try:
             params = {"timeout": seconds}
             self.client.call(
@@ -264,7 +288,9 @@ class PodmanEngine(Engine):
     def remove(self, sandbox_id: str) -> None:
         """End and remove a sandbox with the volumes of its image; see `samebox.engine.Engine.remove`."""
         with contextlib.suppress(SandboxNotFoundError):
-            remove_container(self.client, self._id(sandbox_id))
+            container = self._id(sandbox_id)
+            self._detach(container)
+            remove_container(self.client, container)
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what is known of a sandbox, by id or name; see `samebox.engine.Engine.inspect`."""
@@ -290,20 +316,16 @@ class PodmanEngine(Engine):
         return [listed_status(each) for each in found or []]
 
     def connect(self, sandbox_id: str, user: str | None = None) -> MultiplexedStream:
-        """Open a stream to a new `agent serve`, as one exec; see `samebox.engine.Engine.connect`."""
-        body: dict[str, Any] = {
-            "Cmd": list(SERVE_ARGV),
-            "AttachStdin": True,
-            "AttachStdout": True,
-            "AttachStderr": True,
-            "Tty": False,
-            "WorkingDir": "/",
-            "DetachKeys": DETACH_KEYS,
-        }
-        if user is not None:
-            body["User"] = user
+        """Open a stream to an `agent serve`; see `samebox.engine.Engine.connect`.
+
+        The first one to a sandbox that this object made is that to the agent on the first process's stdin and stdout,
+        attached to at the start in 1 ms; each further one is an exec, which takes 90 ms.
+        """
         try:
             container = self._id(sandbox_id)
+            if user is None and (stream := self._attached.pop((os.getpid(), container), None)) is not None:
+                return stream
+            body = exec_request(user)
             exec_id = str(self.client.call("post", f"/containers/{container}/exec", body=body).json()["Id"])
             return open_exec(self.client, exec_id, self.options.timeout)
         except SandboxNotFoundError as missing:
@@ -345,5 +367,8 @@ class PodmanEngine(Engine):
 
     def close(self) -> None:
         """Close connections that nothing uses; a private service lives on for this process's other engines."""
+        for pid, container in list(self._attached):
+            if pid == os.getpid():
+                self._detach(container)
         if self._found is not None and self._found[0] == os.getpid():
             self._found[1].close()

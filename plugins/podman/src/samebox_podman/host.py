@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from samebox_podman.client import PodmanClient
     from samebox_podman.images import ImageFacts
-    from samebox_podman.workdir import Present
+    from samebox_podman.workdir import Look
 
 OLDEST = (4, 0)
 """The first version whose API and behaviour were read; 4.3 is the first that the tests run on."""
@@ -53,8 +53,8 @@ class PodmanHost:
     """Names of agent volumes that were seen to be whole."""
     images: dict[str, ImageFacts] = field(default_factory=dict)
     """By id."""
-    workdirs: dict[tuple[str, str], Present | None] = field(default_factory=dict)
-    """What images, by id, have at a path; None: nothing."""
+    looks: dict[tuple[str, str], Look] = field(default_factory=dict)
+    """What images, by id, have at a path."""
 
     @property
     def version(self) -> tuple[int, ...]:

@@ -29,6 +29,8 @@ class ImageFacts:
     architecture: str
     volumes: tuple[str, ...]
     """Paths of its volumes."""
+    user: str = ""
+    """The user that it names; "" is root."""
 
 
 def find_image(client: PodmanClient, reference: str, pull: str, progress: Callable[[str], None]) -> ImageFacts:
@@ -133,6 +135,7 @@ def inspect_image(client: PodmanClient, name: str, reference: str | None = None)
     return ImageFacts(
         id=str(image["Id"]).removeprefix("sha256:"),
         architecture=str(image.get("Architecture") or ""),
+        user=str((image.get("Config") or {}).get("User") or ""),
         volumes=tuple(sorted("/" + path.strip("/") for path in volumes if path.strip("/"))),
     )
 

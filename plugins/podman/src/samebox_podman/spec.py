@@ -25,6 +25,8 @@ CPU_PERIOD = 100_000
 """Microseconds, the kernel's own default."""
 SHARED_MEMORY = 64 << 20
 UMASK = "0022"
+SERVE_ON_STDIO = ("--serve", "0")
+"""Has the first process start an agent on its own stdin and stdout, which the first connection is attached to."""
 
 _MODES = frozenset({"none", "host", "bridge", "private", "slirp4netns", "pasta"})
 
@@ -56,8 +58,9 @@ def container_spec(
         "name": name,
         "image": image,
         "labels": dict(labels),
-        "entrypoint": init_argv(config),
+        "entrypoint": [*init_argv(config), *SERVE_ON_STDIO],
         "command": [],
+        "stdin": True,
         "work_dir": config.workdir if plan.create else "/",
         "create_working_dir": plan.create,
         # As Docker: no entry in /etc/passwd for a uid that the image does not know, so HOME is / and not the workdir.
@@ -175,6 +178,7 @@ def _comparisons(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[
     yield "image", spec["image"], found["Image"], None
     yield "labels", spec["labels"], config.get("Labels") or {}, lambda asked, has: asked.items() <= has.items()
     yield "command", spec["entrypoint"], [found["Path"], *(found["Args"] or [])], None
+    yield "stdin", spec["stdin"], config.get("OpenStdin"), None
     yield "working directory", spec["work_dir"], config["WorkingDir"], None
     yield "umask", spec["umask"], config.get("Umask"), None
     yield "stop signal", spec["stop_signal"], config.get("StopSignal"), lambda _, has: has in {15, "15", "SIGTERM"}

@@ -1,11 +1,12 @@
-"""ExecStream: the stream to an agent, as an exec over an upgraded HTTP connection."""
+"""AttachedStream, and the streams to agents: over a connection that Podman has upgraded, attached or to an exec."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from samebox.agent.program import SERVE_ARGV
 from samebox.errors import EngineError
 from samebox.streams import MultiplexedStream, SocketStream
 from samebox_podman.client import error_words
@@ -27,12 +28,63 @@ _HEAD = 64 << 10
 _WORDS = 64 << 10
 
 
+class AttachedStream(MultiplexedStream):
+    """The stream to the agent on the stdin and stdout of a container's first process.
+
+    Podman ends it with the container only, so the first process says on stderr when that agent has ended
+    (docs/protocol.md, section 8): whatever comes there is the end.
+    """
+
+    def recv(self, size: int) -> bytes:
+        """Return the agent's bytes; see `samebox.engine.ByteStream.recv`."""
+        if self.diagnostics():
+            return b""
+        try:
+            return super().recv(size)
+        except BlockingIOError:
+            if self.diagnostics():
+                return b""
+            raise
+
+
+def open_attached(client: PodmanClient, container: str, timeout: float) -> AttachedStream:
+    """Attach to the agent on a container's first process, which nobody else may be attached to.
+
+    Args:
+        client: The service.
+        container: A container that is created and not started.
+        timeout: How long to wait for the answer, in seconds; the stream itself has no time limit.
+
+    Raises:
+        EngineUnavailableError: The service can't be reached.
+        RefusedError: It answered with an error.
+    """
+    # Here, and not for an exec, an empty setting means no detach keys.
+    query = "stream=true&stdin=true&stdout=true&stderr=true&logs=false&detachKeys="
+    connection, rest = _upgrade(client, f"containers/{container}/attach?{query}", b"", timeout)
+    return AttachedStream(SocketStream(connection), rest)
+
+
+def exec_request(user: str | None) -> dict[str, Any]:
+    """Return the request that creates the exec of an agent.
+
+    Args:
+        user: Who it runs as; None: the container's own user.
+    """
+    request = {
+        "Cmd": list(SERVE_ARGV),
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": False,
+        "WorkingDir": "/",
+        "DetachKeys": DETACH_KEYS,
+    }
+    return request if user is None else {**request, "User": user}
+
+
 def open_exec(client: PodmanClient, exec_id: str, timeout: float) -> MultiplexedStream:
     """Start an exec and return the stream to its stdin and from its stdout.
-
-    podman-py 5.8 can't attach to an exec's stdin, and taking the socket out of the depths of requests, urllib3 and
-    http.client depends on private names in each; so the upgrade is spoken over a connection of its own. What comes
-    with the answer's head is kept.
 
     Args:
         client: The service.
@@ -44,8 +96,21 @@ def open_exec(client: PodmanClient, exec_id: str, timeout: float) -> Multiplexed
         RefusedError: It answered with an error.
     """
     body = json.dumps({"Detach": False, "Tty": False}).encode()
+    connection, rest = _upgrade(client, f"exec/{exec_id}/start", body, timeout)
+    return MultiplexedStream(SocketStream(connection), rest)
+
+
+def _upgrade(client: PodmanClient, path: str, body: bytes, timeout: float) -> tuple[socket.socket, bytes]:
+    """Make a call that turns its connection into a stream.
+
+    podman-py 5.8 can't attach to a stdin, and taking the socket out of the depths of requests, urllib3 and http.client
+    depends on private names in each; so the upgrade is spoken over a connection of its own.
+
+    Returns:
+        The connection, and what came with the answer's head.
+    """
     request = (
-        f"POST {client.path_prefix}exec/{exec_id}/start HTTP/1.1\r\nHost: podman\r\nContent-Type: application/json\r\n"
+        f"POST {client.path_prefix}{path} HTTP/1.1\r\nHost: podman\r\nContent-Type: application/json\r\n"
         f"Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     connection = client.connect_socket()
@@ -62,14 +127,14 @@ def open_exec(client: PodmanClient, exec_id: str, timeout: float) -> Multiplexed
         if status not in {101, 200}:
             raise refused(client.address, status, error_words(rest))
         failed.pop_all()
-    return MultiplexedStream(SocketStream(connection), rest)
+    return connection, rest
 
 
 def _read_head(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     data = bytearray()
     while (end := data.find(b"\r\n\r\n")) < 0:
         if len(data) > _HEAD:
-            raise EngineError("Podman's answer to the start of an exec has no end of its head")
+            raise EngineError("Podman's answer has no end of its head")
         part = connection.recv(4096)
         if not part:
             raise ConnectionResetError("the connection ended before the answer")
@@ -77,7 +142,7 @@ def _read_head(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     first, *lines = data[:end].decode("latin-1").split("\r\n")
     words = first.split(" ", 2)
     if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
-        raise EngineError(f"what answered the start of an exec is no Podman service: {first[:200]!r}")
+        raise EngineError(f"what answered is no Podman service: {first[:200]!r}")
     head = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return int(words[1]), head, bytes(data[end + 4 :])
 

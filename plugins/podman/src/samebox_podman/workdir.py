@@ -1,10 +1,11 @@
 """WorkdirPlan: how the workdir gets to be there and writable by the sandbox user, with the fewest calls.
 
 The sandbox itself can't see to that: it has no capability to chown, and its user is often not root. What Podman does
-by itself (4.3 tried, 4.3 to 5.8 read): with `create_working_dir` it makes a missing working directory and gives it to
+by itself (4.3, 5.4 and 5.8 tried): with `create_working_dir` it makes a missing working directory and gives it to
 the container's user, but leaves one alone that the image has; the mount option U gives a tmpfs or a volume to that
 user; and a directory that is put through the archive API is chowned to that user. It resolves names by the image's
-/etc/passwd each time, confined to the container, so nobody here has to read that hostile file.
+/etc/passwd each time, confined to the container, so nobody here has to read that hostile file. To do so it starts
+itself anew, which takes 40 ms; so a workdir right below a `/` that root may write is left to the agent, if it is root.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ class Present:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of an image's file system."""
+
+    present: Present | None
+    """What it has at the workdir's path; None: nothing."""
+    top: int = 0o755
+    """Permission bits of its `/`, which Fedora's lets nobody write."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkdirPlan:
     """What `create` has to do for the workdir."""
 
@@ -57,7 +68,8 @@ def plan_workdir(
     tmpfs: Iterable[str],
     volumes: Iterable[str],
     version: tuple[int, ...],
-    present: Present | None,
+    root: bool,
+    look: Look | None,
 ) -> WorkdirPlan:
     """Decide how the workdir comes to be.
 
@@ -67,7 +79,8 @@ def plan_workdir(
         tmpfs: Paths of the tmpfs mounts asked for.
         volumes: Paths of the image's volumes.
         version: Podman's.
-        present: What the image has there; None: nothing, or not known yet.
+        root: Whether the sandbox user is root.
+        look: What is known of the image; None: nothing yet.
     """
     mounts = {*tmpfs, *volumes}
     over = [mount for mount in mounts if workdir == mount or workdir.startswith(f"{mount}/")]
@@ -76,6 +89,7 @@ def plan_workdir(
         return WorkdirPlan(give=max(over, key=len))
     if read_only:
         return WorkdirPlan(tmpfs=True)
+    present = look.present if look is not None else None
     if present is not None:
         if present.kind == "directory" and present.mode & 0o002:
             return WorkdirPlan()
@@ -83,7 +97,8 @@ def plan_workdir(
     # A parent of a mount counts as mounted for Podman, which then leaves its making to the runtime: owned by root.
     if any(mount.startswith(f"{workdir}/") for mount in mounts) or (workdir.count("/") > 1 and version < CONFINED):
         return WorkdirPlan(put=0o755)
-    return WorkdirPlan(create=True)
+    by_agent = root and look is not None and bool(look.top & 0o200) and workdir.count("/") == 1
+    return WorkdirPlan(create=not by_agent)
 
 
 def needs_look(plan: WorkdirPlan) -> bool:
