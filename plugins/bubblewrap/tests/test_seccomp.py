@@ -15,6 +15,9 @@ from samebox_bubblewrap.seccomp import compile_profile
 from samebox_bubblewrap.syscalls import syscall_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from samebox import Sandbox
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
@@ -281,3 +284,64 @@ def test_threads_and_processes_work_under_it(box: Sandbox) -> None:
         "with m.get_context('fork').Pool(2) as pool: print(pool.map(abs, [-1, -2]))"
     )
     assert box.exec(["python3", "-c", script]).check().text == "thread\nchild\n[1, 2]\n"
+
+
+def test_profile_of_the_config_is_in_force(make_box: Callable[..., Sandbox], tmp_path: Path) -> None:
+    """A file in Docker's format takes the place of the default: in both directions."""
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule_of("mkdir", "mkdirat")]}))
+    box = make_box(security_opt=[f"seccomp={path}"])
+    numbers = syscall_numbers(box.exec(["uname", "-m"]).text.strip())
+    script = CALLS + f"print(call({numbers['userfaultfd']}, -1), call({numbers['mkdirat']}, -1, 0, 0))"
+    # Past the filter, the kernel itself finds the arguments wrong.
+    assert box.exec(["python3", "-c", script]).check().text == "EINVAL EXDEV\n"
+    assert "Seccomp:\t2" in box.exec(["cat", "/proc/self/status"]).text
+
+
+def rule_of(*names: str) -> dict[str, Any]:
+    """Refuse some calls with an errno that nothing else gives."""
+    return {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}
+
+
+def test_no_filter_if_asked_for_in_words(make_box: Callable[..., Sandbox]) -> None:
+    """What is left without it: no capability, no new privileges, no nested user namespace."""
+    box = make_box(security_opt=["seccomp=unconfined"])
+    status = dict(line.split(":", 1) for line in box.exec(["cat", "/proc/self/status"]).text.splitlines())
+    found = {name: status[name].strip() for name in ("Seccomp", "NoNewPrivs", "CapBnd", "CapEff")}
+    assert found == {"Seccomp": "0", "NoNewPrivs": "1", "CapBnd": "0" * 16, "CapEff": "0" * 16}
+    numbers = syscall_numbers(box.exec(["uname", "-m"]).text.strip())
+    script = CALLS + f"print(call({numbers['unshare']}, 0x10000000))"
+    assert box.exec(["python3", "-c", script]).text == "ENOSPC\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "it can't be read (No such file or directory)"),
+        ("{", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
+        ("[]", "a profile is a JSON object, not a list"),
+        ("{}", "defaultAction is one of"),
+        (" " * (1 << 20) + "{}", "at most 1048576 bytes"),
+    ],
+    ids=["absent", "broken", "deep", "list", "empty", "large"],
+)
+def test_unusable_profiles_are_refused_before_the_start(
+    make_box: Callable[..., Sandbox], tmp_path: Path, content: str | None, said: str
+) -> None:
+    """The error names the file and what is wrong with it."""
+    path = tmp_path / "profile.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        make_box(security_opt=[f"seccomp={path}"]).start()
+    assert f"security_opt: {path}: " in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_one_profile_at_a_time(make_box: Callable[..., Sandbox]) -> None:
+    """Of two none is dropped silently; a directory is no profile."""
+    with pytest.raises(ConfigError, match="one seccomp profile at a time"):
+        make_box(security_opt=["seccomp=unconfined", "seccomp=/x.json"]).start()
+    with pytest.raises(ConfigError, match="/: it "):
+        make_box(security_opt=["seccomp=//"]).start()

@@ -82,6 +82,7 @@ class BubblewrapEngine(Engine):
             Capability.CAP_DROP,
             Capability.NO_NEW_PRIVILEGES,
             Capability.SECCOMP,
+            Capability.SECCOMP_PROFILE,
         }
     )
     default_image = "host"

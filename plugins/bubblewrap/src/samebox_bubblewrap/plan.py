@@ -14,7 +14,7 @@ from samebox.agent.program import GUEST_PATH, MOUNT_POINT, agent_program, init_a
 from samebox.capabilities import Capability
 from samebox.errors import ConfigError, UnsupportedError
 from samebox_bubblewrap.network import RESOLVER
-from samebox_bubblewrap.profile import default_filter
+from samebox_bubblewrap.profile import chosen_filter
 from samebox_bubblewrap.rootfs import host_resolver
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
 
     Raises:
         UnsupportedError: A setting can't be honoured.
+        ConfigError: A setting is wrong.
     """
     _refuse(config)
     hostname = config.hostname or name[:63].rstrip("-.") or "sandbox"
@@ -134,7 +135,9 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     environment = {"PATH": _PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
     for key, value in environment.items():
         words += ["--setenv", key, value]
-    words += ["--chdir", workdir, "--seccomp", default_filter(*_machine())]
+    words += ["--chdir", workdir]
+    if (filter_program := chosen_filter(config.security_opt, *_machine())) is not None:
+        words += ["--seccomp", filter_program]
     settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs} | {
         workdir: f"workdir={config.workdir!r}"
     }
