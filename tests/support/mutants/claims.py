@@ -1,0 +1,96 @@
+"""Mutants that claim what they have not, or have what they do not claim.
+
+None claims what a test tries out by writing to the root file system, by filling memory or by starting processes
+without end: the local engine has no wall.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mutants.mutant import mutant
+from samebox import requirements
+from samebox.capabilities import Capability
+from samebox.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    import pytest
+
+    from samebox.config import SandboxConfig
+    from samebox.engines.local import LocalEngine
+
+
+@mutant("network/no-network-asked-for-in-words")
+def claims_no_network(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """NETWORK_NONE is claimed, and the host's network is there."""
+    engine.capabilities |= {Capability.NETWORK_NONE}
+
+
+@mutant("environment/hostname-is-the-configs")
+def claims_hostnames(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """HOSTNAME is claimed, and the setting is dropped."""
+    engine.capabilities |= {Capability.HOSTNAME}
+
+
+@mutant("hardening/host-processes-are-invisible")
+def claims_process_isolation(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """PROCESS_ISOLATION is claimed, and the host's processes are seen."""
+    engine.capabilities |= {Capability.PROCESS_ISOLATION}
+
+
+@mutant("hardening/host-files-are-not-there")
+def claims_a_root_file_system(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """ROOT_FILESYSTEM is claimed, and the host's files are there."""
+    engine.capabilities |= {Capability.ROOT_FILESYSTEM}
+
+
+@mutant("network/published-port-is-reached")
+def claims_ports(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """PORTS is claimed, and nothing is published."""
+    engine.capabilities |= {Capability.PORTS}
+
+
+@mutant("reuse/name-attaches-to-what-runs")
+def claims_persistence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """PERSISTENT is claimed, and another engine object knows no sandbox by its name."""
+    engine.capabilities |= {Capability.PERSISTENT}
+
+
+def _overlook(patch: pytest.MonkeyPatch, capability: Capability) -> None:
+    """Let the core pass what the engine does not claim."""
+    original = requirements.required
+
+    def required(config: SandboxConfig) -> Iterator[tuple[Capability, str]]:
+        return (asked for asked in original(config) if asked[0] is not capability)
+
+    patch.setattr(requirements, "required", required)
+
+
+@mutant("environment/host-image-runs-the-hosts-programs")
+def does_not_claim_the_host_image(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """HOST_IMAGE is not claimed, and works."""
+    engine.capabilities -= {Capability.HOST_IMAGE}
+    _overlook(patch, Capability.HOST_IMAGE)
+
+
+@mutant("environment/hostname-is-the-configs")
+def ignores_what_it_cannot_honour(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A setting that can't be honoured is ignored."""
+    _overlook(patch, Capability.HOSTNAME)
+
+
+@mutant("environment/hostname-is-the-configs")
+def refuses_by_another_error(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A setting that can't be honoured is refused by another error."""
+    create = engine.create
+
+    def create_plain(self: LocalEngine, config: SandboxConfig, **settings: Any) -> str:
+        if config.hostname is not None:
+            raise EngineError("hostname: no such thing")
+        return create(self, config, **settings)
+
+    _overlook(patch, Capability.HOSTNAME)
+    patch.setattr(engine, "create", create_plain)

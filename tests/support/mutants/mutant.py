@@ -1,0 +1,152 @@
+"""Mutant: an engine with one defect, and the tests of the suite that have to catch it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from fakes import Point, plugin
+from samebox.capabilities import Capability
+from samebox.conformance.suite import DIRECTORY
+from samebox.engines import local
+from samebox.engines.local import LocalEngine
+from samebox.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import pytest
+
+    from samebox.config import SandboxConfig
+
+    Defect = Callable[[type[LocalEngine], pytest.MonkeyPatch], None]
+
+PATIENCE = 20.0
+"""What takes longer hangs, in seconds; as in the suite itself."""
+STILL_WORKS = "exec/no-output-is-empty"
+"""What a mutant passes all the same: one that can do nothing at all would prove nothing."""
+
+MUTANTS: dict[str, Mutant] = {}
+"""Every mutant by its name, in the order of the modules that make them."""
+
+
+class Subject(LocalEngine):
+    """The engine that is broken; it keeps account of what it has made, so that nothing stays of what a mutant leaks."""
+
+    name = "subject"
+    made: ClassVar[list[tuple[LocalEngine, local._Local]]] = []
+
+    def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """See `Engine.create`."""
+        made = super().create(config, image=image, name=name, labels=labels)
+        Subject.made.append((self, self._sandboxes[made]))
+        return made
+
+    @staticmethod
+    def clean() -> None:
+        """End and remove whatever was made, whoever has forgotten it."""
+        while Subject.made:
+            _, sandbox = Subject.made.pop()
+            local._end(sandbox)
+            shutil.rmtree(sandbox.directory, ignore_errors=True)
+
+
+class KeptSubject(Subject):
+    """One whose sandboxes other engine objects of this process find by their names, as those of a daemon."""
+
+    capabilities = LocalEngine.capabilities | {Capability.PERSISTENT}
+    shared: ClassVar[dict[str, local._Local]] = {}
+
+    def __init__(self, options: Mapping[str, object] | None = None) -> None:
+        super().__init__(options)
+        self._sandboxes = self.shared
+
+    def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """See `Engine.create`."""
+        with _SHARED:
+            return super().create(config, image=image, name=name, labels=labels)
+
+    def close(self) -> None:
+        """Leave the sandboxes alone."""
+
+
+_SHARED = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """An engine with one defect."""
+
+    name: str
+    group: str
+    """The module that has it."""
+    broken: str
+    """What is broken, in a sentence."""
+    caught_by: tuple[str, ...]
+    """Ids of tests of the suite; each of them has to catch it."""
+    defect: Defect
+    base: type[Subject] = Subject
+    patience: float = PATIENCE
+    """How long the suite waits for what hangs, in seconds."""
+
+    @property
+    def engine(self) -> str:
+        """Its name as an engine."""
+        return f"mutant-{self.name}"
+
+    def register(self, patch: pytest.MonkeyPatch) -> None:
+        """Install the engine by its own entry point, with the defect for as long as the patch lasts."""
+        register(self.engine, self.base, lambda engine: self.defect(engine, patch))
+
+
+def register(name: str, base: type[Subject], change: Callable[[type[LocalEngine]], None] | None = None) -> None:
+    """Install an engine by an entry point of its own.
+
+    Args:
+        name: What it is called.
+        base: What it is made of.
+        change: Told the new class, before it is registered.
+    """
+    engine = type(name, (base,), {"name": name, "shared": {}})
+    if change is not None:
+        change(engine)
+    known = registry()
+    known._load(Point(name, plugin(engine)))
+    assert known.engines.get(name) is engine, known.failures
+
+
+def mutant(*caught_by: str, base: type[Subject] = Subject, patience: float = PATIENCE) -> Callable[[Defect], Defect]:
+    """Make a mutant of a function that breaks an engine's class, or the core beneath it.
+
+    Its name is the mutant's, its docstring says what is broken.
+
+    Args:
+        caught_by: Ids of the tests that have to catch it.
+        base: What it is a mutant of.
+        patience: How long the suite waits for what hangs, in seconds.
+    """
+
+    def keep(defect: Defect) -> Defect:
+        name = defect.__name__.replace("_", "-")
+        assert name not in MUTANTS, name
+        MUTANTS[name] = Mutant(name, defect.__module__, defect.__doc__ or "", caught_by, defect, base, patience)
+        return defect
+
+    return keep
+
+
+def nodes(ids: Sequence[str]) -> list[str]:
+    """Return the arguments with which pytest runs those tests of the suite."""
+    return [f"{_module(test)}::test_{_function(test)}" for test in ids]
+
+
+def _module(test: str) -> Path:
+    return DIRECTORY / f"test_{test.partition('/')[0].replace('-', '_')}.py"
+
+
+def _function(test: str) -> str:
+    function, bracket, parameters = test.partition("/")[2].partition("[")
+    return function.replace("-", "_") + bracket + parameters

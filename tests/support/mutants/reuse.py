@@ -1,0 +1,77 @@
+"""Mutants that get names and attaching wrong, of an engine that keeps sandboxes by their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mutants.mutant import KeptSubject, mutant
+from samebox.lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    import pytest
+
+    from samebox.config import SandboxConfig
+    from samebox.engines.local import LocalEngine
+
+
+@mutant(
+    "reuse/name-attaches-to-what-runs",
+    base=KeptSubject,
+)
+def removes_what_it_attached_to(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """What was attached to is removed at the end, as if it had been made."""
+    attach = Lifecycle._attach
+
+    def attach_as_owner(self: Lifecycle, *args: Any) -> Any:
+        connections = attach(self, *args)
+        self._attached = False
+        return connections
+
+    patch.setattr(Lifecycle, "_attach", attach_as_owner)
+
+
+def _ask_for(patch: pytest.MonkeyPatch, **settings: Any) -> None:
+    init = Lifecycle.__init__
+
+    def init_otherwise(self: Lifecycle, config: SandboxConfig, *args: Any) -> None:
+        init(self, config.replace(**settings), *args)
+
+    patch.setattr(Lifecycle, "__init__", init_otherwise)
+
+
+@mutant("reuse/keep-leaves-it-running", base=KeptSubject)
+def ignores_keep(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`keep` is ignored."""
+    _ask_for(patch, keep=False)
+
+
+@mutant("reuse/conflict-can-be-an-error", base=KeptSubject)
+def ignores_on_conflict(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`on_conflict` is ignored."""
+    _ask_for(patch, on_conflict="attach")
+
+
+@mutant("reuse/another-config-is-an-error", base=KeptSubject)
+def attaches_to_another_config(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A sandbox that was made otherwise is attached to."""
+    patch.setattr("samebox.lifecycle.differences", lambda *_: [])
+
+
+@mutant("reuse/stopped-sandbox-is-started", base=KeptSubject)
+def replaces_what_has_stopped(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A stopped sandbox is made anew, without its files."""
+    attach = Lifecycle._attach
+
+    def attach_to_what_runs(self: Lifecycle, engine: Any, status: Any) -> Any:
+        if status.state == "stopped":
+            engine.remove(status.id)
+            return self._make(engine)
+        return attach(self, engine, status)
+
+    patch.setattr(Lifecycle, "_attach", attach_to_what_runs)
+
+
+@mutant("reuse/owner-removes-it", base=KeptSubject)
+def leaves_it_to_others(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """The owner leaves it when others have attached."""
+    patch.setattr("samebox.lifecycle._dispose", lambda *_: None)
