@@ -79,6 +79,7 @@ class BubblewrapEngine(Engine):
             Capability.PIDS_LIMIT,
             Capability.READ_ONLY_ROOT,
             Capability.TMPFS,
+            Capability.BIND_MOUNTS,
             Capability.CAP_DROP,
             Capability.NO_NEW_PRIVILEGES,
             Capability.SECCOMP,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from samebox.agent.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.capabilities import Capability
 from samebox.errors import ConfigError, UnsupportedError
+from samebox_bubblewrap.mounts import check_workdir, host_mounts, is_inside
 from samebox_bubblewrap.network import RESOLVER
 from samebox_bubblewrap.profile import chosen_filter
 from samebox_bubblewrap.rootfs import host_resolver
@@ -108,29 +109,35 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     if config.network == "host":
         words.append("--share-net")
     tmpfs = {rootfs.resolve(path): options for path, options in config.tmpfs.items()}
+    mounts = host_mounts(config, rootfs)
+    targets = [mount.target for mount in mounts]
     workdir = rootfs.resolve(config.workdir)
+    check_workdir(workdir, mounts)
     ordinary = identity.uid != 0 and not config.read_only
     own = rootfs.own_directories(identity) if ordinary else []
     if ordinary and rootfs.is_directory(workdir):
         own.append(workdir)
-    words += rootfs.base([*tmpfs, workdir], own)
+    words += rootfs.base([*tmpfs, *targets, workdir], own)
     resolver = RESOLVER if config.network is True else host_resolver() if config.network == "host" else None
     words += rootfs.files(identity, hostname, resolver=resolver, read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
     words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
     words += ["--remount-ro", MOUNT_POINT]
-    # Sorted: a parent comes before what is mounted in it.
-    for mount_point, options in sorted(tmpfs.items()):
-        words += _tmpfs(mount_point, options)
-    writable = {*own, *tmpfs}
-    if workdir not in tmpfs:
-        inside = any(f"{workdir}/".startswith(f"{path}/") for path in writable)
+    places = {path: _tmpfs(path, options) for path, options in tmpfs.items()}
+    places |= {mount.target: [*_parent(mount.target), *mount.words] for mount in mounts}
+    writable = [*own, *tmpfs]
+    if workdir not in tmpfs and not is_inside(workdir, targets):
         # Where the root is not writable, a place of its own.
-        words += _tmpfs(workdir, None) if (config.read_only or ordinary) and not inside else _directory(workdir)
+        private = (config.read_only or ordinary) and not is_inside(workdir, writable)
+        places[workdir] = _tmpfs(workdir, None) if private else _directory(workdir)
+    # Sorted: a parent comes before what is mounted in it.
+    for path in sorted(places):
+        words += places[path]
     if config.read_only or ordinary:
-        layers = [word for option, word in pairwise(words) if option == "--tmp-overlay"]
-        # One that is itself covered by a memory file system can't be reached, and that one stays writable.
-        for layer in dict.fromkeys(layer for layer in [*layers[::-1], "/"] if layer not in {*writable, workdir}):
+        layers = [str(word) for option, word in pairwise(words) if option == "--tmp-overlay"]
+        # One that is itself covered can't be reached; what covers it is as writable as it was asked to be.
+        left = [layer for layer in [*layers[::-1], "/"] if layer not in {*writable, workdir}]
+        for layer in dict.fromkeys(layer for layer in left if not is_inside(layer, targets)):
             words += ["--remount-ro", layer]
     environment = {"PATH": _PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
     for key, value in environment.items():
@@ -138,9 +145,9 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     words += ["--chdir", workdir]
     if (filter_program := chosen_filter(config.security_opt, *_machine())) is not None:
         words += ["--seccomp", filter_program]
-    settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs} | {
-        workdir: f"workdir={config.workdir!r}"
-    }
+    settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs}
+    settings[workdir] = f"workdir={config.workdir!r}"
+    settings |= {path: mount.setting for mount in mounts for path in (mount.source, mount.target)}
     return Plan(tuple(words), tuple(init_argv(config)), config.network is True, settings)
 
 
@@ -166,11 +173,15 @@ def _refuse(config: SandboxConfig) -> None:
 
 def _tmpfs(path: str, options: Tmpfs | None) -> list[Word]:
     """Mount a memory file system; by default one that only the sandbox's user may write to."""
-    words = _directory(str(PurePosixPath(path).parent))  # which bwrap would make for its owner only
-    words += ["--perms", f"{options.mode if options else 0o755:o}"]
+    words = [*_parent(path), "--perms", f"{options.mode if options else 0o755:o}"]
     if options is not None and options.size is not None:
         words += ["--size", str(options.size)]
     return [*words, "--tmpfs", path]
+
+
+def _parent(path: str) -> list[Word]:
+    """Make the directory of a mount point, which bwrap would make for its owner only."""
+    return _directory(str(PurePosixPath(path).parent))
 
 
 def _directory(path: str) -> list[Word]:

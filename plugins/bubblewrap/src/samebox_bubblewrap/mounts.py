@@ -1,0 +1,121 @@
+"""HostMount: what of the host a sandbox is given, and what it can't be given without a hole in the wall."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from samebox.agent.program import MOUNT_POINT
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, UnsupportedError
+from samebox_bubblewrap.paths import components, resolve_inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from samebox.config import SandboxConfig
+    from samebox.mounts import Mount
+    from samebox_bubblewrap.rootfs import Rootfs
+
+__all__ = ["HostMount", "check_workdir", "host_mounts", "is_inside"]
+
+_ENGINE = "bubblewrap"
+_CAPABILITY = {"bind": Capability.BIND_MOUNTS, "volume": Capability.VOLUMES}
+
+
+@dataclass(frozen=True, slots=True)
+class HostMount:
+    """One path of the host at a path inside."""
+
+    source: str
+    """On the host."""
+    target: str
+    """Inside, without links."""
+    read_only: bool
+    setting: str
+    """The setting behind it, for errors."""
+
+    @property
+    def words(self) -> list[str]:
+        """The words for bwrap: with all that is mounted below the source, without devices and setuid programs."""
+        return ["--ro-bind" if self.read_only else "--bind", self.source, self.target]
+
+
+def host_mounts(config: SandboxConfig, rootfs: Rootfs) -> Sequence[HostMount]:
+    """Check the config's mounts, and find out what each is on the host.
+
+    Args:
+        config: The sandbox's config.
+        rootfs: Its root file system.
+
+    Returns:
+        The mounts, parents first.
+
+    Raises:
+        ConfigError: A source is not there, or a target can't be used.
+        UnsupportedError: An option or a place can't be had on this engine.
+    """
+    found = [_host_mount(mount, rootfs) for mount in config.mounts]
+    places = [(mount.target, mount.setting) for mount in found]
+    places += [(rootfs.resolve(path), f"tmpfs[{path!r}]") for path in config.tmpfs]
+    for number, (target, setting) in enumerate(places):
+        if other := next((words for path, words in places[:number] if path == target), None):
+            raise ConfigError(f"{setting} and {other} are at the same place, {target}")
+    for target, setting in places:
+        for mount in found:
+            if target != mount.target and is_inside(target, [mount.target]):
+                reason = (
+                    f"{setting} would be inside {mount.setting}, and bwrap follows what links another sandbox puts "
+                    "there at that moment, out of the sandbox; mount it beside, and link to it"
+                )
+                raise UnsupportedError(Capability.BIND_MOUNTS, _ENGINE, reason)
+    return found
+
+
+def _host_mount(mount: Mount, rootfs: Rootfs) -> HostMount:
+    setting = f"the mount {mount.source!r} at {mount.target!r}"
+    if mount.selinux is not None:
+        reason = f"files are not relabelled for SELinux ({setting}); leave z and Z out"
+        raise UnsupportedError(Capability.SELINUX, _ENGINE, reason)
+    if mount.chown:
+        reason = f"the sandbox has no other uid outside than its maker's, to give files to ({setting}); leave U out"
+        raise UnsupportedError(_CAPABILITY[mount.type], _ENGINE, reason)
+    target = rootfs.resolve(mount.target)
+    own = ("/proc", "/dev", MOUNT_POINT)
+    if target == "/" or (is_inside(target, own) and target != "/dev/shm"):  # noqa: S108 - inside
+        raise ConfigError(f"{setting}: {target} is the sandbox's own; choose another path")
+    return HostMount(_bind_source(mount, setting), target, mount.read_only, setting)
+
+
+def _bind_source(mount: Mount, setting: str) -> str:
+    """Return where a bind mount's source really is."""
+    real = os.path.realpath(mount.source)
+    try:
+        device = os.stat(real).st_dev  # noqa: PTH116
+    except OSError as error:
+        raise ConfigError(f"{setting}: the source can't be used ({error.strerror})") from None
+    # For root these are the host itself, without any capability: sysctls, the helpers that the kernel runs.
+    if real == "/" or device in {os.stat("/proc").st_dev, os.stat("/sys").st_dev} or is_inside(real, ("/proc", "/sys")):  # noqa: PTH116
+        reason = f"the host's /proc and /sys are never given, and they are in {real} ({setting}); name what is needed"
+        raise UnsupportedError(Capability.BIND_MOUNTS, _ENGINE, reason)
+    return real
+
+
+def check_workdir(workdir: str, mounts: Iterable[HostMount]) -> None:
+    """Check that a workdir which is inside a mount is there: to make it is not the sandbox's business.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    for mount in mounts:
+        if is_inside(workdir, [mount.target]):
+            rest = "/".join(components(workdir)[len(components(mount.target)) :])
+            place = mount.source + resolve_inside(mount.source, rest)
+            if not os.path.isdir(place):  # noqa: PTH112
+                raise ConfigError(f"workdir={workdir!r} is inside {mount.setting}, which has no such directory")
+
+
+def is_inside(path: str, directories: Iterable[str]) -> bool:
+    """Tell whether a path is one of the directories, or below one."""
+    return any(f"{path}/".startswith(f"{directory}/") for directory in directories)
