@@ -71,6 +71,17 @@ def test_env_is_not_in_the_engine(new_box: NewBox) -> None:
         assert SECRET not in repr(box.engine.inspect(box.id))
 
 
+def test_env_may_be_large(box: Sandbox) -> None:
+    """A hundred variables of ten kilobytes each are passed whole.
+
+    Why: a frame or a buffer for "the environment" is sized for a usual one, and CI systems have others.
+    Check: the largest frame that the host sends, and how the agent grows its buffer.
+    """
+    given = {f"LARGE_{n}": chr(ord("a") + n % 26) * 10_000 for n in range(100)}
+    seen = environment(box, env=given)
+    assert {name: seen.get(name) for name in given} == given, {name: len(value) for name, value in seen.items()}
+
+
 @pytest.mark.parametrize(
     "env", [{"": "x"}, {"A=B": "x"}, {"A": "x\0y"}, {"A\0": "x"}], ids=["empty", "equals", "nul", "nul-name"]
 )
