@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.errors import EngineError, SandboxGoneError, SpawnError, UnsupportedError
+from samebox.errors import ConfigError, EngineError, SandboxGoneError, SpawnError, UnsupportedError
 from samebox_bubblewrap import cgroups
 from samebox_bubblewrap.cgroups import Cgroup, Hierarchies, hierarchies
 
@@ -182,3 +182,20 @@ def test_missing_limits_are_refused_when_asked_for(
     box = make_box()
     assert box.exec(["echo", "on"]).text == "on\n"
     assert (Capability.PIDS_LIMIT in box.unenforced) == (os.geteuid() == 0)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_shared_memory(make_box: Callable[..., Sandbox], rootfs: Path, read_only: bool) -> None:  # noqa: FBT001
+    """/dev/shm has the size asked for, to the page, and is everyone's."""
+    for settings in ({}, {"image": f"dir:{rootfs}"}):
+        box = make_box(shm_size="1m", read_only=read_only, **settings)
+        box.write_bytes("/dev/shm/fits", bytes(1 << 20))
+        with pytest.raises(OSError, match="No space left"):
+            box.write_bytes("/dev/shm/more", b"x")
+        assert box.stat("/dev/shm").mode & 0o7777 == 0o1777
+
+
+def test_shared_memory_is_set_once(make_box: Callable[..., Sandbox]) -> None:
+    """A memory file system at the same place would hide the size."""
+    with pytest.raises(ConfigError, match="are at the same place, /dev/shm"):
+        make_box(shm_size="1m", tmpfs={"/dev/shm": "size=2m"}).start()

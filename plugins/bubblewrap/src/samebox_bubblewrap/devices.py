@@ -21,11 +21,12 @@ _NOBODY = 65534
 
 
 @cache
-def device_words(directory: Path) -> tuple[str, ...]:
+def device_words(directory: Path, shm_size: int | None = None) -> tuple[str, ...]:
     """Return bwrap's words for /dev.
 
     Args:
         directory: Where nodes of our own are made, if they are needed.
+        shm_size: The size of /dev/shm; None: the kernel's default, half of the memory.
 
     Returns:
         The words.
@@ -44,7 +45,8 @@ def device_words(directory: Path) -> tuple[str, ...]:
                 f"they can't be made in {directory} ({error}). Run as an ordinary user, or set options.cache_dir to a "
                 "directory on a file system that is mounted without nodev."
             ) from error
-    return (*words, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev")  # noqa: S108
+    size = ["--size", str(shm_size)] if shm_size is not None else []
+    return (*words, *size, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev")  # noqa: S108
 
 
 def _node(directory: Path, name: str) -> Path:

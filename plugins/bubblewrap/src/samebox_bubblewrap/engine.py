@@ -79,6 +79,7 @@ class BubblewrapEngine(Engine):
             Capability.PIDS_LIMIT,
             Capability.READ_ONLY_ROOT,
             Capability.TMPFS,
+            Capability.SHM_SIZE,
             Capability.BIND_MOUNTS,
             Capability.CAP_DROP,
             Capability.NO_NEW_PRIVILEGES,
@@ -139,9 +140,8 @@ class BubblewrapEngine(Engine):
         if config.network is True and network_missing():
             raise UnsupportedError(Capability.NETWORK, self.name, network_missing())
         rootfs = self._images.rootfs(image)
-        plan = make_plan(
-            config, rootfs, rootfs.identity(config.user), device_words(self._images.directory / "dev"), name
-        )
+        devices = device_words(self._images.directory / "dev", config.shm_size)
+        plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name)
         record = SandboxRecord(secrets.token_hex(16), name, image, dict(labels), plan, config, time.time())
         registry.add(record)
         return record.id

@@ -59,6 +59,8 @@ def host_mounts(config: SandboxConfig, rootfs: Rootfs) -> Sequence[HostMount]:
     found = [_host_mount(mount, rootfs) for mount in config.mounts]
     places = [(mount.target, mount.setting) for mount in found]
     places += [(rootfs.resolve(path), f"tmpfs[{path!r}]") for path in config.tmpfs]
+    if config.shm_size is not None:
+        places.append(("/dev/shm", f"shm_size={config.shm_size}"))  # noqa: S108 - inside
     for number, (target, setting) in enumerate(places):
         if other := next((words for path, words in places[:number] if path == target), None):
             raise ConfigError(f"{setting} and {other} are at the same place, {target}")
