@@ -80,6 +80,7 @@ class BubblewrapEngine(Engine):
             Capability.READ_ONLY_ROOT,
             Capability.TMPFS,
             Capability.SHM_SIZE,
+            Capability.ULIMITS,
             Capability.BIND_MOUNTS,
             Capability.CAP_DROP,
             Capability.NO_NEW_PRIVILEGES,

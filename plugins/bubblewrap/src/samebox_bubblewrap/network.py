@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import shutil
 import subprocess
-import time
 from functools import cache
-from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
 from samebox_bubblewrap.keeper import keeper
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from samebox_bubblewrap.namespaces import namespace, wait_for_setup
 
 __all__ = ["RESOLVER", "UserNetwork", "network_missing"]
 
 RESOLVER = b"nameserver 10.0.2.3\n"
 """/etc/resolv.conf inside: slirp4netns's own forwarder to the host's name servers."""
-_NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 _LIMIT = 10.0
 _TUN = "/dev/net/tun"
 
@@ -56,7 +50,10 @@ class UserNetwork:
         said, said_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            with _namespaces(pid) as (network, user):
+            # slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second,
+            # fails with "loopback: Failed RTM_NEWADDR".
+            wait_for_setup(pid)
+            with namespace(pid, "net") as (network, user):
                 argv = [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520"]
                 argv += ["--disable-host-loopback", f"--ready-fd={ready_end}", f"--exit-fd={self._exit_end}"]
                 argv += [f"--userns-path=/proc/self/fd/{user}", "--netns-type=path", f"/proc/self/fd/{network}", "tap0"]
@@ -102,38 +99,3 @@ class UserNetwork:
         for fd in ends:
             if fd >= 0:
                 os.close(fd)
-
-
-@contextlib.contextmanager
-def _namespaces(pid: int) -> Iterator[tuple[int, int]]:
-    """Open a process's network namespace and the user namespace that owns it.
-
-    That is not the process's own one: bwrap's --disable-userns puts another below it, which has no say over the
-    network.
-    """
-    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        user = fcntl.ioctl(network, _NS_GET_USERNS)
-        try:
-            _wait_for_setup(pid, os.fstat(user).st_ino)
-            yield network, user
-        finally:
-            os.close(user)
-    finally:
-        os.close(network)
-
-
-def _wait_for_setup(pid: int, owner: int) -> None:
-    """Wait until bwrap has done its own part in the network namespace.
-
-    slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second, fails with
-    "loopback: Failed RTM_NEWADDR". The second user namespace is made after that part.
-    """
-    end = time.monotonic() + _LIMIT
-    while time.monotonic() < end:
-        # Not readable for a moment, while bwrap changes its credentials.
-        with contextlib.suppress(PermissionError):
-            if os.stat(f"/proc/{pid}/ns/user").st_ino != owner:  # noqa: PTH116
-                return
-        time.sleep(0.001)
-    raise EngineError(f"bwrap did not set up the sandbox's network namespace within {_LIMIT:.0f} s")

@@ -17,6 +17,7 @@ from samebox_bubblewrap.mounts import check_workdir, host_mounts, is_inside
 from samebox_bubblewrap.network import RESOLVER
 from samebox_bubblewrap.profile import chosen_filter
 from samebox_bubblewrap.rootfs import host_resolver
+from samebox_bubblewrap.ulimits import resource_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from samebox.config import SandboxConfig
     from samebox.units import Tmpfs
     from samebox_bubblewrap.rootfs import Rootfs
+    from samebox_bubblewrap.ulimits import Limits
     from samebox_bubblewrap.users import Identity
 
 __all__ = ["Plan", "make_plan"]
@@ -82,6 +84,8 @@ class Plan:
     """The sandbox's first process."""
     network: bool
     """Whether it gets a network of its own; else it has none, or the host's by an option."""
+    limits: Limits
+    """Of each process."""
     settings: Mapping[str, str]
     """The settings behind mount points, for errors: words by path."""
 
@@ -104,6 +108,7 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
         ConfigError: A setting is wrong.
     """
     _refuse(config)
+    limits = resource_limits(config.ulimits)
     hostname = config.hostname or name[:63].rstrip("-.") or "sandbox"
     words: list[Word] = [*_NAMESPACES, "--uid", str(identity.uid), "--gid", str(identity.gid), "--hostname", hostname]
     if config.network == "host":
@@ -148,7 +153,7 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs}
     settings[workdir] = f"workdir={config.workdir!r}"
     settings |= {path: mount.setting for mount in mounts for path in (mount.source, mount.target)}
-    return Plan(tuple(words), tuple(init_argv(config)), config.network is True, settings)
+    return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, settings)
 
 
 def _refuse(config: SandboxConfig) -> None:

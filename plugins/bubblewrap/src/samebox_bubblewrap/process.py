@@ -15,6 +15,7 @@ from samebox.errors import EngineError, SandboxGoneError
 from samebox.streams import SocketStream
 from samebox_bubblewrap.descriptors import Descriptors, read_all
 from samebox_bubblewrap.keeper import keeper
+from samebox_bubblewrap.namespaces import wait_for_setup
 from samebox_bubblewrap.network import UserNetwork
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from samebox_bubblewrap.bwrap import Bwrap
     from samebox_bubblewrap.cgroups import Cgroup
     from samebox_bubblewrap.plan import Plan
+    from samebox_bubblewrap.ulimits import Limits
 
 __all__ = ["SandboxProcess"]
 
@@ -99,13 +101,18 @@ class SandboxProcess:
         process_limit: int | None,
     ) -> None:
         options = [word if isinstance(word, str) else str(fds.file(word)) for word in plan.options]
+        limits = dict(plan.limits)
+        if process_limit is not None:
+            soft, hard = limits.get(resource.RLIMIT_NPROC, (-1, -1))
+            both = tuple(process_limit if value == -1 else min(value, process_limit) for value in (soft, hard))
+            limits[resource.RLIMIT_NPROC] = (both[0], both[1])
         passed = [control.fileno()]
         info = release = None
         within: AbstractContextManager[None] = contextlib.nullcontext()
         by_thread = self._cgroup is not None and self._cgroup.by_thread
         if self._cgroup is not None and by_thread:
             within = self._cgroup.entered()
-        if (self._cgroup is not None and not by_thread) or process_limit is not None or plan.network:
+        if (self._cgroup is not None and not by_thread) or limits or plan.network:
             info, info_end = fds.pipe()
             release_end, release = fds.pipe()
             options += ["--info-fd", str(info_end), "--block-fd", str(release_end)]
@@ -118,11 +125,11 @@ class SandboxProcess:
         control.close()
         if info is not None and release is not None:
             fds.close_only(info_end, release_end)
-            self._prepare(info, process_limit, network=plan.network)
+            self._prepare(info, limits, setup=bool(plan.limits), network=plan.network)
             with contextlib.suppress(BrokenPipeError):  # bwrap has failed; _wait_for_init tells why
                 os.write(release, b"\n")
 
-    def _prepare(self, info: int, process_limit: int | None, *, network: bool) -> None:
+    def _prepare(self, info: int, limits: Limits, *, setup: bool, network: bool) -> None:
         """Limit and connect init while bwrap holds it before its start: no process of the sandbox is ever without."""
         text = read_all(info, _START_LIMIT)
         pid = text.partition(b'"child-pid": ')[2].partition(b",")[0].strip()
@@ -131,12 +138,17 @@ class SandboxProcess:
         try:
             if self._cgroup is not None and not self._cgroup.by_thread:
                 self._cgroup.add(int(pid))
-            if process_limit is not None:
-                resource.prlimit(int(pid), resource.RLIMIT_NPROC, (process_limit, process_limit))
-        except ProcessLookupError:
+            if setup:
+                wait_for_setup(int(pid))  # bwrap itself needs files and memory for it
+            for number, limit in limits.items():
+                resource.prlimit(int(pid), number, limit)
+        except (ProcessLookupError, FileNotFoundError):
             return  # likewise
-        except OSError as error:
+        except EngineError:
             self.kill()  # before the pipe that holds init back is closed
+            raise
+        except (OSError, ValueError) as error:
+            self.kill()
             raise EngineError(f"the sandbox's limits can't be applied: {error}") from error
         if network:
             try:

@@ -1,0 +1,61 @@
+"""Namespaces of a sandbox's first process, while bwrap is still at work on them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samebox.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["namespace", "wait_for_setup"]
+
+_NS_GET_USERNS = 0xB701  # ioctl_ns(2)
+_LIMIT = 10.0
+
+
+@contextlib.contextmanager
+def namespace(pid: int, kind: str) -> Iterator[tuple[int, int]]:
+    """Open a process's namespace and the user namespace that owns it.
+
+    That is not the process's own one: bwrap's --disable-userns puts another below it, which has no say over the rest.
+
+    Args:
+        pid: The process.
+        kind: As in /proc/PID/ns.
+    """
+    found = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        user = fcntl.ioctl(found, _NS_GET_USERNS)
+        try:
+            yield found, user
+        finally:
+            os.close(user)
+    finally:
+        os.close(found)
+
+
+def wait_for_setup(pid: int) -> None:
+    """Wait until bwrap has mounted and set up everything: its last part is the ids of the second user namespace.
+
+    Raises:
+        EngineError: It takes too long.
+        OSError: It has failed meanwhile.
+    """
+    with namespace(pid, "mnt") as (_, user):
+        owner = os.fstat(user).st_ino
+    end = time.monotonic() + _LIMIT
+    while time.monotonic() < end:
+        # Not readable for a moment, while bwrap changes its credentials.
+        with contextlib.suppress(PermissionError):
+            second = os.stat(f"/proc/{pid}/ns/user").st_ino != owner  # noqa: PTH116
+            if second and Path(f"/proc/{pid}/gid_map").read_bytes():
+                return
+        time.sleep(0.001)
+    raise EngineError(f"bwrap did not set up the sandbox's namespaces within {_LIMIT:.0f} s")
