@@ -8,7 +8,7 @@ copyright = f"2026, {author}"  # noqa: A001, Sphinx's name for it
 
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "changelog"]
+exclude_patterns = ["examples", "_build", "changelog"]
 nitpicky = True
 
 html_theme = "furo"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from samebox.cli import config, conformance, engines, manage, run
+from samebox.cli import config, conformance, engines, manage, new_engine, run
 from samebox.version import __version__
 
 app = typer.Typer(
@@ -41,3 +41,4 @@ app.command("ps")(manage.ps)
 app.command("rm")(manage.rm)
 app.command("prune")(manage.prune)
 app.command("conformance")(conformance.conformance)
+app.command("new-engine")(new_engine.new_engine)

@@ -1,0 +1,1 @@
+"""samebox-unshare: the example of an engine."""
