@@ -6,12 +6,12 @@ import shutil
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.errors import EngineError, UnsupportedError
+from samebox.errors import ConfigError, EngineError, UnsupportedError
 from samebox_bubblewrap.network import UserNetwork, network_missing
 
 if TYPE_CHECKING:
@@ -135,3 +135,30 @@ def test_failing_program_is_an_error(engine: BubblewrapEngine) -> None:
         pytest.skip(reason)
     with pytest.raises(EngineError, match="the sandbox's network can't be made: "):
         UserNetwork(2**22 + 1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"user": "alice"}, {"read_only": True}, {"image": None}])
+def test_names_of_the_config(make_box: Callable[..., Sandbox], rootfs: Path, settings: dict[str, Any]) -> None:
+    """The files that C libraries read have what was asked for, whatever the image has there and who one is."""
+    wanted = {"image": f"dir:{rootfs}", **settings}
+    extra = {"db.example": "192.0.2.7", "six.example": "2001:db8::1"}
+    box = make_box(network="host", dns=["192.0.2.53", "2001:db8::53"], extra_hosts=extra, **wanted)
+    assert box.exec(["cat", "/etc/resolv.conf"]).text == "nameserver 192.0.2.53\nnameserver 2001:db8::53\n"
+    hosts = box.exec(["cat", "/etc/hosts"]).text
+    assert hosts.startswith("192.0.2.7\tdb.example\n2001:db8::1\tsix.example\n127.0.0.1\tlocalhost ")
+
+
+def test_names_are_resolved(make_box: Callable[..., Sandbox]) -> None:
+    """A name of `extra_hosts` is known without any network, and goes before what is known anyway."""
+    box = make_box(extra_hosts={"db.example": "192.0.2.7", "localhost": "192.0.2.8"})
+    script = "import socket; print(socket.gethostbyname('db.example'), socket.gethostbyname('localhost'))"
+    assert box.exec(["python3", "-c", script]).check().text == "192.0.2.7 192.0.2.8\n"
+
+
+def test_name_servers_that_can_not_be_asked(make_box: Callable[..., Sandbox]) -> None:
+    """Without a network, or beyond the three that C libraries look at, they would be dropped silently."""
+    for network in (False, "none"):
+        with pytest.raises(ConfigError, match="name servers can't be reached with network=False"):
+            make_box(dns=["192.0.2.53"], network=network).start()
+    with pytest.raises(ConfigError, match="3 name servers at most"):
+        make_box(dns=["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"], network="host").start()

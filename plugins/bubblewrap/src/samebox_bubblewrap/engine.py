@@ -74,6 +74,7 @@ class BubblewrapEngine(Engine):
             Capability.NETWORK,
             Capability.NETWORK_NAMED,
             Capability.HOSTNAME,
+            Capability.DNS,
             Capability.MEMORY_LIMIT,
             Capability.CPU_LIMIT,
             Capability.PIDS_LIMIT,

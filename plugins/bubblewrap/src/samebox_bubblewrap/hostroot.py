@@ -9,13 +9,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
-from samebox_bubblewrap.rootfs import Rootfs, hosts_file
+from samebox_bubblewrap.rootfs import Rootfs
 from samebox_bubblewrap.users import Identity, resolve_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from samebox_bubblewrap.plan import Word
+    from samebox_bubblewrap.rootfs import Names
 
 __all__ = ["HostRootfs"]
 
@@ -83,7 +84,7 @@ class HostRootfs(Rootfs):
         del path
         return False
 
-    def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
+    def files(self, identity: Identity, names: Names, *, read_only: bool) -> list[Word]:
         """Return an /etc of our own, and the directories that programs expect."""
         del read_only
         words: list[Word] = []
@@ -93,12 +94,9 @@ class HostRootfs(Rootfs):
         files = {
             "passwd": passwd.encode(),
             "group": group.encode(),
-            "hosts": hosts_file(hostname),
-            "hostname": f"{hostname}\n".encode(),
             "nsswitch.conf": _NSSWITCH,
+            **names.files,
         }
-        if resolver is not None:
-            files["resolv.conf"] = resolver
         for name, data in files.items():
             words += ["--perms", "0444", "--file", data, f"/etc/{name}"]
         for path in ("/tmp", "/var/tmp"):  # noqa: S108

@@ -16,7 +16,7 @@ from samebox.errors import ConfigError, UnsupportedError
 from samebox_bubblewrap.mounts import check_workdir, host_mounts, is_inside
 from samebox_bubblewrap.network import RESOLVER
 from samebox_bubblewrap.profile import chosen_filter
-from samebox_bubblewrap.rootfs import host_resolver
+from samebox_bubblewrap.rootfs import Names, host_resolver
 from samebox_bubblewrap.ulimits import resource_limits
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ _NAMESPACES = (
     "--cap-drop",
     "ALL",
 )
+
+_MOST_SERVERS = 3  # MAXNS in resolv.conf(5)
 
 # As Docker masks them: they tell about the host or let root change it.
 _MASKED = (
@@ -123,8 +125,7 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     if ordinary and rootfs.is_directory(workdir):
         own.append(workdir)
     words += rootfs.base([*tmpfs, *targets, workdir], own)
-    resolver = RESOLVER if config.network is True else host_resolver() if config.network == "host" else None
-    words += rootfs.files(identity, hostname, resolver=resolver, read_only=config.read_only)
+    words += rootfs.files(identity, Names(hostname, config.extra_hosts, _resolver(config)), read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
     words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
     words += ["--remount-ro", MOUNT_POINT]
@@ -156,6 +157,15 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, settings)
 
 
+def _resolver(config: SandboxConfig) -> bytes | None:
+    """Return /etc/resolv.conf; None where there is nobody to ask."""
+    if config.dns:
+        return "".join(f"nameserver {address}\n" for address in config.dns).encode()
+    if config.network is True:
+        return RESOLVER
+    return host_resolver() if config.network == "host" else None
+
+
 def _refuse(config: SandboxConfig) -> None:
     """Refuse what bwrap can't do and no capability stands for."""
     engine = "bubblewrap"
@@ -165,6 +175,10 @@ def _refuse(config: SandboxConfig) -> None:
         if not options.exec:
             reason = f"bwrap has no option for noexec (tmpfs[{path!r}]); leave it out"
             raise UnsupportedError(Capability.TMPFS, engine, reason)
+    if config.dns and (config.network is False or config.network == "none"):
+        raise ConfigError("dns: name servers can't be reached with network=False; give it a network, or leave dns out")
+    if len(config.dns) > _MOST_SERVERS:
+        raise ConfigError(f"dns: C libraries ask {_MOST_SERVERS} name servers at most (found {len(config.dns)})")
     if not config.no_new_privileges:
         reason = "bwrap always sets no_new_privs; leave no_new_privileges=False out"
         raise UnsupportedError(Capability.NO_NEW_PRIVILEGES, engine, reason)

@@ -17,9 +17,29 @@ if TYPE_CHECKING:
 
     from samebox_bubblewrap.plan import Word
 
-__all__ = ["ImageRootfs", "Rootfs", "host_resolver", "hosts_file"]
+__all__ = ["ImageRootfs", "Names", "Rootfs", "host_resolver"]
 
 _FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How the sandbox and others are called inside."""
+
+    hostname: str
+    extra_hosts: Mapping[str, str]
+    """Further names and their addresses."""
+    resolver: bytes | None
+    """/etc/resolv.conf, if there is one."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files of /etc that say so."""
+        # Further names first, as the first line with a name wins.
+        hosts = [f"{address}\t{name}\n" for name, address in self.extra_hosts.items()]
+        hosts += [f"127.0.0.1\tlocalhost {self.hostname}\n", "::1\tlocalhost ip6-localhost ip6-loopback\n"]
+        files = {"hosts": "".join(hosts).encode(), "hostname": f"{self.hostname}\n".encode()}
+        return files | ({"resolv.conf": self.resolver} if self.resolver is not None else {})
 
 
 class Rootfs(ABC):
@@ -58,8 +78,8 @@ class Rootfs(ABC):
         """Tell whether the image has a directory there."""
 
     @abstractmethod
-    def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
-        """Return the words for the files that tell the sandbox about itself, /etc/resolv.conf among them if given."""
+    def files(self, identity: Identity, names: Names, *, read_only: bool) -> list[Word]:
+        """Return the words for the files that tell the sandbox about itself."""
 
     @abstractmethod
     def resolve(self, path: str) -> str:
@@ -113,15 +133,14 @@ class ImageRootfs(Rootfs):
         """Tell whether the image has a directory there."""
         return os.path.isdir(self.root + path) and not os.path.islink(self.root + path)  # noqa: PTH112, PTH114
 
-    def files(self, identity: Identity, hostname: str, *, resolver: bytes | None, read_only: bool) -> list[Word]:
+    def files(self, identity: Identity, names: Names, *, read_only: bool) -> list[Word]:
         """Return the files that name the host, as Docker puts them there.
 
         They are mounts and not copies: what the image has there may be another's, and not to be overwritten.
         """
         del identity
         option = "--ro-bind-data" if read_only else "--bind-data"
-        data = {"/etc/hosts": hosts_file(hostname), "/etc/hostname": f"{hostname}\n".encode()}
-        data |= {"/etc/resolv.conf": resolver} if resolver is not None else {}
+        data = {f"/etc/{name}": content for name, content in names.files.items()}
         words: list[Word] = []
         for path, content in data.items():
             words += ["--perms", "0644", option, content, self.resolve(path)]
@@ -153,11 +172,6 @@ class ImageRootfs(Rootfs):
         status = os.lstat(self.root + nearest)
         foreign = status.st_uid != os.geteuid() or not status.st_mode & stat.S_IWUSR
         return nearest if foreign else ""
-
-
-def hosts_file(hostname: str) -> bytes:
-    """Return /etc/hosts for a sandbox."""
-    return f"127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n".encode()
 
 
 def host_resolver() -> bytes:
