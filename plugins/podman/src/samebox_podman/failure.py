@@ -46,8 +46,9 @@ class RefusedError(EngineError):
 
     @property
     def name_taken(self) -> bool:
-        """Whether a container of that name exists; Podman 4 says so with the status of an internal error."""
-        return "already in use" in self.words.lower()
+        """Whether a container of that name exists, which Podman tells as an internal error, in words of each version."""
+        words = self.words.lower()
+        return "already in use" in words or "container already exists" in words
 
 
 def refused(address: Address, status: int, words: str) -> RefusedError:
