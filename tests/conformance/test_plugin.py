@@ -267,8 +267,6 @@ def verdicts(suite: pytest.Pytester) -> dict[str, str]:
 @pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_every_verdict(suite: pytest.Pytester, words: tuple[str, ...]) -> None:
     """Each line of the table of verdicts comes out as it should, in one process and in several."""
-    if words:
-        pytest.importorskip("xdist")
     suite.makepyfile(test_table=TABLE)
 
     done = run(suite, "--strict-markers", *words)
@@ -343,8 +341,6 @@ def test_known_failure_that_is_not_part_of_this_run(suite: pytest.Pytester) -> N
 @pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_deselection_is_partial(suite: pytest.Pytester, words: tuple[str, ...]) -> None:
     """A run that leaves tests out says that it is partial, and does not fail for that."""
-    if words:
-        pytest.importorskip("xdist")
     suite.makepyfile(test_good=GOOD, test_other="def test_three():\n    pass\n")
 
     done = run(suite, "test_good.py", "-k", "one or two", *words)
@@ -434,8 +430,6 @@ def test_hanging_test_fails(suite: pytest.Pytester) -> None:
 @pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_engine_that_is_not_there(suite: pytest.Pytester, words: tuple[str, ...]) -> None:
     """It is one error with the engine's own words, and no failure where that is allowed."""
-    if words:
-        pytest.importorskip("xdist")
     suite.makepyfile(test_good=GOOD)
 
     done = run(suite, *words, engine="absent")
@@ -482,9 +476,6 @@ def test_mistakes_are_usage_errors(suite: pytest.Pytester, words: tuple[str, ...
 )
 def test_no_engine_is_a_usage_error(pytester: pytest.Pytester, words: tuple[str, ...]) -> None:
     """The suite without an engine is a usage error that says how to name one."""
-    if "-n" in words:
-        pytest.importorskip("xdist")
-
     done = pytester.runpytest_subprocess(*words)
 
     assert done.ret == pytest.ExitCode.USAGE_ERROR
@@ -566,7 +557,6 @@ def test_options_are_in_one_group(pytester: pytest.Pytester) -> None:
         assert option in text.partition("samebox conformance suite:")[2]
 
 
-@pytest.mark.xfail(reason="samebox/__init__.py imports the config, and so pydantic, at once", strict=True)
 def test_importing_the_plugin_is_cheap() -> None:
     """It is loaded in every pytest run of whoever has samebox: it imports neither pydantic nor an engine's client."""
     script = (
