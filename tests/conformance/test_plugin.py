@@ -553,7 +553,7 @@ def test_options_are_in_one_group(pytester: pytest.Pytester) -> None:
     text = pytester.runpytest_subprocess("--help").stdout.str()
 
     assert text.count("samebox conformance suite:") == 1
-    for option in ("--engine=NAME", "--engine-option=", "--image=REF", "--known=", "--allow-unavailable"):
+    for option in ("--engine", "--engine-option", "--image", "--known", "--allow-unavailable"):
         assert option in text.partition("samebox conformance suite:")[2]
 
 
