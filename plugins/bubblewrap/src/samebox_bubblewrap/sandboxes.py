@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from samebox.config import SandboxConfig
     from samebox_bubblewrap.plan import Plan
     from samebox_bubblewrap.process import SandboxProcess
+    from samebox_bubblewrap.volumes import VolumeUse
 
 __all__ = ["Registry", "SandboxRecord", "registry"]
 
@@ -35,6 +36,8 @@ class SandboxRecord:
     config: SandboxConfig
     created: float
     """Seconds since 1970."""
+    volumes: list[VolumeUse] = field(default_factory=list)
+    """Those that it uses, until it is removed."""
     process: SandboxProcess | None = None
     """The last one that was started."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,6 +58,11 @@ class SandboxRecord:
             out_of_memory=process.out_of_memory if process is not None else False,
             created=self.created,
         )
+
+    def leave_volumes(self) -> None:
+        """Use its volumes no more. May be called again."""
+        for use in self.volumes:
+            use.close()
 
     def end(self, grace: float = 0.0) -> None:
         """End its processes; nothing happens if there are none."""
@@ -106,6 +114,7 @@ class Registry:
             if record.process is not None and record.process.borrowed:
                 record.process.give_back()
             record.end()
+            record.leave_volumes()
             with self._lock:
                 self._records.pop(record.id, None)
 
@@ -119,6 +128,7 @@ class Registry:
         self._lock = threading.Lock()  # this copy may be held for ever
         for record in list(self._records.values()):
             record.lock = threading.Lock()
+            record.leave_volumes()
             if record.process is None:
                 del self._records[record.id]
             else:

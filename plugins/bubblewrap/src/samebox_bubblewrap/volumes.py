@@ -1,0 +1,207 @@
+"""VolumeStore: named directories of this user that outlive sandboxes and are shared by them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samebox.engine import VolumeStatus
+from samebox.errors import EngineError
+from samebox.mounts import VOLUME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["VolumeStore", "VolumeUse"]
+
+_DATA, _NOTE = "data", "volume.json"
+_TRIES = 100
+
+
+class VolumeUse:
+    """A volume in use: as long as this is open, in this process or a forked one, it can't be removed.
+
+    Args:
+        fd: The volume's directory, locked.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        """Use it no more. May be called again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class VolumeStore:
+    """Volumes by name, each a directory with its files and a note of what it is.
+
+    A volume appears whole or not at all, and is locked while it is used: the kernel lets go of that when its users die.
+
+    Args:
+        directory: Where they are. None: samebox/bubblewrap/volumes below $XDG_DATA_HOME or ~/.local/share.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        base = os.environ.get("XDG_DATA_HOME") or ""
+        # XDG's base directory specification: a relative path there is to be ignored.
+        default = Path(base) if base.startswith("/") else Path("~/.local/share").expanduser()
+        self.directory = (
+            directory.expanduser().absolute() if directory is not None else default / "samebox/bubblewrap/volumes"
+        )
+
+    def data(self, name: str) -> Path:
+        """Return where a volume's files are, whether it is there or not."""
+        return self.directory / name / _DATA
+
+    def use(self, name: str, labels: Mapping[str, str]) -> VolumeUse:
+        """Use a volume, making it if it is not there.
+
+        Args:
+            name: Its name.
+            labels: What a new one is labelled with.
+
+        Raises:
+            EngineError: It can't be made.
+        """
+        try:
+            for _ in range(_TRIES):
+                self._make(name, labels)
+                if (fd := self._lock(name, fcntl.LOCK_SH)) is not None:
+                    return VolumeUse(fd)
+        except OSError as error:
+            raise EngineError(
+                f"volume {name!r} can't be used in {self.directory} ({error}); options.volume_dir chooses another place"
+            ) from error
+        raise EngineError(f"volume {name!r} is removed again and again by another process")
+
+    def _make(self, name: str, labels: Mapping[str, str]) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (self.directory / name).is_dir():
+            return
+        temporary = self.directory / f".new-{secrets.token_hex(8)}"
+        try:
+            temporary.mkdir(mode=0o700)  # for nobody else: as root a sandbox can leave setuid programs there
+            (temporary / _DATA).mkdir()
+            (temporary / _DATA).chmod(0o755)
+            note = json.dumps({"created": time.time(), "labels": dict(labels)})
+            (temporary / _NOTE).write_text(note, encoding="utf-8")
+            with contextlib.suppress(OSError):  # another process was faster
+                temporary.rename(self.directory / name)
+        finally:
+            if temporary.is_dir():
+                remove_tree(temporary)
+
+    def _lock(self, name: str, how: int) -> int | None:
+        """Lock a volume's directory and return its descriptor; None if it is not there any more.
+
+        Raises:
+            BlockingIOError: It is in use.
+        """
+        path = self.directory / name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), path.lstat()):
+                    return fd
+        except BlockingIOError:
+            if how == fcntl.LOCK_EX:
+                os.close(fd)
+                raise
+            time.sleep(0.01)  # it is about to be removed
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return None
+
+    def volumes(self) -> Iterator[VolumeStatus]:
+        """Yield what is there, by name."""
+        for path in sorted(self.directory.iterdir()) if self.directory.is_dir() else ():
+            if VOLUME.fullmatch(path.name):
+                with contextlib.suppress(OSError, ValueError):  # removed meanwhile, or none of ours
+                    note = json.loads((path / _NOTE).read_text(encoding="utf-8"))
+                    yield VolumeStatus(path.name, float(note["created"]), dict(note["labels"]))
+
+    def remove(self, name: str) -> None:
+        """Remove a volume; nothing happens if it is not there.
+
+        Raises:
+            EngineError: It is in use, or can't be removed.
+        """
+        if not VOLUME.fullmatch(name):
+            return
+        try:
+            fd = self._lock(name, fcntl.LOCK_EX)
+            if fd is None:
+                return
+            try:
+                gone = self.directory / f".gone-{secrets.token_hex(8)}"
+                (self.directory / name).rename(gone)
+                remove_tree(gone)
+            finally:
+                os.close(fd)
+            self._clean()
+        except BlockingIOError:
+            raise EngineError(f"volume {name!r} is in use by a sandbox; remove that first") from None
+        except OSError as error:
+            raise EngineError(f"volume {name!r} can't be removed from {self.directory} ({error})") from error
+
+    def _clean(self) -> None:
+        """Remove what a remover left that was killed; one that is still at it holds the lock."""
+        for left in self.directory.glob(".gone-*"):
+            with contextlib.suppress(OSError):
+                fd = self._lock(left.name, fcntl.LOCK_EX)
+                if fd is not None:
+                    try:
+                        remove_tree(left)
+                    finally:
+                        os.close(fd)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a directory that a sandbox has filled: of any depth, whatever modes and links it has.
+
+    Each directory in it is moved up to the top first, so that no path gets long; no link is followed.
+
+    Args:
+        root: A directory that nobody else uses any more.
+
+    Raises:
+        OSError: Something in it can't be removed, as what belongs to another user.
+    """
+    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        waiting = ["."]
+        while waiting:
+            name = waiting.pop()
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+            try:
+                for entry in list(os.scandir(fd)):
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.name, dir_fd=fd)
+                        continue
+                    # To list it, and to change its `..`.
+                    os.chmod(entry.name, 0o700, dir_fd=fd)
+                    moved = f".{secrets.token_hex(8)}"
+                    os.rename(entry.name, moved, src_dir_fd=fd, dst_dir_fd=top)
+                    waiting.append(moved)
+            finally:
+                os.close(fd)
+            if name != ".":
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    root.rmdir()
