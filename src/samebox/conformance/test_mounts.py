@@ -36,7 +36,7 @@ def shared_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def volume(harness: Harness) -> Iterator[str]:
-    """A name for a volume, which is removed at the end."""
+    """A name for a volume, removed at the end: to be asked for before `new_box`, whose sandboxes have to go first."""
     name = f"samebox-conf-{secrets.token_hex(6)}"
     yield name
     engine = make_engine(harness.engine, harness.options)
@@ -89,7 +89,7 @@ def test_mounted_file_is_written_in_place(new_box: NewBox, shared_dir: Path) -> 
 
 
 @requires(Capability.VOLUMES)
-def test_volume_outlives_its_sandbox(new_box: NewBox, volume: str) -> None:
+def test_volume_outlives_its_sandbox(volume: str, new_box: NewBox) -> None:
     """A named volume is made if it is absent, keeps its files, and is shared by sandboxes.
 
     Why: a volume that goes with its container is no volume.
@@ -108,7 +108,7 @@ def test_volume_outlives_its_sandbox(new_box: NewBox, volume: str) -> None:
 
 
 @requires(Capability.VOLUMES)
-def test_volume_is_listed_and_removed(new_box: NewBox, volume: str) -> None:
+def test_volume_is_listed_and_removed(volume: str, new_box: NewBox) -> None:
     """A volume is listed as samebox's own, and can be removed once nothing uses it.
 
     Why: volumes without an owner are never deleted by anyone.
@@ -125,7 +125,7 @@ def test_volume_is_listed_and_removed(new_box: NewBox, volume: str) -> None:
 
 
 @requires(Capability.VOLUMES)
-def test_volumes_can_go_with_the_sandbox(new_box: NewBox, volume: str) -> None:
+def test_volumes_can_go_with_the_sandbox(volume: str, new_box: NewBox) -> None:
     """With `volumes_remove` the named volumes are deleted on exit.
 
     Why: a scratch volume for each job fills the disk.
