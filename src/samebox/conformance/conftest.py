@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any, Protocol
@@ -87,9 +88,12 @@ def box(_shared_box: _Shared, request: pytest.FixtureRequest) -> Iterator[Sandbo
 
 
 @pytest.fixture
-def user_box(_shared_user_box: _Shared) -> Sandbox:
+def user_box(_shared_user_box: _Shared, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """A shared sandbox whose user is not root, for whom permissions mean something; needs `Capability.USER`."""
-    return _shared_user_box.get()
+    failed = request.session.testsfailed
+    yield _shared_user_box.get()
+    if request.session.testsfailed > failed:
+        _shared_user_box.close()
 
 
 _numbers = itertools.count(1)
@@ -120,17 +124,20 @@ def new_box(harness: Harness) -> Iterator[NewBox]:
 
 @pytest.fixture(scope="session")
 def _async_boxes(harness: Harness) -> Iterator[list[AsyncSandbox]]:
-    import asyncio  # noqa: PLC0415 - nothing else here needs it
-
     boxes = [harness.async_sandbox()]
     yield boxes
     asyncio.run(boxes[0].close())
 
 
 @pytest.fixture
-def abox(_async_boxes: list[AsyncSandbox]) -> AsyncSandbox:
+def abox(harness: Harness, _async_boxes: list[AsyncSandbox], request: pytest.FixtureRequest) -> Iterator[AsyncSandbox]:
     """A shared sandbox for asyncio; each test has an event loop of its own."""
-    return _async_boxes[0]
+    failed = request.session.testsfailed
+    yield _async_boxes[0]
+    if request.session.testsfailed > failed:
+        with contextlib.suppress(SandboxError):
+            asyncio.run(_async_boxes[0].close())
+        _async_boxes[0] = harness.async_sandbox()
 
 
 @pytest.fixture

@@ -248,6 +248,7 @@ def test_lost_workdir_is_an_error(new_box: NewBox) -> None:
     with contextlib.suppress(SandboxOSError):
         box.exec(["true"], timeout=DEADLINE)
     assert box.exec(["echo", "ok"], cwd="/", timeout=DEADLINE).stdout == b"ok\n"
+    box.sh(f'rm -rf "{path}.moved"', cwd="/", timeout=DEADLINE)
 
 
 def test_replaced_shell_is_the_guests_own_trouble(box: Sandbox, here: str) -> None:
