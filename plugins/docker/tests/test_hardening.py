@@ -190,7 +190,7 @@ def test_missing_defaults_are_left_out() -> None:
 
     def limits(missing: set[Capability]) -> dict[str, Any]:
         body = container_body(
-            config, image="i", labels={}, mounts=[], tmpfs={}, missing=missing, runtime=None, workdir="/"
+            config, image="i", labels={}, mounts=[], binds=[], tmpfs={}, missing=missing, runtime=None, workdir="/"
         )
         host = body["HostConfig"]
         return {name: host[name] for name in ("PidsLimit", "Memory", "CpuQuota") if name in host}
@@ -201,7 +201,7 @@ def test_missing_defaults_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "capability"),
-    [({"ports": {80: None}}, Capability.PORTS), ({"image": "host"}, Capability.HOST_IMAGE)],
+    [({"image": "host"}, Capability.HOST_IMAGE)],
     ids=str,
 )
 def test_not_claimed(make: Callable[..., Sandbox], settings: dict[str, Any], capability: Capability) -> None:

@@ -13,8 +13,11 @@ from samebox.errors import EngineUnavailableError
 from samebox_docker.address import Address
 from samebox_docker.clients import Greeting
 from samebox_docker.host import engine_info, hides_tmpfs_modes
+from samebox_docker.privilege import lacks_capabilities, no_privilege
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from samebox.engine import EngineInfo
     from samebox_docker.engine import DockerEngine
 
@@ -31,8 +34,11 @@ ORDINARY = {
     "DefaultRuntime": "runc",
     "Runtimes": {"runc": {"path": "runc"}, "runsc": {"path": "/usr/bin/runsc"}, "box": {"runtimeType": "io/kata.v2"}},
     "RuncCommit": {"ID": "v1.2.5-0-g59923ef"},
+    "DriverStatus": [["Backing Filesystem", "xfs"], ["Supports d_type", "true"]],
     "SecurityOptions": ["name=apparmor", "name=seccomp,profile=builtin", "name=cgroupns"],
 }
+USUAL = {Capability.SELINUX, Capability.USERNS, Capability.GPUS}
+"""What it lacks, as most hosts do."""
 
 
 def info(runtime: str | None = None, **changes: Any) -> EngineInfo:
@@ -42,10 +48,10 @@ def info(runtime: str | None = None, **changes: Any) -> EngineInfo:
 
 
 def test_ordinary() -> None:
-    """An ordinary daemon lacks nothing, and says where it was found."""
+    """An ordinary daemon lacks what few hosts have, and says where it was found."""
     found = info()
 
-    assert ({}, Isolation.CONTAINER, False) == (found.missing, found.isolation, found.rootless)
+    assert (USUAL, Isolation.CONTAINER, False) == (set(found.missing), found.isolation, found.rootless)
     assert ("docker", "28.5.2", "unix:///d.sock") == (found.name, found.version, found.address)
     assert {
         "address from": "options.url",
@@ -68,7 +74,8 @@ def test_rootless_without_delegation() -> None:
     )
 
     assert (Isolation.ROOTLESS, True) == (found.isolation, found.rootless)
-    assert {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT} == set(found.missing)
+    limits = {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT, Capability.SWAP_LIMIT}
+    assert limits | USUAL | {Capability.APPARMOR} == set(found.missing)
     assert (
         "the daemon uses no cgroups, as a rootless one without cgroup v2 and delegation, so limits would be ignored. "
         "Set "
@@ -82,20 +89,72 @@ def test_rootless_without_delegation() -> None:
         ("MemoryLimit", Capability.MEMORY_LIMIT, "memory"),
         ("CpuCfsQuota", Capability.CPU_LIMIT, "cpu"),
         ("PidsLimit", Capability.PIDS_LIMIT, "pids"),
+        ("SwapLimit", Capability.SWAP_LIMIT, "swap"),
     ],
 )
 def test_single_controller(field: str, capability: Capability, controller: str) -> None:
     """A controller that is missing takes its one limit with it."""
     found = info(None, **{field: False})
 
-    assert {capability} == set(found.missing)
+    assert {capability} | USUAL == set(found.missing)
     assert f"the daemon has no {controller} controller to use ({field} is false)" in found.missing[capability]
 
 
 @pytest.mark.parametrize("options", [[], None, ["name=seccomp,profile=unconfined"]], ids=str)
 def test_no_seccomp(options: list[str] | None) -> None:
     """Without a profile, or with an unconfined one, there is no filter."""
-    assert {Capability.SECCOMP} == set(info(SecurityOptions=options).missing)
+    profiles = set() if options else {Capability.SECCOMP_PROFILE}
+    assert {Capability.SECCOMP, Capability.APPARMOR} | profiles | USUAL == set(info(SecurityOptions=options).missing)
+
+
+@pytest.mark.parametrize(
+    ("changes", "capability"),
+    [
+        ({"SecurityOptions": ["name=seccomp,profile=builtin", "name=selinux"]}, Capability.SELINUX),
+        ({"SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}, Capability.USERNS),
+        ({"Runtimes": {"runc": {}, "nvidia": {}}}, Capability.GPUS),
+        ({"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}, Capability.GPUS),
+        ({"Driver": "btrfs", "DriverStatus": None}, Capability.DISK_LIMIT),
+    ],
+    ids=str,
+)
+def test_what_few_hosts_have(changes: dict[str, Any], capability: Capability) -> None:
+    """A host that has it lacks it no more."""
+    assert capability not in info(None, **changes).missing
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"DriverStatus": [["Backing Filesystem", "extfs"]]}, "pquota, and the daemon's files are on extfs"),
+        ({"Driver": "fuse-overlayfs"}, "the storage driver 'fuse-overlayfs' can't limit"),
+    ],
+    ids=str,
+)
+def test_no_disk_limit(changes: dict[str, Any], reason: str) -> None:
+    """A storage driver that has no quotas is named."""
+    assert reason in info(None, **changes).missing[Capability.DISK_LIMIT]
+
+
+@pytest.mark.parametrize(
+    ("bounding", "expected"),
+    [("000001ffffffffff", None), ("000001fffeffffff", "without the capabilities of number 24, so")],
+)
+def test_privilege(tmp_path: Path, bounding: str, expected: str | None) -> None:
+    """A daemon whose own capabilities are bounded can't give all of them."""
+    (tmp_path / "sys/kernel").mkdir(parents=True)
+    (tmp_path / "sys/kernel/cap_last_cap").write_text("40\n")
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/status").write_text(f"Name:\tdockerd\nCapBnd:\t{bounding}\n")
+    found = lacks_capabilities(tmp_path, 7)
+
+    assert found is None if expected is None else expected in str(found)
+
+
+def test_privilege_elsewhere() -> None:
+    """Of a daemon on another host, or none at all, nothing is said."""
+    assert no_privilege(Address("tcp://127.0.0.1:1", "options.url")) is None
+    assert no_privilege(Address("unix:///no/such.sock", "options.url")) is None
 
 
 @pytest.mark.parametrize(
@@ -114,12 +173,13 @@ def test_tier(runtime: str | None, changes: dict[str, Any], isolation: Isolation
 
 def test_gvisor() -> None:
     """What gVisor lacks depends on the arguments that the daemon gives to it."""
-    limits = {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT}
-    networks = {Capability.NETWORK, Capability.NETWORK_NAMED}
+    limits = {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT, Capability.SWAP_LIMIT}
+    networks = {Capability.NETWORK, Capability.NETWORK_NAMED, Capability.PORTS}
+    profiles = {Capability.SECCOMP, Capability.SECCOMP_PROFILE, Capability.APPARMOR, *USUAL}
     bare = {"path": "/usr/bin/runsc", "runtimeArgs": ["--platform=systrap", "--ignore-cgroups", "-network=none"]}
 
-    assert {Capability.SECCOMP} == set(info("runsc").missing)
-    assert {Capability.SECCOMP} | limits | networks == set(info("runsc", Runtimes={"runsc": bare}).missing)
+    assert profiles == set(info("runsc").missing)
+    assert profiles | limits | networks == set(info("runsc", Runtimes={"runsc": bare}).missing)
 
 
 def test_windows() -> None:

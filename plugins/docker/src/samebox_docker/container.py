@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.agent.program import init_argv
 from samebox.capabilities import Capability
+from samebox_docker.settings import exposed_ports, host_settings, security_options
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,6 +23,7 @@ def container_body(
     image: str,
     labels: Mapping[str, str],
     mounts: list[dict[str, Any]],
+    binds: list[str],
     tmpfs: Mapping[str, str],
     missing: Collection[Capability],
     runtime: str | None,
@@ -37,7 +39,8 @@ def container_body(
         config: What the sandbox is asked to be. Its env stays out.
         image: The image's id.
         labels: All labels.
-        mounts: The agent's volume.
+        mounts: The agent's volume, and all other mounts.
+        binds: Mounts that need Docker's older words.
         tmpfs: Memory file systems with Docker's options.
         missing: What this host lacks; the core has refused it where it was asked for, so it is a default that is
             left out.
@@ -55,20 +58,24 @@ def container_body(
         "Healthcheck": {"Test": ["NONE"]},
         **({"User": config.user} if config.user is not None else {}),
         **({"Hostname": config.hostname} if config.hostname is not None else {}),
+        "ExposedPorts": exposed_ports(config),
         "HostConfig": {
             "NetworkMode": _network_mode(config.network),
-            "CapDrop": [_kernel_name(name) for name in config.cap_drop],
+            # Docker gives a privileged container all of them, whatever is dropped.
+            "CapDrop": [] if config.privileged else [_kernel_name(name) for name in config.cap_drop],
             "CapAdd": [_kernel_name(name) for name in config.cap_add],
-            "SecurityOpt": ["no-new-privileges:true"] if config.no_new_privileges else [],
+            "SecurityOpt": security_options(config),
             "ReadonlyRootfs": config.read_only,
             "Tmpfs": dict(tmpfs),
             "Mounts": mounts,
+            "Binds": binds,
             "Init": False,  # the agent's init is one
             "AutoRemove": False,
             "RestartPolicy": {"Name": "no"},
             # What the first process says is nobody's; commands have their own streams. A log on disk could be filled
             # from inside.
             "LogConfig": {"Type": "none"},
+            **host_settings(config),
             **_limits(config, missing),
             **({"Runtime": runtime} if runtime is not None else {}),
         },
@@ -89,7 +96,7 @@ def _limits(config: SandboxConfig, missing: Collection[Capability]) -> dict[str,
     limits: dict[str, int] = {}
     if config.memory is not None and Capability.MEMORY_LIMIT not in missing:
         # Memory and swap together: without it Docker lets a sandbox use as much swap again.
-        limits |= {"Memory": config.memory, "MemorySwap": config.memory}
+        limits |= {"Memory": config.memory, "MemorySwap": config.memory_swap or config.memory}
     if config.cpus is not None and Capability.CPU_LIMIT not in missing:
         # Not NanoCpus: Docker refuses one above the host's number of processors, which is no limit, but no mistake
         # either.

@@ -9,6 +9,7 @@ from samebox_docker.agent_volume import AgentVolume
 from samebox_docker.clients import ClientPool, Greeting
 from samebox_docker.images import Images
 from samebox_docker.users import Users
+from samebox_docker.volumes import Volumes
 from samebox_docker.workdir import WorkdirOwners
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Daemon:
         self.images = Images(self.pool)
         self.agent = AgentVolume(self.pool)
         self.users = Users(self.pool)
+        self.volumes = Volumes(self.pool)
         self.workdirs = WorkdirOwners(self.pool)
         self._described: tuple[Greeting, dict[str, Any]] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import re
@@ -21,20 +22,25 @@ from samebox.errors import (
     SandboxExistsError,
     SandboxGoneError,
     SandboxNotFoundError,
+    UnsupportedError,
 )
+from samebox.ports import HostPort
 from samebox_docker.address import find_address
 from samebox_docker.container import container_body
 from samebox_docker.failure import RefusedError
 from samebox_docker.host import engine_info, hides_tmpfs_modes
+from samebox_docker.mounts import check_mounts, mount_of, split_mounts, targets, volume_names
 from samebox_docker.options import DockerOptions
+from samebox_docker.privilege import no_privilege
+from samebox_docker.settings import check_settings
 from samebox_docker.status import IMAGE_LABEL, status_of
 from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from samebox.config import SandboxConfig
-    from samebox.engine import ByteStream
+    from samebox.engine import ByteStream, VolumeStatus
     from samebox_docker.daemon import Daemon
     from samebox_docker.users import Owner
 
@@ -79,6 +85,21 @@ class DockerEngine(Engine):
             Capability.SECCOMP,
             Capability.PERSISTENT,
             Capability.PULL,
+            Capability.PORTS,
+            Capability.DNS,
+            Capability.SWAP_LIMIT,
+            Capability.SHM_SIZE,
+            Capability.ULIMITS,
+            Capability.DISK_LIMIT,
+            Capability.BIND_MOUNTS,
+            Capability.VOLUMES,
+            Capability.PRIVILEGED,
+            Capability.SECCOMP_PROFILE,
+            Capability.APPARMOR,
+            Capability.SELINUX,
+            Capability.DEVICES,
+            Capability.GPUS,
+            Capability.USERNS,
         }
     )
     default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
@@ -111,7 +132,10 @@ class DockerEngine(Engine):
         if self._info is None:
             greeting, info = self._daemon.describe()
             self._hides_modes = hides_tmpfs_modes(info, self.options.runtime)
-            self._info = engine_info(self._daemon.address, greeting, info, self.options.runtime)
+            found = engine_info(self._daemon.address, greeting, info, self.options.runtime)
+            if not found.rootless and (reason := no_privilege(self._daemon.address)) is not None:
+                found = dataclasses.replace(found, missing={**found.missing, Capability.PRIVILEGED: reason})
+            self._info = found
         return self._info
 
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
@@ -121,6 +145,8 @@ class DockerEngine(Engine):
             ImageNotFoundError: It is not there and can't be had.
             ConfigError: No image is named, or Docker can't read the name.
         """
+        check_settings(config)
+        check_mounts(config)
         image = config.image or self.default_image
         if image is None or image == "host":
             raise ConfigError(
@@ -136,20 +162,37 @@ class DockerEngine(Engine):
             SandboxExistsError: The name is taken.
             EngineError: Docker refused; nothing is left behind.
         """
+        check_settings(config)
+        check_mounts(config)
+        volumes = self._daemon.volumes
+        absent = [volume for volume in volume_names(config) if not volumes.exists(volume)]
+        try:
+            return self._create(config, image=image, name=name, labels=labels)
+        except BaseException:
+            for volume in absent:
+                with contextlib.suppress(EngineError):  # another sandbox may use it by now
+                    volumes.remove(volume)
+            raise
+
+    def _create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
         missing, daemon = self.probe().missing, self._daemon
         facts = daemon.images.facts(image)
         program = agent_program(facts.architecture)
         user = facts.user if config.user is None else config.user
         labels = {IMAGE_LABEL: config.image or self.default_image or image, **labels}
 
+        mounts, binds = split_mounts(config, selinux=Capability.SELINUX not in missing)
+        mounted = (*facts.volumes, *targets(config))
+
         def body(owner: Owner | None) -> dict[str, Any]:
-            on_tmpfs = workdir_tmpfs(config, facts.volumes, owner) is not None
+            on_tmpfs = workdir_tmpfs(config, mounted, owner) is not None
             return container_body(
                 config,
                 image=facts.id,
                 labels=labels,
-                mounts=[daemon.agent.mount(program)],
-                tmpfs=tmpfs_mounts(config, facts.volumes, owner),
+                mounts=[daemon.agent.mount(program), *mounts],
+                binds=binds,
+                tmpfs=tmpfs_mounts(config, mounted, owner),
                 missing=missing,
                 runtime=self.options.runtime,
                 # Docker would make a missing workdir, and an old runc take the memory file system's mode from it.
@@ -160,15 +203,22 @@ class DockerEngine(Engine):
         container = self._post(name, body(owner), labels)
         try:
             daemon.agent.ensure(program, container=container, image=facts.id)
-            on_tmpfs = workdir_tmpfs(config, facts.volumes, owner) is not None
+            on_tmpfs = workdir_tmpfs(config, mounted, owner) is not None
             if owner is None:
                 owner = daemon.users.look_up(container, facts.id, user)
                 if on_tmpfs:  # whose options name the owner, and nothing can be changed in a container that exists
                     self.remove(container)
                     container = self._post(name, body(owner), labels)
-            if not on_tmpfs:
+            mount = mount_of(config, config.workdir)
+            # A directory of the host keeps its owner, whoever may write it.
+            if not on_tmpfs and (mount is None or (mount.type == "volume" and not mount.read_only)):
                 daemon.workdirs.give(
-                    container, image=facts.id, workdir=config.workdir, owner=owner, volumes=facts.volumes
+                    container,
+                    image=facts.id,
+                    workdir=config.workdir,
+                    owner=owner,
+                    volumes=facts.volumes,
+                    mounted=mount is not None,
                 )
             if self._hides_modes:
                 keep_modes(daemon.pool, container, config)
@@ -270,6 +320,33 @@ class DockerEngine(Engine):
         except RefusedError as error:
             raise self._unconnected(sandbox_id, error) from None
 
+    def host_port(self, sandbox_id: str, port: str) -> HostPort:
+        """Return where on the daemon's host a published port is.
+
+        Raises:
+            SandboxNotFoundError: The container is not there.
+            EngineError: The port is not published, or the container does not run.
+        """
+        with self._about(sandbox_id, "inspect") as container, self._daemon.pool.client() as client:
+            ports = (client.inspect_container(container).get("NetworkSettings") or {}).get("Ports") or {}
+        for where in ports.get(port) or ():
+            return HostPort(address=str(where["HostIp"]), port=int(where["HostPort"]))
+        published = ", ".join(sorted(each for each, where in ports.items() if where)) or "none"
+        msg = f"port {port} of the sandbox {sandbox_id!r} is not published; published are: {published}"
+        raise EngineError(msg)
+
+    def volumes(self) -> Sequence[VolumeStatus]:
+        """Return the named volumes that samebox made on the daemon."""
+        return self._daemon.volumes.list()
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a named volume; nothing happens if it is not there.
+
+        Raises:
+            EngineError: It is in use, or samebox did not make it.
+        """
+        self._daemon.volumes.remove(name)
+
     def heal_agent(self) -> bool:
         """Compare the volumes in use with the agents of this installation; deliver anew what differs."""
         return self._daemon.agent.heal()
@@ -294,6 +371,8 @@ class DockerEngine(Engine):
                 raise ImageNotFoundError(
                     f"the image was removed from Docker at {url} meanwhile: {error.words}"
                 ) from None
+            if "storage-opt" in error.words:
+                raise UnsupportedError(Capability.DISK_LIMIT, self.name, error.words) from None
             raise EngineError(f"Docker at {url} could not create the sandbox {name!r}: {error.words}") from None
         except EngineUnavailableError:
             # The answer was lost, so it may have been created all the same.

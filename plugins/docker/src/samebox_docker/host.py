@@ -20,6 +20,7 @@ LIMITS = (
     (Capability.MEMORY_LIMIT, "MemoryLimit", "memory"),
     (Capability.CPU_LIMIT, "CpuCfsQuota", "cpu"),
     (Capability.PIDS_LIMIT, "PidsLimit", "pids"),
+    (Capability.SWAP_LIMIT, "SwapLimit", "swap"),
 )
 DELEGATION = "https://docs.docker.com/engine/security/rootless/tips/#limiting-resources"
 
@@ -57,7 +58,7 @@ def engine_info(address: Address, greeting: Greeting, info: Mapping[str, Any], r
         isolation=isolation,
         address=address.url,
         rootless=rootless,
-        missing=_missing(info, security) | _gvisor(runtimes.get(used) or {}, isolation),
+        missing=_missing(info, security) | _lacks(info, security) | _gvisor(runtimes.get(used) or {}, isolation),
         details={
             "address from": address.source,
             "API version": greeting.api_version,
@@ -116,19 +117,67 @@ def _missing(info: Mapping[str, Any], security: list[str]) -> dict[Capability, s
     return missing
 
 
+def _lacks(info: Mapping[str, Any], security: list[str]) -> dict[Capability, str]:
+    """Return what depends on the daemon's host, its storage and its settings."""
+    names = {option.split(",")[0].removeprefix("name=") for option in security}
+    missing: dict[Capability, str] = {}
+    if "seccomp" not in names:
+        missing[Capability.SECCOMP_PROFILE] = "the daemon or its kernel has no seccomp (SecurityOptions)"
+    if "apparmor" not in names:
+        missing[Capability.APPARMOR] = "the daemon's host has no AppArmor switched on (SecurityOptions)"
+    if "selinux" not in names:
+        missing[Capability.SELINUX] = "the daemon does not use SELinux (SecurityOptions; --selinux-enabled)"
+    if "userns" not in names:
+        missing[Capability.USERNS] = (
+            "the daemon gives no user namespaces of their own to containers (--userns-remap), so there is no mode"
+        )
+    if not _has_gpus(info):
+        missing[Capability.GPUS] = (
+            "the daemon has no NVIDIA runtime and no GPU by CDI; install the NVIDIA Container Toolkit on its host"
+        )
+    if (reason := _no_quota(info)) is not None:
+        missing[Capability.DISK_LIMIT] = reason
+    return missing
+
+
+def _has_gpus(info: Mapping[str, Any]) -> bool:
+    devices = info.get("DiscoveredDevices") or ()
+    return "nvidia" in (info.get("Runtimes") or {}) or any("/gpu=" in str(device.get("ID")) for device in devices)
+
+
+def _no_quota(info: Mapping[str, Any]) -> str | None:
+    """Return why the storage driver can't limit a writable layer; None if it may (overlay2 says it when it is used)."""
+    driver = str(info.get("Driver") or "")
+    facts = {str(fact[0]): str(fact[1]) for fact in info.get("DriverStatus") or () if len(fact) == 2}
+    if driver in {"btrfs", "devicemapper", "windowsfilter", "zfs"}:
+        return None
+    if driver != "overlay2":
+        return f"the storage driver {driver!r} can't limit the size of a container's files"
+    backing = facts.get("Backing Filesystem")
+    if backing != "xfs":
+        return (
+            f"overlay2 limits sizes only on xfs with the mount option pquota, and the daemon's files are on {backing}"
+        )
+    return None
+
+
 def _gvisor(runtime: Mapping[str, Any], isolation: Isolation) -> dict[Capability, str]:
     """Return what gVisor lacks by itself, and by the arguments that the daemon gives to it."""
     if isolation is not Isolation.USER_KERNEL:
         return {}
+    reason = "gVisor serves system calls with a kernel of its own; no {} stands in the sandbox"
     missing = {
-        Capability.SECCOMP: "gVisor serves system calls with a kernel of its own; no filter stands in the sandbox"
+        Capability.SECCOMP: reason.format("filter"),
+        Capability.SECCOMP_PROFILE: reason.format("filter"),
+        Capability.APPARMOR: reason.format("AppArmor profile"),
+        Capability.SELINUX: reason.format("SELinux label"),
     }
     arguments = {str(argument).removeprefix("-").removeprefix("-") for argument in runtime.get("runtimeArgs") or ()}
     if arguments & {"ignore-cgroups", "ignore-cgroups=true"}:
         missing |= {capability: "the daemon runs gVisor with --ignore-cgroups" for capability, _, _ in LIMITS}
     if "network=none" in arguments:
         reason = "the daemon runs gVisor with --network=none"
-        missing |= {Capability.NETWORK: reason, Capability.NETWORK_NAMED: reason}
+        missing |= {Capability.NETWORK: reason, Capability.NETWORK_NAMED: reason, Capability.PORTS: reason}
     return missing
 
 

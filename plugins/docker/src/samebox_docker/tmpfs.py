@@ -22,7 +22,7 @@ def tmpfs_mounts(config: SandboxConfig, volumes: Iterable[str], owner: Owner | N
 
     Args:
         config: What the sandbox is asked to be.
-        volumes: Where the image has volumes.
+        volumes: Where the image has volumes, and where the config mounts something.
         owner: The sandbox's user; None: not root, and not known yet.
     """
     mounts = {path: tmpfs_options(tmpfs) for path, tmpfs in config.tmpfs.items()}
@@ -41,16 +41,18 @@ def workdir_tmpfs(config: SandboxConfig, volumes: Iterable[str], owner: Owner | 
 
     Args:
         config: What the sandbox is asked to be.
-        volumes: Where the image has volumes.
+        volumes: Where the image has volumes, and where the config mounts something.
         owner: The sandbox's user; None: not root, and not known yet.
     """
-    above = mount_above(config.workdir, config.tmpfs)
+    above, volume = mount_above(config.workdir, config.tmpfs), mount_above(config.workdir, volumes)
+    if above is not None and volume is not None and len(volume) > len(above):
+        return None
     if above == config.workdir:
         return config.tmpfs[above]
     if above is not None:
         root = owner is not None and owner.uid == 0
         return None if root else config.tmpfs[above].model_copy(update={"mode": 0o755})
-    if config.read_only and mount_above(config.workdir, volumes) is None:
+    if config.read_only and volume is None:
         return Tmpfs(mode=0o755)
     return None
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from samebox.errors import EngineError
+from samebox.capabilities import Capability
+from samebox.errors import EngineError, UnsupportedError
 from samebox_docker.archive_api import change_directory, path_state, read_header, timestamp
+from samebox_docker.failure import RefusedError
 from samebox_docker.tmpfs import mount_above
 
 if TYPE_CHECKING:
@@ -45,7 +47,9 @@ class WorkdirOwners:
         self._pool = pool
         self._known: dict[tuple[str, str], _Directory] = {}
 
-    def give(self, container: str, *, image: str, workdir: str, owner: Owner, volumes: Iterable[str]) -> None:
+    def give(
+        self, container: str, *, image: str, workdir: str, owner: Owner, volumes: Iterable[str], mounted: bool = False
+    ) -> None:
         """See that a workdir in a created container's root file system or volume may be written by its user.
 
         Root needs it too: without capabilities it may write only what is its own. Docker makes a missing workdir, as
@@ -57,18 +61,34 @@ class WorkdirOwners:
             workdir: The path, absolute.
             owner: The user.
             volumes: Where the image has volumes.
+            mounted: Whether it is in a named volume, which says nothing about the image.
 
         Raises:
             EngineError: The path is no directory.
+            UnsupportedError: It is a volume's under a read-only root, and not the user's yet.
         """
         key = image, workdir
-        directory = self._known.get(key)
+        directory = self._look_in_volume(container, workdir) if mounted else self._known.get(key)
         if directory is None:
             directory = self._known[key] = self._look(container, workdir, fresh=not mount_above(workdir, volumes))
         if directory.writable_by(owner):
             return
         mode = directory.mode | 0o700
-        change_directory(self._pool, container, directory.path, uid=owner.uid, gid=owner.gid, mode=mode)
+        try:
+            change_directory(self._pool, container, directory.path, uid=owner.uid, gid=owner.gid, mode=mode)
+        except RefusedError as error:
+            if "read-only" not in error.words:
+                raise
+            reason = (
+                f"under a read-only root Docker can't give the volume at {workdir} to its user; use the volume once "
+                "without read_only, or give another workdir"
+            )
+            raise UnsupportedError(Capability.VOLUMES, "docker", reason) from None
+
+    def _look_in_volume(self, container: str, workdir: str) -> _Directory:
+        if path_state(self._pool, container, workdir) is None:
+            return _Directory(workdir, -1, 0o755)  # it is made
+        return self._look(container, workdir, fresh=False)
 
     def _look(self, container: str, workdir: str, *, fresh: bool) -> _Directory:
         state = path_state(self._pool, container, workdir)

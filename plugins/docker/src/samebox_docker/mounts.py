@@ -1,0 +1,78 @@
+"""Bind mounts and named volumes of a container, in the words of Docker's API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, UnsupportedError
+from samebox.owner import MANAGED
+from samebox_docker import agent_volume
+from samebox_docker.tmpfs import mount_above
+
+if TYPE_CHECKING:
+    from samebox.config import SandboxConfig
+    from samebox.mounts import Mount
+
+_RELABEL = {"shared": "z", "private": "Z"}
+
+
+def check_mounts(config: SandboxConfig) -> None:
+    """Refuse mounts that Docker can't make.
+
+    Raises:
+        UnsupportedError: One asks for its files to be given to the user.
+        ConfigError: A volume's name is one of the agent's.
+    """
+    for mount in config.mounts:
+        if mount.chown:
+            capability = Capability.BIND_MOUNTS if mount.type == "bind" else Capability.VOLUMES
+            reason = f"Docker can't give the files of a mount to the user; leave out U from the mount at {mount.target}"
+            raise UnsupportedError(capability, "docker", reason)
+        if mount.type == "volume" and mount.source.startswith(agent_volume.PREFIX):
+            msg = f"wrong config: mounts: {mount.source!r} is a volume of the agent's; choose another name"
+            raise ConfigError(msg)
+        if mount.selinux is not None and ":" in mount.source + mount.target:
+            msg = f"wrong config: mounts: a path with a colon can't be relabelled by Docker ({mount.source!r})"
+            raise ConfigError(msg)
+
+
+def volume_names(config: SandboxConfig) -> set[str]:
+    """Return the names of the volumes that a sandbox uses."""
+    return {mount.source for mount in config.mounts if mount.type == "volume"}
+
+
+def targets(config: SandboxConfig) -> tuple[str, ...]:
+    """Return where something is mounted."""
+    return tuple(mount.target for mount in config.mounts)
+
+
+def mount_of(config: SandboxConfig, path: str) -> Mount | None:
+    """Return the mount that a path inside is on, or None."""
+    above = mount_above(path, targets(config))
+    return next((mount for mount in config.mounts if mount.target == above), None)
+
+
+def split_mounts(config: SandboxConfig, *, selinux: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return Mounts and Binds.
+
+    Only Binds can relabel for SELinux; but for one of those the daemon makes a missing directory of its host, as root,
+    where a mount is an error. So they are used only where there is something to relabel.
+
+    Args:
+        config: What the sandbox is asked to be.
+        selinux: Whether the daemon's host has SELinux.
+    """
+    relabelled = [mount for mount in config.mounts if selinux and mount.selinux is not None]
+    return [_mount(mount) for mount in config.mounts if mount not in relabelled], [_bind(each) for each in relabelled]
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    # Docker makes an absent volume, with these labels; one that is there keeps its own.
+    more: dict[str, Any] = {"VolumeOptions": {"Labels": {MANAGED: "1"}}} if mount.type == "volume" else {}
+    return {"Type": mount.type, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only, **more}
+
+
+def _bind(mount: Mount) -> str:
+    options = ("ro," if mount.read_only else "") + _RELABEL[str(mount.selinux)]
+    return f"{mount.source}:{mount.target}:{options}"

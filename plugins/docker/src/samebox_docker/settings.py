@@ -1,0 +1,112 @@
+"""Settings of a container that have a word of their own in Docker's API: ports, names, limits, security, devices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, UnsupportedError
+
+if TYPE_CHECKING:
+    from samebox.config import SandboxConfig
+
+_SECCOMP = "seccomp="
+_NO_PORTS = frozenset({"none", "host"})
+
+
+def check_settings(config: SandboxConfig) -> None:
+    """Refuse what Docker would take and not do.
+
+    Raises:
+        ConfigError: Two settings don't go together, or a seccomp profile can't be read.
+        UnsupportedError: Docker has no way to honour a setting.
+    """
+    if config.ports and (config.network is False or config.network in _NO_PORTS):
+        msg = (
+            f"wrong config: ports: nothing is published with network={config.network!r}; "
+            "give network=True or the name of a network, or use forward, which needs none"
+        )
+        raise ConfigError(msg)
+    if config.privileged and "cap_drop" in config.asked and config.cap_drop:
+        reason = "a privileged container has every capability, whatever is dropped; give one of cap_drop and privileged"
+        raise UnsupportedError(Capability.CAP_DROP, "docker", reason)
+    if config.userns not in {None, "host"}:
+        reason = f"the daemon decides on the user namespace; userns={config.userns!r} is not 'host', the one other mode"
+        raise UnsupportedError(Capability.USERNS, "docker", reason)
+    for option in security_options(config):
+        if config.privileged and option.startswith("seccomp={"):
+            reason = "a privileged container has no filter, whatever the profile; leave out the profile or privileged"
+            raise UnsupportedError(Capability.SECCOMP_PROFILE, "docker", reason)
+
+
+def security_options(config: SandboxConfig) -> list[str]:
+    """Return SecurityOpt; a seccomp profile is sent by its content, as its file is on this host.
+
+    Raises:
+        ConfigError: The profile can't be read, or is none.
+    """
+    options = ["no-new-privileges:true"] if config.no_new_privileges else []
+    for option in config.security_opt:
+        path = option.removeprefix(_SECCOMP)
+        options.append(_SECCOMP + _profile(path) if path not in {option, "unconfined"} else option)
+    return options
+
+
+def exposed_ports(config: SandboxConfig) -> dict[str, Any]:
+    """Return ExposedPorts; a binding without one is dropped."""
+    return {port: {} for port in config.ports}
+
+
+def port_bindings(config: SandboxConfig) -> dict[str, list[dict[str, str]]]:
+    """Return PortBindings; an empty port is any free one."""
+    return {port: [{"HostIp": host.address, "HostPort": str(host.port or "")}] for port, host in config.ports.items()}
+
+
+def host_settings(config: SandboxConfig) -> dict[str, Any]:
+    """Return the part of HostConfig for settings that were asked for; nothing for what was not."""
+    settings: dict[str, Any] = {
+        "PortBindings": port_bindings(config),
+        "Dns": list(config.dns),
+        "ExtraHosts": [f"{name}:{address}" for name, address in config.extra_hosts.items()],
+        "Ulimits": [
+            {"Name": name, "Soft": ulimit.soft, "Hard": ulimit.hard} for name, ulimit in config.ulimits.items()
+        ],
+        "ShmSize": config.shm_size,
+        "StorageOpt": {"size": str(config.disk)} if config.disk is not None else None,
+        "Privileged": config.privileged,
+        "Devices": [
+            {
+                "PathOnHost": device.source,
+                "PathInContainer": device.target,
+                "CgroupPermissions": device.permissions,
+            }
+            for device in config.devices
+        ],
+        "DeviceRequests": _gpus(config.gpus),
+        "UsernsMode": config.userns,
+    }
+    return {name: value for name, value in settings.items() if value}
+
+
+def _gpus(gpus: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not gpus:
+        return []
+    which: dict[str, Any] = {"Count": -1} if "all" in gpus else {"DeviceIDs": list(gpus)}
+    return [{**which, "Capabilities": [["gpu"]]}]
+
+
+def _profile(path: str) -> str:
+    try:
+        profile = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        why = f"it can't be read: {error.strerror}"
+    except ValueError as error:
+        why = f"it is no JSON: {error}"
+    else:
+        if isinstance(profile, dict) and "defaultAction" in profile:
+            return json.dumps(profile)
+        why = "it has no defaultAction; what is accepted is a profile in Docker's JSON format"
+    msg = f"wrong config: security_opt = {_SECCOMP + path!r}: {why}"
+    raise ConfigError(msg)
