@@ -144,6 +144,16 @@ def test_a_tmpfs(make: Callable[..., Sandbox]) -> None:
         assert box.sh("dd if=/dev/zero of=/etc/big bs=1k count=2000").exit_code != 0
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_mode_of_a_tmpfs_over_a_directory(make: Callable[..., Sandbox], read_only: bool) -> None:  # noqa: FBT001
+    """Runc before 1.1.9 gave it the directory's: 1777 instead of 700 for /tmp."""
+    asked = {"/tmp": "700", "/home": "1777", "/bin/deep/new": "711", "/var": "750"}
+    for _ in range(2):  # the second time the engine knows the image
+        with make(tmpfs={path: f"mode={mode}" for path, mode in asked.items()}, read_only=read_only) as box:
+            found = box.sh(f"stat -c '%n %a' {' '.join(asked)}").text.splitlines()
+            assert dict(line.split() for line in found) == asked
+
+
 def test_network_and_hostname(make: Callable[..., Sandbox]) -> None:
     """The default network has an interface beside lo; a name is seen from inside."""
     with make(network=True, hostname="my-box") as box:

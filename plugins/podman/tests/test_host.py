@@ -9,7 +9,7 @@ import pytest
 
 from samebox.capabilities import Capability, Isolation
 from samebox_podman.engine import PodmanEngine
-from samebox_podman.host import version_numbers
+from samebox_podman.host import PodmanHost, version_numbers
 
 LIMITS = {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT}
 
@@ -103,6 +103,23 @@ def test_versions() -> None:
     assert version_numbers("5.8.2-rhel") == (5, 8, 2)
     assert version_numbers("4.3.1+ds1") == (4, 3, 1)
     assert version_numbers("6.0.0-dev") < (6, 1)
+
+
+@pytest.mark.parametrize(
+    ("own", "version", "asked", "hides"),
+    [
+        ("runc", "runc version 1.1.5+ds1\ncommit: 9.9.9", None, True),
+        ("runc", "runc version 1.1.9", None, False),
+        ("runc", "runc version 1.1.9", "/usr/bin/runc", False),
+        ("crun", "crun version 1.8.1", None, False),
+        ("crun", "crun version 1.8.1", "runc", True),
+        ("runc", "runc version 1.1.5", "crun", False),
+    ],
+)
+def test_a_runtime_that_hides_modes(own: str, version: str, asked: str | None, hides: bool) -> None:  # noqa: FBT001
+    """Debian 12's runc is one."""
+    host = PodmanHost(info={"host": {"ociRuntime": {"name": own, "version": version}}})
+    assert host.hides_modes(asked) is hides
 
 
 def test_a_real_service(engine: PodmanEngine, url: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from samebox.config import SandboxConfig
 from samebox.errors import ConfigError, ImageNotFoundError
-from samebox_podman.archives import REPOSITORY
+from samebox_podman.archives import ARCHIVES
 from samebox_podman.images import local_names, remote_name
 
 if TYPE_CHECKING:
@@ -151,13 +151,13 @@ def test_a_saved_image(
 ) -> None:
     """It gets a name by its digest, and takes none of the names that it was saved with."""
     path = saved(kind)
-    client.call("delete", f"/images/{REPOSITORY}:{_tag(path)}", accept=(404, 500))
+    client.call("delete", f"/images/{ARCHIVES}:{_tag(path)}", accept=(404, 500))
     image = client.json("/images/docker.io%2Flibrary%2Fbusybox/json")["Id"]
     lines: list[str] = []
     found = ensure(f"tar:{path}", lines=lines)
     assert lines == [f"bringing {path} to Podman"]
     assert client.json("/images/docker.io%2Flibrary%2Fbusybox/json")["Id"] == image
-    assert f"{REPOSITORY}:{_tag(path)}" in client.json(f"/images/{found}/json")["RepoTags"]
+    assert f"{ARCHIVES}:{_tag(path)}" in client.json(f"/images/{found}/json")["RepoTags"]
     with make(image=f"tar:{path}") as box:
         assert box.sh("echo here").text == "here\n"
 

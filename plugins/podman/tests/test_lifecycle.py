@@ -222,7 +222,7 @@ def test_a_failure_after_the_creation_leaves_nothing(
         return call(method, path, **settings)
 
     monkeypatch.setattr(engine.client, "call", fail)
-    engine._host.looks.clear()
+    engine._host.present.clear()
     with pytest.raises(SandboxError):
         create(workdir="/tmp/deeper", tmpfs={"/tmp/deeper/still": ""})
     with pytest.raises(SandboxNotFoundError):

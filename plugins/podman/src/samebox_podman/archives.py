@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from samebox_podman.client import PodmanClient
     from samebox_podman.images import ImageFacts
 
-REPOSITORY = "localhost/samebox-archive"
+ARCHIVES = "localhost/samebox-tar"
+DIRECTORIES = "localhost/samebox-dir"
 SEND_WITHIN = 1800.0
 """How long the service may take to unpack an archive, in seconds."""
 _CHUNK = 1 << 20
@@ -44,7 +45,7 @@ def archive_image(client: PodmanClient, path: Path, progress: Callable[[str], No
         EngineError: The service refused it.
     """
     try:
-        name = f"{REPOSITORY}:{_digest(path)[:24]}"
+        name = f"{ARCHIVES}:{_digest(path)[:24]}"
         if (facts := inspect_image(client, name)) is not None:
             return facts
         with tarfile.open(path) as archive:
@@ -82,7 +83,7 @@ def directory_image(client: PodmanClient, path: Path, progress: Callable[[str], 
         if not path.is_dir():
             raise NotADirectoryError(20, "not a directory", str(path))
         entries = [_Entry(each, each.lstat()) for each in _walk(path)]
-        name = f"{REPOSITORY}:{_directory_digest(path, entries)[:24]}"
+        name = f"{DIRECTORIES}:{_directory_digest(path, entries)[:24]}"
         if (facts := inspect_image(client, name)) is not None:
             return facts
         progress(f"bringing {path} to Podman")

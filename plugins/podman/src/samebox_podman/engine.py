@@ -13,7 +13,6 @@ from samebox.agent.program import AgentProgram, agent_program
 from samebox.capabilities import Capability
 from samebox.engine import Engine, EngineInfo, SandboxStatus
 from samebox.errors import (
-    ConfigError,
     EngineError,
     SandboxError,
     SandboxExistsError,
@@ -22,8 +21,9 @@ from samebox.errors import (
 )
 from samebox_podman import discovery
 from samebox_podman.agent_volume import AgentVolume, remove_container
-from samebox_podman.archives import archive_image, directory_archive, directory_image
+from samebox_podman.archives import archive_image, directory_image
 from samebox_podman.client import PodmanClient
+from samebox_podman.directories import SandboxDirectories
 from samebox_podman.failure import RefusedError
 from samebox_podman.host import PodmanHost, host_at, probe_host
 from samebox_podman.images import ImageFacts, find_image, inspect_image
@@ -31,7 +31,6 @@ from samebox_podman.options import PodmanOptions
 from samebox_podman.spec import container_spec, differences
 from samebox_podman.status import IMAGE_LABEL, inspected_status, listed_status
 from samebox_podman.stream import AttachedStream, exec_request, open_attached, open_exec
-from samebox_podman.workdir import Look, WorkdirPlan, needs_look, parse_stat, plan_workdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -125,9 +124,9 @@ class PodmanEngine(Engine):
         info = self.probe()
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
+        directories = SandboxDirectories(self.client, self._host, facts, config)
         while True:
-            plan = self._plan(config, facts)
-            key = (facts.id, config.workdir)
+            plan = directories.plan()
             spec = container_spec(
                 config,
                 image=facts.id,
@@ -140,12 +139,10 @@ class PodmanEngine(Engine):
             )
             sandbox_id = self._create(spec)
             try:
-                if needs_look(plan) and key not in self._host.looks:
-                    self._host.looks[key] = self._look(sandbox_id, config.workdir)
-                    if self._plan(config, facts) != plan:
-                        remove_container(self.client, sandbox_id)
-                        continue
-                self._put_workdir(sandbox_id, config.workdir, plan)
+                if directories.learnt(sandbox_id, plan) and directories.plan() != plan:
+                    remove_container(self.client, sandbox_id)
+                    continue
+                directories.put(sandbox_id, plan, spec, self.options.runtime)
             except BaseException as error:
                 self._remove_after(error, sandbox_id, name)
                 raise
@@ -162,22 +159,6 @@ class PodmanEngine(Engine):
                 )
             self._host.images[known.id] = known
         return known
-
-    def _plan(self, config: SandboxConfig, facts: ImageFacts) -> WorkdirPlan:
-        look = self._host.looks.get((facts.id, config.workdir))
-        if look is not None and look.present is not None and look.present.kind == "other":
-            raise ConfigError(
-                f"wrong config: workdir = {config.workdir!r}: the image {config.image!r} has a file there"
-            )
-        return plan_workdir(
-            config.workdir,
-            read_only=config.read_only,
-            tmpfs=config.tmpfs,
-            volumes=facts.volumes,
-            version=self._host.version,
-            root=(config.user or facts.user).partition(":")[0] in {"", "0", "root"},
-            look=look,
-        )
 
     def _create(self, spec: dict[str, Any]) -> str:
         """Make the container and check it; nothing is left behind when this raises."""
@@ -229,23 +210,6 @@ class PodmanEngine(Engine):
                 volume.fill(image)
             self._host.whole_agents.add(volume.name)
         return volume.name
-
-    def _look(self, sandbox_id: str, workdir: str) -> Look:
-        found = []
-        for path in (workdir, "/"):
-            # A link to nothing is answered by 404 as well, but with the header.
-            where = f"/containers/{sandbox_id}/archive"
-            response = self.client.call("head", where, params={"path": path}, accept=(404,))
-            header = response.headers.get("X-Docker-Container-Path-Stat")
-            found.append(None if header is None else parse_stat(header))
-        present, top = found
-        return Look(present, 0 if top is None else top.mode)
-
-    def _put_workdir(self, sandbox_id: str, workdir: str, plan: WorkdirPlan) -> None:
-        if plan.put is None:
-            return
-        params = {"path": workdir, "copyUIDGID": "true"}
-        self.client.call("put", f"/containers/{sandbox_id}/archive", params=params, data=directory_archive(plan.put))
 
     def start(self, sandbox_id: str) -> None:
         """Start a sandbox; see `samebox.engine.Engine.start`."""

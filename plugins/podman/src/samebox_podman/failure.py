@@ -46,7 +46,7 @@ class RefusedError(EngineError):
 
     @property
     def name_taken(self) -> bool:
-        """Whether a container of that name exists, which Podman tells as an internal error, in words of each version."""
+        """Whether a container of that name exists, as Podman tells by an internal error, in words of each version."""
         words = self.words.lower()
         return "already in use" in words or "container already exists" in words
 

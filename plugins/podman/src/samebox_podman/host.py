@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from samebox_podman.client import PodmanClient
     from samebox_podman.images import ImageFacts
-    from samebox_podman.workdir import Look
+    from samebox_podman.workdir import Present
 
 OLDEST = (4, 0)
 """The first version whose API and behaviour were read; 4.3 is the first that the tests run on."""
@@ -53,13 +54,27 @@ class PodmanHost:
     """Names of agent volumes that were seen to be whole."""
     images: dict[str, ImageFacts] = field(default_factory=dict)
     """By id."""
-    looks: dict[tuple[str, str], Look] = field(default_factory=dict)
-    """What images, by id, have at a path."""
+    present: dict[tuple[str, str], Present | None] = field(default_factory=dict)
+    """What images, by id, have at a path; None: nothing."""
 
     @property
     def version(self) -> tuple[int, ...]:
         """The service's version, as (5, 8, 2)."""
         return version_numbers(str(((self.info or {}).get("version") or {}).get("Version", "")))
+
+    def hides_modes(self, runtime: str | None) -> bool:
+        """Return whether a tmpfs gets the mode of the directory that it hides, whatever its options say.
+
+        runc did so before 1.1.9; Debian 12 has 1.1.5. The version of any runtime but the service's own is not known.
+
+        Args:
+            runtime: The runtime asked for; None: the service's own.
+        """
+        own = ((self.info or {}).get("host") or {}).get("ociRuntime") or {}
+        name = str(own.get("name", "")) if runtime is None else PurePath(runtime).name
+        if name != own.get("name"):
+            return name == "runc"
+        return name == "runc" and version_numbers(str(own.get("version", "")).partition("\n")[0]) < (1, 1, 9)
 
 
 _HOSTS: dict[str, PodmanHost] = {}

@@ -126,6 +126,14 @@ def _tmpfs(tmpfs: Tmpfs, *, owned: bool) -> list[str]:
     return options
 
 
+def tmpfs_modes(spec: Mapping[str, Any]) -> dict[str, int]:
+    """Return the modes of a request's tmpfs mounts, by path."""
+    modes = {}
+    for mount in spec["mounts"]:
+        modes[mount["destination"]] = next(int(each[5:], 8) for each in mount["options"] if each.startswith("mode="))
+    return modes
+
+
 def _network(network: bool | str) -> dict[str, Any]:  # noqa: FBT001 - the config's field
     """Return the network's part: none, the default, one of Podman's modes, or its networks by name."""
     if network is False:

@@ -25,6 +25,7 @@ https://github.com/containers/podman/commit/d18e44e9ab"""
 
 _DIRECTORY = 1 << 31
 _LINK = 1 << 27
+_BITS = {1 << 23: 0o4000, 1 << 22: 0o2000, 1 << 20: 0o1000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,12 @@ def plan_workdir(
     if present is not None:
         if present.kind == "directory" and present.mode & 0o002:
             return WorkdirPlan()
-        return WorkdirPlan(put=(present.mode if present.kind == "directory" else 0o755) | 0o700)
+        return WorkdirPlan(put=(present.mode & 0o777 if present.kind == "directory" else 0o755) | 0o700)
     # A parent of a mount counts as mounted for Podman, which then leaves its making to the runtime: owned by root.
     if any(mount.startswith(f"{workdir}/") for mount in mounts) or (workdir.count("/") > 1 and version < CONFINED):
         return WorkdirPlan(put=0o755)
     by_agent = root and look is not None and bool(look.top & 0o200) and workdir.count("/") == 1
     return WorkdirPlan(create=not by_agent)
-
-
-def needs_look(plan: WorkdirPlan) -> bool:
-    """Return whether it matters for a plan what the image has at the workdir's path."""
-    return plan.create or plan.put is not None
 
 
 def parse_stat(header: str) -> Present:
@@ -116,4 +112,4 @@ def parse_stat(header: str) -> Present:
     mode = int(stat["mode"])
     kind: Literal["directory", "link", "other"]
     kind = "link" if mode & _LINK else "directory" if mode & _DIRECTORY else "other"
-    return Present(kind, mode & 0o777)
+    return Present(kind, mode & 0o777 | sum(bit for flag, bit in _BITS.items() if mode & flag))

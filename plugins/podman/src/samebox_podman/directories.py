@@ -1,0 +1,109 @@
+"""SandboxDirectories: sees to the workdir, and to the directories below tmpfs mounts, before a sandbox's start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from samebox.errors import ConfigError
+from samebox_podman.archives import directory_archive
+from samebox_podman.spec import tmpfs_modes
+from samebox_podman.workdir import Look, parse_stat, plan_workdir
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from samebox.config import SandboxConfig
+    from samebox_podman.client import PodmanClient
+    from samebox_podman.host import PodmanHost
+    from samebox_podman.images import ImageFacts
+    from samebox_podman.workdir import WorkdirPlan
+
+
+class SandboxDirectories:
+    """What one sandbox needs in its file system before it starts.
+
+    What the image has is learnt through the archive API of a created container (25 ms), once for each image and path.
+
+    Args:
+        client: The service.
+        host: What is known of it.
+        image: The sandbox's image.
+        config: What the sandbox is asked to be.
+    """
+
+    def __init__(self, client: PodmanClient, host: PodmanHost, image: ImageFacts, config: SandboxConfig) -> None:
+        self._client = client
+        self._host = host
+        self._image = image
+        self._config = config
+
+    def plan(self) -> WorkdirPlan:
+        """Decide how the workdir comes to be, as far as the image is known.
+
+        Raises:
+            ConfigError: The image has a file there.
+        """
+        config, known = self._config, self._host.present
+        look = None
+        if (self._image.id, config.workdir) in known:
+            present, top = known[self._image.id, config.workdir], known.get((self._image.id, "/"))
+            look = Look(present, 0 if top is None else top.mode)
+            if present is not None and present.kind == "other":
+                where = f"the image {config.image!r} has a file there"
+                raise ConfigError(f"wrong config: workdir = {config.workdir!r}: {where}")
+        return plan_workdir(
+            config.workdir,
+            read_only=config.read_only,
+            tmpfs=config.tmpfs,
+            volumes=self._image.volumes,
+            version=self._host.version,
+            root=(config.user or self._image.user).partition(":")[0] in {"", "0", "root"},
+            look=look,
+        )
+
+    def learnt(self, container: str, plan: WorkdirPlan) -> bool:
+        """Look at what the image has where it matters for a plan.
+
+        Args:
+            container: A created container of the image.
+            plan: The plan.
+
+        Returns:
+            Whether something was learnt, so that the plan may be another one now.
+        """
+        if (not plan.create and plan.put is None) or (self._image.id, self._config.workdir) in self._host.present:
+            return False
+        self._look(container, self._config.workdir, "/")
+        return True
+
+    def put(self, container: str, plan: WorkdirPlan, spec: Mapping[str, Any], runtime: str | None) -> None:
+        """Put the workdir where it is to be, and give the directories below tmpfs mounts the mounts' modes.
+
+        Args:
+            container: The created container.
+            plan: The plan that it was made by.
+            spec: The request that it was made by.
+            runtime: The OCI runtime asked for.
+        """
+        if plan.put is not None:
+            self._put(container, self._config.workdir, plan.put, owner="user")
+        if not self._host.hides_modes(runtime):
+            return
+        for path, mode in tmpfs_modes(spec).items():
+            self._look(container, path)
+            present = self._host.present[self._image.id, path]
+            if present is not None and (present.kind == "link" or present.mode != mode):
+                self._put(container, path, mode, owner="root")
+
+    def _look(self, container: str, *paths: str) -> None:
+        for path in paths:
+            if (self._image.id, path) not in self._host.present:
+                # A link to nothing is answered by 404 as well, but with the header.
+                where = f"/containers/{container}/archive"
+                response = self._client.call("head", where, params={"path": path}, accept=(404,))
+                header = response.headers.get("X-Docker-Container-Path-Stat")
+                self._host.present[self._image.id, path] = None if header is None else parse_stat(header)
+
+    def _put(self, container: str, path: str, mode: int, owner: Literal["user", "root"]) -> None:
+        params = {"path": path, "copyUIDGID": "true" if owner == "user" else "false"}
+        self._client.call("put", f"/containers/{container}/archive", params=params, data=directory_archive(mode))
