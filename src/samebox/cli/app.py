@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from samebox.cli import config, conformance, engines, manage, new_engine, run
+from samebox.cli import compare, config, conformance, engines, manage, new_engine, run
 from samebox.version import __version__
 
 app = typer.Typer(
@@ -42,3 +42,4 @@ app.command("rm")(manage.rm)
 app.command("prune")(manage.prune)
 app.command("conformance")(conformance.conformance)
 app.command("new-engine")(new_engine.new_engine)
+app.command("compare")(compare.compare)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from samebox.conformance.markup import Markup, join, page, tag
-from samebox.conformance.tables import capability_table, host_table, paragraphs
+from samebox.conformance.tables import capability_table, host_table, paragraphs, prose
 from samebox.conformance.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _bar(counts: Mapping[str, int]) -> Markup:
     return tag("svg", *parts, class_="bar", viewBox="0 0 100 4", preserveAspectRatio="none", aria_hidden="true")
 
 
-def filters(document: Mapping[str, Any]) -> Markup:
+def filters(document: Mapping[str, Any], *, differ: bool = True) -> Markup:
     """Return the controls of the matrix; the script shows them, as without it they do nothing."""
     used = [verdict for verdict in Verdict if any(verdict.value in engine["counts"] for engine in document["engines"])]
     if any(engine["unavailable"] for engine in document["engines"]) and Verdict.ERROR not in used:
@@ -139,7 +139,7 @@ def filters(document: Mapping[str, Any]) -> Markup:
         )
         for verdict in used
     ]
-    differ = tag(
+    differing = tag(
         "button",
         "where engines differ",
         type="button",
@@ -151,7 +151,7 @@ def filters(document: Mapping[str, Any]) -> Markup:
         "form",
         tag("input", type="search", id="f-text", placeholder="Find in names, reasons and logs", aria_label="Find"),
         tag("select", *options, id="f-group", aria_label="Group"),
-        tag("div", *boxes, *([differ] if len(document["engines"]) > 1 else []), class_="chips"),
+        tag("div", *boxes, *([differing] if differ and len(document["engines"]) > 1 else []), class_="chips"),
         tag("output", "", id="f-count", class_="muted"),
         class_="filters",
         hidden=True,
@@ -202,7 +202,7 @@ def _test(
         "details",
         tag(
             "summary",
-            tag("span", tag("code", name), tag("small", test["sentence"]), class_="name"),
+            tag("span", tag("code", name), tag("small", prose(test["sentence"])), class_="name"),
             *cells,
             class_="row",
         ),
