@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from samebox.cli.conformance import EngineOption, Engines, Image, require_pytest, run_all
-from samebox.cli.console import err, fail, failures, out
+from samebox.cli.console import fail, failures, live, out
 from samebox.cli.subjects import parse_subjects
 from samebox.conformance.cleaning import Cleaner
 from samebox.conformance.runner import Subject, SuiteOptions
@@ -100,7 +100,7 @@ def _measure(
     from samebox.compare.speed import MEMORY, memory, speed  # noqa: PLC0415
 
     answers, notes = {}, {}
-    with err.status("measuring") as status:
+    with live.status("measuring") as status:
         for label, make in makers.items():
             status.update(f"{label}: posture")
             with make() as box:

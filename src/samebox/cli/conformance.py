@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from samebox.cli.console import err, fail, failures, out
+from samebox.cli.console import fail, failures, live, out
 from samebox.cli.subjects import parse_subjects
 from samebox.conformance.cleaning import Cleaner
 from samebox.conformance.profiles import PROFILES
@@ -97,7 +97,7 @@ def run_all(subjects: Sequence[Subject], options: SuiteOptions) -> list[EngineRu
         TimeElapsedColumn(),
     )
     runs = []
-    with Progress(*columns, console=err, disable=not err.is_terminal, expand=True) as progress:
+    with Progress(*columns, console=live, disable=not live.is_terminal, expand=True) as progress:
         tasks = [progress.add_task(subject.label, total=None, bad="", start=False) for subject in subjects]
         for subject, task in zip(subjects, tasks, strict=True):
             progress.start_task(task)

@@ -18,6 +18,8 @@ OWN_FAILURE = 125
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+live = Console(stderr=True, highlight=False)
+"""For what is drawn again and again, which has to know where its lines end."""
 
 
 def fail(message: str, code: int = OWN_FAILURE) -> NoReturn:
