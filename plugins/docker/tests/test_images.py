@@ -18,7 +18,7 @@ import pytest
 
 from samebox.config import SandboxConfig
 from samebox.errors import ConfigError, ImageNotFoundError
-from samebox_docker.images import split_reference
+from samebox_docker.images import ImageFacts, split_reference
 from samebox_docker.progress import StreamError, follow
 
 if TYPE_CHECKING:
@@ -388,3 +388,30 @@ def test_progress() -> None:
     assert ["1: Pulling from x", "a: Downloading", "a: Pull complete", "Digest: y"] == list(follow(lines))
     with pytest.raises(StreamError, match=r"^gone$"):
         list(follow([*lines, {"errorDetail": {"message": "gone"}}]))
+
+
+@pytest.mark.parametrize(
+    ("image", "asked", "expected"),
+    [
+        ("linux/amd64", None, True),
+        ("linux/amd64", "linux/amd64", True),
+        ("linux/amd64", "linux/arm64", False),
+        ("linux/arm/v7", "linux/arm", True),
+        ("linux/arm", "linux/arm/v7", False),
+        ("linux/arm64", "linux/arm", False),
+        ("linux/arm64/v8", "linux/arm64", True),
+        ("linux/arm64", "linux/arm64/v8", True),
+    ],
+)
+def test_platform_fits(image: str, asked: str | None, expected: bool) -> None:  # noqa: FBT001
+    """A variant counts where one is asked for; that of arm64 goes without saying."""
+    facts = ImageFacts("sha256:0", "", "", (), image)
+
+    assert expected == facts.fits(asked)
+
+
+def test_other_platform(make: Callable[..., Sandbox]) -> None:
+    """An image of another platform is not used, and the error has both."""
+    text = r"the one there is of linux/\w+, and linux/s390x is asked for; what begins with 'localhost/' is never pulled"
+    with pytest.raises(ImageNotFoundError, match=text):
+        make(platform="linux/s390x").start()

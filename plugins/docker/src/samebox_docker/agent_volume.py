@@ -66,6 +66,7 @@ class AgentVolume:
             EngineError: The delivery failed.
         """
         if program.digest in self._used:
+            self._used[program.digest] = program, image  # an earlier one may be removed by now
             return
         with self._lock:
             if program.digest in self._used:
@@ -84,7 +85,12 @@ class AgentVolume:
             Whether anything was wrong.
         """
         with self._lock:
-            wrong = [self._deliver(program, image) for program, image in list(self._used.values())]
+            try:
+                wrong = [self._deliver(program, image) for program, image in list(self._used.values())]
+            except RefusedError as error:
+                if error.status != 404:
+                    raise
+                return False  # the image was removed; what went wrong before is the error to show
         return any(wrong)
 
     def _deliver(self, program: AgentProgram, image: str) -> bool:

@@ -39,6 +39,7 @@ from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from samebox.build import ImageBuild
     from samebox.config import SandboxConfig
     from samebox.engine import ByteStream, VolumeStatus
     from samebox_docker.daemon import Daemon
@@ -100,6 +101,9 @@ class DockerEngine(Engine):
             Capability.DEVICES,
             Capability.GPUS,
             Capability.USERNS,
+            Capability.PLATFORM,
+            Capability.BUILD,
+            Capability.SNAPSHOT,
         }
     )
     default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
@@ -153,7 +157,7 @@ class DockerEngine(Engine):
                 f"wrong config: image = {image!r}: engine {self.name!r} needs the name of a container image, "
                 "as 'debian:stable-slim', or tar:PATH or dir:PATH"
             )
-        return self._daemon.images.ensure(image, config.pull, progress).id
+        return self._daemon.images.ensure(image, config.pull, progress, config.platform).id
 
     def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
         """Create a container that has the agent, and whose workdir its user may write.
@@ -179,7 +183,8 @@ class DockerEngine(Engine):
         facts = daemon.images.facts(image)
         program = agent_program(facts.architecture)
         user = facts.user if config.user is None else config.user
-        labels = {IMAGE_LABEL: config.image or self.default_image or image, **labels}
+        named = config.image or (None if config.build is not None else self.default_image)
+        labels = {IMAGE_LABEL: named or image, **labels}
 
         mounts, binds = split_mounts(config, selinux=Capability.SELINUX not in missing)
         mounted = (*facts.volumes, *targets(config))
@@ -319,6 +324,28 @@ class DockerEngine(Engine):
             raise SandboxGoneError(str(error)) from None
         except RefusedError as error:
             raise self._unconnected(sandbox_id, error) from None
+
+    def build_image(self, build: ImageBuild, progress: Callable[[str], None]) -> str:
+        """Build an image on the daemon, once for each content, and return its id.
+
+        Raises:
+            BuildError: A step failed; the text has the step and the last lines of its log.
+            ConfigError: Something of the context can't be read.
+        """
+        return self._daemon.builds.build(build, progress)
+
+    def commit(self, sandbox_id: str, image: str) -> str:
+        """Keep the state of a container's files as an image, without what is in volumes and in memory.
+
+        Raises:
+            SandboxNotFoundError: The container is not there.
+            EngineError: Docker refused.
+        """
+        from samebox_docker.snapshot import commit  # noqa: PLC0415 - it needs docker-py
+
+        pause = Capability.PIDS_LIMIT not in self.probe().missing  # as without cgroups nothing can be paused
+        with self._about(sandbox_id, "commit") as container:
+            return commit(self._daemon.pool, container, image, pause=pause)
 
     def host_port(self, sandbox_id: str, port: str) -> HostPort:
         """Return where on the daemon's host a published port is.

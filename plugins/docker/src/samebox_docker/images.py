@@ -28,6 +28,13 @@ class ImageFacts:
     architecture: str
     user: str
     volumes: tuple[str, ...]
+    platform: str = ""
+    """As linux/arm64/v8."""
+
+    def fits(self, platform: str | None) -> bool:
+        """Tell whether it is of a platform; where no variant is asked for, each does."""
+        own = self.platform.replace("arm64/v8", "arm64")  # there is no other
+        return platform is None or f"{own}/".startswith(platform.replace("arm64/v8", "arm64") + "/")
 
 
 class Images:
@@ -42,13 +49,14 @@ class Images:
         self._facts: dict[str, ImageFacts] = {}
         self._local = LocalImages(pool)
 
-    def ensure(self, image: str, pull: str, progress: Callable[[str], None]) -> ImageFacts:
+    def ensure(self, image: str, pull: str, progress: Callable[[str], None], platform: str | None = None) -> ImageFacts:
         """Make an image available.
 
         Args:
             image: A reference, `tar:PATH` or `dir:PATH`.
             pull: "missing", "always" or "never".
             progress: Is told of each step of a pull or an import.
+            platform: The one that it has to be of; None: any.
 
         Raises:
             ImageNotFoundError: It is not there and can't be had.
@@ -60,8 +68,11 @@ class Images:
         elif kind == "dir":
             image = self._local.directory(path, progress)
         else:
-            return self._named(image, pull, progress)
-        return self.facts(image)
+            return self._named(image, pull, progress, platform)
+        facts = self.facts(image)
+        if not facts.fits(platform):
+            raise self._not_found(f"{kind}:{path}", _other(facts, platform))
+        return facts
 
     def facts(self, image: str) -> ImageFacts:
         """Return what is known of an image that was there, by its id or name.
@@ -74,20 +85,25 @@ class Images:
             raise self._not_found(image, "it was removed meanwhile")
         return known
 
-    def _named(self, image: str, pull: str, progress: Callable[[str], None]) -> ImageFacts:
-        facts = self._find(image)
+    def _named(self, image: str, pull: str, progress: Callable[[str], None], platform: str | None = None) -> ImageFacts:
+        facts, before = self._find(image), ""
+        if facts is not None and not facts.fits(platform):
+            before = _other(facts, platform) + "; "
+            facts = None
         local = image.startswith((LOCAL, ID))
         if facts is not None and (local or pull != "always"):
             return facts
         if local:
             beginning = LOCAL if image.startswith(LOCAL) else ID
-            raise self._not_found(image, f"what begins with {beginning!r} is never pulled")
+            raise self._not_found(image, f"{before}what begins with {beginning!r} is never pulled")
         if pull == "never":
-            raise self._not_found(image, 'it may not be pulled (pull="never")')
-        self._pull(image, progress)
+            raise self._not_found(image, f'{before}it may not be pulled (pull="never")')
+        self._pull(image, progress, platform)
         facts = self._find(image)
         if facts is None:
             raise self._not_found(image, "it was pulled, but is not there")
+        if not facts.fits(platform):
+            raise self._not_found(image, _other(facts, platform))
         return facts
 
     def _find(self, image: str) -> ImageFacts | None:
@@ -107,16 +123,17 @@ class Images:
             architecture=str(found.get("Architecture") or ""),
             user=str(config.get("User") or ""),
             volumes=tuple(config.get("Volumes") or ()),
+            platform="/".join(str(found[key]) for key in ("Os", "Architecture", "Variant") if found.get(key)),
         )
         self._facts[facts.id] = facts
         return facts
 
-    def _pull(self, image: str, progress: Callable[[str], None]) -> None:
+    def _pull(self, image: str, progress: Callable[[str], None], platform: str | None) -> None:
         progress(f"pulling {image}")
         repository, tag = split_reference(image)
         try:
             with self._pool.client() as client:
-                for line in follow(client.pull(repository, tag=tag, stream=True, decode=True)):
+                for line in follow(client.pull(repository, tag=tag, stream=True, decode=True, platform=platform)):
                     progress(line)
         except (RefusedError, StreamError) as error:
             words = error.words if isinstance(error, RefusedError) else str(error)
@@ -131,6 +148,10 @@ class Images:
                 "with `docker load`, or give image='tar:PATH'."
             )
         return ImageNotFoundError(f"the image {image!r} is not on Docker at {self._pool.address.url}: {why}. {remedy}")
+
+
+def _other(facts: ImageFacts, platform: str | None) -> str:
+    return f"the one there is of {facts.platform}, and {platform} is asked for"
 
 
 def split_reference(image: str) -> tuple[str, str]:

@@ -1,0 +1,62 @@
+"""Snapshots: the state of a container's files as an image, which is to be started as the first image was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from samebox.errors import ConfigError, EngineError
+from samebox_docker.failure import RefusedError
+from samebox_docker.images import split_reference
+
+if TYPE_CHECKING:
+    from samebox_docker.clients import ClientPool
+
+
+def commit(pool: ClientPool, container: str, image: str, *, pause: bool) -> str:
+    """Make an image of a container's files and return its reference.
+
+    Args:
+        pool: Clients of the daemon.
+        container: Which one; it goes on.
+        image: The name that the image gets.
+        pause: Whether it stands still meanwhile; a daemon without cgroups can't.
+
+    Raises:
+        ConfigError: The name has a digest.
+        EngineError: Docker refused.
+    """
+    if "@" in image:
+        msg = f"an image that is made has a name and tag, and no digest: {image!r}"
+        raise ConfigError(msg)
+    repository, tag = split_reference(image)
+    try:
+        with pool.client() as client:
+            found = client.inspect_container(container)
+            origin = client.inspect_image(found["Image"]).get("Config") or {}
+        with pool.client(timeout=3600.0) as client:
+            client.commit(container, repository=repository, tag=tag, pause=pause, conf=_config(found["Config"], origin))
+    except RefusedError as error:
+        if error.no_container:
+            raise
+        msg = f"Docker at {pool.address.url} could not make the image {image!r}: {error.words}"
+        raise EngineError(msg) from None
+    return image
+
+
+def _config(container: dict[str, Any], origin: dict[str, Any]) -> dict[str, Any]:
+    """Return what the new image says of its containers: what the first one said.
+
+    Docker fills up what is empty with the container's own, the agent as entrypoint and our labels among it. So labels
+    are emptied, as none can be taken away, and what was not set is said in other words.
+    """
+    labels = dict.fromkeys(container.get("Labels") or {}, "") | (origin.get("Labels") or {})
+    return {
+        "Entrypoint": origin.get("Entrypoint") or [],
+        "Cmd": origin.get("Cmd") or [],
+        "User": origin.get("User") or "0",
+        "WorkingDir": origin.get("WorkingDir") or "/",
+        "Env": origin.get("Env") or [],
+        "Labels": labels,
+        **({"Healthcheck": origin["Healthcheck"]} if origin.get("Healthcheck") else {}),
+        **({"StopSignal": origin["StopSignal"]} if origin.get("StopSignal") else {}),
+    }

@@ -1,0 +1,191 @@
+"""Builds and snapshots: once for each content, without what is ignored, and with the words of what failed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import docker.errors
+import pytest
+
+from samebox.build import ImageBuild, Runtime
+from samebox.errors import BuildError, ConfigError, EngineError
+from samebox_docker.engine import DockerEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from samebox import Sandbox
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def built(engine: DockerEngine, raw: Any) -> Iterator[Callable[..., tuple[str, list[str]]]]:
+    """Return what builds an image and gives its id and the progress; the image is removed after the test."""
+    made: set[str] = set()
+
+    def build(**settings: Any) -> tuple[str, list[str]]:
+        lines: list[str] = []
+        image = engine.build_image(ImageBuild(**settings), lines.append)
+        made.add(image)
+        return image, lines
+
+    yield build
+    for image in made:
+        with contextlib.suppress(docker.errors.APIError):
+            raw.remove_image(image, force=True)
+
+
+@pytest.fixture
+def mark() -> str:
+    """Return a word that makes an image one of its own."""
+    return secrets.token_hex(8)
+
+
+def test_once_for_each_content(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str) -> None:
+    """The same content is built once; other arguments are other content."""
+    text = f"FROM {busybox}\nARG WORD=none\nRUN echo {mark} $WORD > /mark\n"
+    first, lines = built(dockerfile=text)
+    again, silence = built(dockerfile=text)
+    other, _ = built(dockerfile=text, args={"WORD": "x"})
+
+    assert lines[0].startswith("Step 1/3 : FROM")
+    assert (first, []) == (again, silence)
+    assert other != first
+
+
+def test_context(
+    built: Callable[..., tuple[str, list[str]]], make: Callable[..., Sandbox], tmp_path: Path, busybox: str, mark: str
+) -> None:
+    """What .dockerignore leaves out is not sent and changes nothing; a file's content does."""
+    (tmp_path / "Dockerfile").write_text(f"FROM {busybox}\nCOPY . /context\n")
+    (tmp_path / ".dockerignore").write_text("# secrets\n*.key\nbuild\n!build/keep\n")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "keep").write_text(mark)
+    (tmp_path / "build" / "drop").write_text("x")
+    (tmp_path / "a.key").write_text("x")
+    first, _ = built(context=tmp_path)
+    (tmp_path / "a.key").write_text("y")
+    (tmp_path / "build" / "keep").touch()
+    assert built(context=tmp_path) == (first, [])
+    with make(image=first) as box:
+        found = {each.name for each in box.walk("/context")}
+    (tmp_path / "build" / "keep").write_text(mark + "2")
+
+    assert {"Dockerfile", ".dockerignore", "build", "build/keep"} == found
+    assert built(context=tmp_path)[0] != first
+
+
+def test_runtime(
+    built: Callable[..., tuple[str, list[str]]], make: Callable[..., Sandbox], busybox: str, mark: str, raw: Any
+) -> None:
+    """A Runtime gets its name, and its steps are what they say, quotes and all."""
+    name = f"localhost/samebox-test-{mark}"
+    step = ("sh", "-c", "echo \"$1\" '$HOME' > /mark", "sh", 'a "b" $c')
+    runtime = Runtime(name="test", base_image=busybox, setup_commands=(step,), env={"WORD": "a $b"}, image=name)
+    image, _ = built(runtime=runtime)
+
+    assert image == raw.inspect_image(f"{name}:latest")["Id"]
+    with make(image=name) as box:
+        assert 'a "b" $c $HOME\n' == box.read_text("/mark")
+        assert b"a $b\n" == box.sh('echo "$WORD"').stdout
+    uncached, lines = built(runtime=runtime.model_copy(update={"cache": False}))
+    assert lines
+    assert uncached != image
+
+
+def test_failure(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
+    """A failing step is named with the last lines of its log alone, and leaves no container."""
+    before = len(raw.containers(all=True, filters={"label": f"mark={mark}"}))
+    text = f"FROM {busybox}\nLABEL mark={mark}\nRUN echo fine\nRUN seq 1 100 && false\n"
+    with pytest.raises(BuildError, match=r"at 'Step 4/4 : RUN seq 1 100 && false': .*returned a non-zero") as caught:
+        built(dockerfile=text)
+
+    assert str(caught.value).endswith("\n  99\n  100")
+    assert "fine" not in str(caught.value)
+    assert before == len(raw.containers(all=True, filters={"label": f"mark={mark}"}))
+
+
+@pytest.mark.parametrize(
+    "text", ["FROM localhost/samebox-no-such-image\n", "NONSENSE\n", ""], ids=["base", "word", "no"]
+)
+def test_wrong_dockerfile(built: Callable[..., tuple[str, list[str]]], text: str) -> None:
+    """A Dockerfile that Docker can't use is an error in its words."""
+    with pytest.raises(BuildError, match="could not build the image"):
+        built(dockerfile=text)
+
+
+def _build(url: str, text: str, lines: Any) -> None:
+    engine = DockerEngine({"url": url})
+    own: list[str] = []
+    engine.build_image(ImageBuild(dockerfile=text), own.append)
+    lines.put(own)
+    engine.close()
+
+
+def test_two_processes(url: str, busybox: str, mark: str, built: Callable[..., tuple[str, list[str]]]) -> None:
+    """Two processes that build the same at once build it once."""
+    text = f"FROM {busybox}\nRUN sleep 2 && echo {mark} > /mark\n"
+    context = multiprocessing.get_context("spawn")
+    lines: Any = context.Queue()
+    processes = [context.Process(target=_build, args=(url, text, lines)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    found = [lines.get(timeout=50) for _ in processes]
+    for process in processes:
+        process.join(10)
+    built(dockerfile=text)
+
+    assert 1 == sum(any(line.startswith("Step ") for line in each) for each in found)
+
+
+def test_snapshot(  # noqa: PLR0917 - fixtures
+    built: Callable[..., tuple[str, list[str]]],
+    make: Callable[..., Sandbox],
+    engine: DockerEngine,
+    raw: Any,
+    busybox: str,
+    mark: str,
+) -> None:
+    """A snapshot starts as its image did, and is no sandbox, whatever the first one's settings were."""
+    text = f'FROM {busybox}\nLABEL of-image={mark}\nENTRYPOINT ["echo"]\nCMD ["{mark}"]\nWORKDIR /srv\n'
+    image, _ = built(dockerfile=text)
+    name = f"localhost/samebox-test-{mark}:snap"
+    try:
+        with make(image=image, env={"TOKEN": "s3cr3t"}, labels={"job": "1"}, user="65534:65534") as box:
+            box.write_text("file", "x")
+            assert name == box.snapshot(name)
+            assert "x" == box.read_text("file")
+        config = raw.inspect_image(name)["Config"]
+        container = raw.create_container(name)["Id"]
+        try:
+            assert container not in {status.id for status in engine.list()}
+        finally:
+            raw.remove_container(container)
+        with make(image=name) as box:
+            assert b"0\n" == box.exec(["id", "-u"]).stdout
+            assert box.id in {status.id for status in engine.list()}
+    finally:
+        with contextlib.suppress(docker.errors.NotFound):
+            raw.remove_image(name)
+
+    assert (["echo"], [mark], "/srv") == (config["Entrypoint"], config["Cmd"], config["WorkingDir"])
+    assert mark == config["Labels"].pop("of-image")
+    assert {""} == set(config["Labels"].values())
+    assert "s3cr3t" not in repr(config)
+
+
+def test_wrong_snapshot(make: Callable[..., Sandbox]) -> None:
+    """A name that no image can have is refused."""
+    with make() as box:
+        with pytest.raises(EngineError, match="invalid reference format"):
+            box.snapshot("NOT A NAME")
+        with pytest.raises(ConfigError, match="no digest"):
+            box.snapshot("name@sha256:" + "0" * 64)
