@@ -28,12 +28,13 @@ def shared(tmp_path: Path) -> Path:
 
 def image(kind: str, rootfs: Path) -> dict[str, Any]:
     """Return the settings for a kind of image and user."""
-    return {
+    found: dict[str, dict[str, Any]] = {
         "host": {},
         "root": {"image": f"dir:{rootfs}"},
         "user": {"image": f"dir:{rootfs}", "user": "alice"},
         "read-only": {"image": f"dir:{rootfs}", "read_only": True},
-    }[kind]
+    }
+    return found[kind]
 
 
 KINDS = ["host", "root", "user", "read-only"]
