@@ -229,6 +229,32 @@ def test_a_failure_after_the_creation_leaves_nothing(
         engine.inspect(name)
 
 
+def test_a_removal_that_podman_refuses_at_first(
+    engine: PodmanEngine, create: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while its own clean-up is at work; what is refused for good is an error with its words."""
+    sandbox = create()
+    call = engine.client.call
+    left = [2]
+
+    def refuse(method: str, path: str, **settings: Any) -> Any:
+        if method == "delete" and left[0]:
+            left[0] -= 1
+            raise RefusedError("busy", 500, "container state improper")
+        return call(method, path, **settings)
+
+    monkeypatch.setattr(engine.client, "call", refuse)
+    engine.remove(sandbox)
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(sandbox)
+    sandbox = create()
+    left[0] = 1000
+    monkeypatch.setattr("samebox_podman.agent_volume.REMOVE_WITHIN", 0.2)
+    with pytest.raises(RefusedError, match="busy"):
+        engine.remove(sandbox)
+    left[0] = 0
+
+
 def test_a_user_that_is_not_there(make: Callable[..., Sandbox], engine: PodmanEngine, name: str) -> None:
     """Podman finds out at the start; the container is removed then."""
     with pytest.raises(EngineError, match=r"could not be started.*unable to find user nosuchuser"):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LABEL = "samebox.agent"
 SETTLED = 60.0
 """How old a volume is that no other process can still be filling, in seconds."""
+REMOVE_WITHIN = 10.0
+"""How long Podman may refuse to remove a container, in seconds."""
 FILL_WITHIN = 20.0
 """How long another process may take to fill a volume before it counts as dead, in seconds."""
 
@@ -171,11 +173,24 @@ class AgentVolume:
 
 
 def remove_container(client: PodmanClient, container: str) -> None:
-    """End and remove a container with its anonymous volumes; nothing happens if it is not there."""
+    """End and remove a container with its anonymous volumes; nothing happens if it is not there.
+
+    Podman refuses while another call or its own clean-up after an end is at work on the container, so it is asked again.
+    """
     # `volumes`, as Podman's own API calls it: its `v` is for Docker's, and ignored here.
     params: dict[str, Any] = {"force": "true", "volumes": "true", "timeout": 0}
-    with _ignore("no such container"):
-        client.call("delete", f"/containers/{container}", params=params)
+    deadline = time.monotonic() + REMOVE_WITHIN
+    while True:
+        try:
+            client.call("delete", f"/containers/{container}", params=params)
+        except RefusedError as error:
+            if error.no_container:
+                return
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 @contextlib.contextmanager
