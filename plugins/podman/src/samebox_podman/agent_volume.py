@@ -175,7 +175,7 @@ class AgentVolume:
 def remove_container(client: PodmanClient, container: str) -> None:
     """End and remove a container with its anonymous volumes; nothing happens if it is not there.
 
-    Podman refuses while another call or its own clean-up after an end is at work on the container, so it is asked again.
+    Podman refuses while another call, or its own clean-up after an end, is at work on it, so it is asked again.
     """
     # `volumes`, as Podman's own API calls it: its `v` is for Docker's, and ignored here.
     params: dict[str, Any] = {"force": "true", "volumes": "true", "timeout": 0}
