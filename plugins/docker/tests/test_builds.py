@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import secrets
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
@@ -12,13 +13,13 @@ import pytest
 
 from samebox.build import ImageBuild, Runtime
 from samebox.errors import BuildError, ConfigError, EngineError
-from samebox_docker.engine import DockerEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from samebox import Sandbox
+    from samebox_docker.engine import DockerEngine
 
 
 @pytest.fixture(autouse=True)
@@ -122,28 +123,26 @@ def test_wrong_dockerfile(built: Callable[..., tuple[str, list[str]]], text: str
         built(dockerfile=text)
 
 
-def _build(url: str, text: str, lines: Any) -> None:
-    engine = DockerEngine({"url": url})
-    own: list[str] = []
-    engine.build_image(ImageBuild(dockerfile=text), own.append)
-    lines.put(own)
-    engine.close()
+_BUILD = """
+import sys
+from samebox.build import ImageBuild
+from samebox_docker.engine import DockerEngine
+engine = DockerEngine({"url": sys.argv[1]})
+engine.build_image(ImageBuild(dockerfile=sys.argv[2]), print)
+engine.close()
+"""
 
 
 def test_two_processes(url: str, busybox: str, mark: str, built: Callable[..., tuple[str, list[str]]]) -> None:
     """Two processes that build the same at once build it once."""
     text = f"FROM {busybox}\nRUN sleep 2 && echo {mark} > /mark\n"
-    context = multiprocessing.get_context("spawn")
-    lines: Any = context.Queue()
-    processes = [context.Process(target=_build, args=(url, text, lines)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    found = [lines.get(timeout=50) for _ in processes]
-    for process in processes:
-        process.join(10)
+    argv = [sys.executable, "-c", _BUILD, url, text]
+    processes = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    found = [process.communicate(timeout=50)[0] for process in processes]
     built(dockerfile=text)
 
-    assert 1 == sum(any(line.startswith("Step ") for line in each) for each in found)
+    assert [0, 0] == [process.returncode for process in processes]
+    assert 1 == sum("Step " in each for each in found), found
 
 
 def test_snapshot(  # noqa: PLR0917 - fixtures
