@@ -95,7 +95,7 @@ def test_new_privileges_if_asked_for(make: Callable[..., Sandbox]) -> None:
 
 
 def test_limits(make: Callable[..., Sandbox], engine: PodmanEngine) -> None:
-    """Read back from the cgroup's own files, as Podman's inspect shows what was asked for; refused where it can't be."""
+    """Read back from the cgroup's own files, as Podman's inspect shows what was asked for; or refused."""
     missing = engine.probe().missing
     asked: dict[Capability, tuple[dict[str, Any], dict[str, set[str]]]] = {
         Capability.MEMORY_LIMIT: ({"memory": "48m"}, {"memory": {str(48 << 20)}, "swap": {"0", str(48 << 20), ""}}),
