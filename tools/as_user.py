@@ -68,6 +68,8 @@ def main(user: str, command: list[str]) -> None:
     kept = {name: value for name, value in os.environ.items() if name not in {"XDG_RUNTIME_DIR", "XDG_CACHE_HOME"}}
     home = account.pw_dir if Path(account.pw_dir).is_dir() else "/tmp"  # noqa: S108, a user without a home
     environment = {**kept, "HOME": home, "USER": user, "LOGNAME": user, "PYTHONDONTWRITEBYTECODE": "1"}
+    # pytest refuses /tmp/pytest-of-USER where an earlier user of that name, with another uid, has left one.
+    environment["PYTEST_DEBUG_TEMPROOT"] = home
     os.initgroups(user, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
