@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from samebox.process import AsyncProcess, Process
     from samebox.results import ExecResult, FileInfo, GrepMatch, TreeCount
     from samebox.sandbox import AsyncSandbox, Sandbox
+    from samebox.sources import load_config
     from samebox.version import __version__
 
 _MODULES = {
@@ -102,6 +103,7 @@ _MODULES = {
         "AsyncSandbox",
         "Sandbox",
     ),
+    "samebox.sources": ("load_config",),
     "samebox.version": ("__version__",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -149,6 +151,7 @@ __all__ = [
     "TreeCount",
     "UnsupportedError",
     "__version__",
+    "load_config",
 ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samebox.capabilities import Isolation
 from samebox.config import SandboxConfig
 from samebox.errors import ConfigError
 
@@ -22,6 +23,16 @@ _PLAIN_TEXT = frozenset(
 """Fields whose value in the environment is the text itself; the others' is JSON where it reads as JSON."""
 
 
+_HARMLESS = frozenset(
+    {
+        *("engine", "pull", "platform", "keep", "labels", "workdir", "env", "user", "hostname", "dns", "extra_hosts"),
+        *("memory", "memory_swap", "shm_size", "cpus", "pids_limit", "ulimits", "disk", "read_only", "tmpfs"),
+        *("idle_timeout", "max_lifetime", "output_limit", "file_limit"),
+    }
+)
+"""Fields that reach nothing outside the sandbox, whatever their value."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
     """A config and the origin of each of its values."""
@@ -29,6 +40,30 @@ class LoadedConfig:
     config: SandboxConfig
     origins: Mapping[str, str]
     """By field: "default", a file's path, an environment variable's name, or "flags"."""
+
+    def from_files(self) -> dict[str, list[str]]:
+        """Return the names of the settings that files have made, by the file's path."""
+        found: dict[str, list[str]] = {}
+        for name, origin in self.origins.items():
+            if origin.startswith("/"):
+                found.setdefault(origin, []).append(name)
+        return found
+
+    def openings(self) -> dict[str, list[str]]:
+        """Return, of the settings that files have made, those by which a sandbox reaches more than by default.
+
+        A project's files may be somebody else's, as the code that is to be run in the sandbox.
+        """
+        opening = {path: [name for name in names if self._opens(name)] for path, names in self.from_files().items()}
+        return {path: names for path, names in opening.items() if names}
+
+    def _opens(self, name: str) -> bool:
+        value = getattr(self.config, name)
+        if name in _HARMLESS or value == SandboxConfig.model_fields[name].get_default(call_default_factory=True):
+            return False
+        if name == "image":
+            return str(value).startswith(("dir:", "tar:"))  # files of this host
+        return name != "isolation" or value is Isolation.NONE
 
 
 def load_config(

@@ -158,3 +158,27 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
         load_config(tmp_path, {})
     with pytest.raises(ConfigError, match=r"SAMEBOX_CPUS: wrong config: cpus = -1"):
         load_config(tmp_path / "..", {"SAMEBOX_CPUS": "-1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ('engine = "docker"\nimage = "busybox"\nmemory = "1g"\nisolation = "vm"\nnetwork = false\n', []),
+        ("privileged = true\n", ["privileged"]),
+        ('mounts = ["/:/host"]\ncap_drop = []\nnetwork = "host"\n', ["mounts", "cap_drop", "network"]),
+        ('image = "dir:/"\nisolation = "none"\n', ["image", "isolation"]),
+        ('name = "yours"\non_conflict = "replace"\n', ["name", "on_conflict"]),
+        ('[options]\nurl = "tcp://elsewhere:2375"\n', ["options"]),
+        ('build = "python-minimal"\n', ["build"]),
+    ],
+)
+def test_what_a_file_opens_is_told(tmp_path: Path, text: str, opening: list[str]) -> None:
+    """A project's file may come from whoever wrote the code that the sandbox is for."""
+    (tmp_path / "samebox.toml").write_text(text)
+    path = str(tmp_path / "samebox.toml")
+    loaded = load_config(tmp_path, {"SAMEBOX_USERNS": "host"}, cap_add=["CHOWN"])
+
+    assert {origin: sorted(names) for origin, names in loaded.openings().items()} == (
+        {path: sorted(opening)} if opening else {}
+    )
+    assert set(opening) <= set(loaded.from_files()[path])

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import secrets
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from samebox import Capability, Sandbox
+from samebox.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +147,38 @@ def test_mistakes_are_125_and_one_line(words: list[str], text: bytes) -> None:
     assert b"Traceback" not in done.stderr
 
 
+def test_settings_of_files_hold_and_are_told(target: Target, tmp_path: Path) -> None:
+    """As `samebox config show` shows them, with flags before variables before files."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.samebox]\nworkdir = "/one"\nuser = "1234"\n[tool.samebox.env]\nA = "b"\n'
+    )
+    (tmp_path / "samebox.toml").write_text('workdir = "/two"\n')
+    script = "echo $(pwd) $(id -u) $A"
+    environment = {**os.environ, "SAMEBOX_USER": "4321"}
+    done = run(command(target, "--", "sh", "-c", script), cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (0, b"/two 4321 b\n"), done
+    assert f"samebox: from {tmp_path}/samebox.toml: workdir\n".encode() in done.stderr
+
+    done = run(command(target, "-q", "-u", "55", "--", "sh", "-c", script), cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"/two 55 b\n", b""), done
+
+
+def test_a_projects_file_opens_nothing_unless_it_is_trusted(target: Target, tmp_path: Path) -> None:
+    """Somebody else's checkout would decide what of this host its own code reaches."""
+    (tmp_path / "samebox.toml").write_text("no_new_privileges = false\n")
+    words = ["--", "grep", "NoNewPrivs", "/proc/self/status"]
+    refused = run(command(target, "-q", *words), cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (125, b""), refused
+    assert (
+        f"{tmp_path}/samebox.toml sets no_new_privileges, by which the sandbox reaches more".encode() in refused.stderr
+    )
+    trusted = run(command(target, "-q", "--trust", *words), cwd=tmp_path)
+    if target.engine == "bubblewrap":  # bwrap itself always sets it
+        assert b"no_new_privileges" in trusted.stderr, trusted
+    else:
+        assert (trusted.returncode, trusted.stdout) == (0, b"NoNewPrivs:\t0\n"), trusted
+
+
 def test_engines_as_json() -> None:
     """Every installed engine is told of, and which would be taken."""
     done = run([*SAMEBOX, "engines", "--json"])
@@ -151,6 +188,19 @@ def test_engines_as_json() -> None:
     assert found["taken"] == "bubblewrap", found
 
 
+def reached(target: Target) -> dict[str, str]:
+    """Return an environment in which an engine's address is known without an option."""
+    variable = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}.get(target.engine, "UNUSED")
+    return {**os.environ, variable: target.options.get("url", "")}
+
+
+def manage(target: Target, *words: str, code: int = 0) -> Any:
+    """Run a command on one engine and return the JSON that it prints."""
+    done = run([*SAMEBOX, words[0], "--engine", target.engine, "--json", *words[1:]], env=reached(target))
+    assert done.returncode == code, done
+    return json.loads(done.stdout)
+
+
 def test_ps_and_prune_take_away_what_a_killed_owner_left(target: Target) -> None:
     """SIGKILL of the host process is the field's most repeated leak."""
     process = subprocess.Popen(
@@ -158,17 +208,69 @@ def test_ps_and_prune_take_away_what_a_killed_owner_left(target: Target) -> None
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
+    mine = [entry["name"] for entry in manage(target, "ps")["sandboxes"] if f"/{process.pid}." in entry["owner"]]
     process.kill()
     process.wait()
     process.stdout.close()
-    variable = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}.get(target.engine, "UNUSED")
-    environment = {**os.environ, variable: target.options.get("url", "")}
-    listed = json.loads(run([*SAMEBOX, "ps", "--engine", target.engine, "--json"], env=environment).stdout)
-    dead = [entry["name"] for entry in listed["sandboxes"] if entry["owner_alive"] is False]
-    # A bubblewrap sandbox has ended with its owner; the others are there until they are pruned.
-    assert bool(dead) is (target.engine != "bubblewrap"), listed
-    removed = run([*SAMEBOX, "prune", "--engine", target.engine], env=environment).stdout.decode()
-    assert all(name in removed for name in dead), removed
-    time.sleep(0.1)
-    again = json.loads(run([*SAMEBOX, "ps", "--engine", target.engine, "--json"], env=environment).stdout)
-    assert not {entry["name"] for entry in again["sandboxes"]} & set(dead)
+    dead = {entry["name"] for entry in manage(target, "ps")["sandboxes"] if entry["owner_alive"] is False}
+    # A bubblewrap sandbox is its owner's alone and has ended with it; the others are there until they are pruned.
+    assert len(mine) == (0 if target.engine == "bubblewrap" else 1)
+    assert dead >= set(mine)
+    pruned = manage(target, "prune")
+    assert pruned["failed"] == pruned["unreachable"] == {}
+    assert {entry["name"] for entry in pruned["removed"]} >= set(mine)
+    assert not {entry["name"] for entry in manage(target, "ps")["sandboxes"]} & set(mine)
+
+
+def test_prune_leaves_what_was_to_be_kept_and_rm_takes_it(target: Target) -> None:
+    """By its name, once; the second time there is nothing of that name, and no other sandbox is touched."""
+    name = f"samebox-test-{secrets.token_hex(6)}"
+    kept = run(command(target, "-q", "--keep", "--name", name, "--", "true"))
+    if target.engine == "bubblewrap":  # whose sandboxes end with the process that made them
+        assert (kept.returncode, b"persistent" in kept.stderr) == (125, True), kept
+    else:
+        assert kept.returncode == 0, kept
+        (entry,) = [entry for entry in manage(target, "ps")["sandboxes"] if entry["name"] == name]
+        assert (entry["kept"], entry["owner_alive"], entry["engine"]) == (True, False, target.engine)
+        assert name not in {entry["name"] for entry in manage(target, "prune")["removed"]}
+        others = {entry["name"] for entry in manage(target, "ps")["sandboxes"]} - {name}
+        assert [entry["id"] for entry in manage(target, "rm", name)["removed"]] == [entry["id"]]
+        assert name not in {entry["name"] for entry in manage(target, "ps")["sandboxes"]}, others
+
+    assert (
+        f"there is no sandbox {name!r} that samebox made on {target.engine}"
+        in (manage(target, "rm", name, code=125)["failed"][name])
+    )
+
+
+def test_volumes_are_listed_and_removed_unless_in_use(target: Target, tmp_path: Path) -> None:
+    """A volume outlives the sandbox that it was made for; one that is used stays, with the reason."""
+    name = f"samebox-test-{secrets.token_hex(6)}"
+    settings = target.settings("busybox")
+    if Capability.VOLUMES not in registry().get(target.engine).capabilities:
+        done = run([*SAMEBOX, "volumes", "--engine", target.engine], env=reached(target))
+        assert (done.returncode, b"does not support volumes" in done.stderr) == (125, True), done
+        return
+    with Sandbox(**settings, mounts=[f"{name}:/data"]):
+        (entry,) = [entry for entry in manage(target, "volumes")["volumes"] if entry["name"] == name]
+        assert entry["engine"] == target.engine
+        assert time.time() - 100 < entry["created"] <= time.time() + 1
+        assert "use" in manage(target, "volumes", "--remove", name, code=125)["failed"][name]
+    table = run([*SAMEBOX, "volumes", "--engine", target.engine], env=reached(target))
+    assert f"{target.engine}  {name}".encode() in re.sub(rb" +", b"  ", table.stdout), table
+    assert [entry["name"] for entry in manage(target, "volumes", "--remove", name)["removed"]] == [name]
+    assert name not in {entry["name"] for entry in manage(target, "volumes")["volumes"]}
+    assert (
+        f"there is no volume {name!r} that samebox made on {target.engine}"
+        in (manage(target, "volumes", "--remove", name, code=125)["failed"][name])
+    )
+
+
+@pytest.mark.parametrize("words", [["ps"], ["prune"], ["volumes"], ["rm", "x"]])
+def test_an_engine_that_was_named_has_to_be_reached(words: list[str]) -> None:
+    """Else an empty answer would look as if there were nothing."""
+    done = run([*SAMEBOX, *words, "--engine", "docker"], env={**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"})
+    assert (done.returncode, done.stdout, b"unix:///nowhere.sock" in done.stderr) == (125, b"", True), done
+
+    done = run([*SAMEBOX, *words, "--json"], env={**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"})
+    assert "unix:///nowhere.sock" in json.loads(done.stdout)["unreachable"]["docker"]

@@ -1,17 +1,25 @@
-"""`samebox ps`, `samebox rm`, `samebox prune`: the sandboxes that are there, and their removal."""
+"""`samebox ps`, `rm`, `prune` and `volumes`: what samebox has made, and its removal."""
 
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
 
-from samebox.cli.console import err, failures, out
+from samebox.cli.console import OWN_FAILURE, err, failures, out
+from samebox.errors import SandboxError
 from samebox.inventory import Inventory
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from samebox.inventory import Entry, VolumeEntry
+
+_Wanted = TypeVar("_Wanted")
 _Engines = Annotated[list[str], typer.Option("--engine", help="Only this engine; may be repeated.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -20,42 +28,102 @@ def ps(engine: _Engines = [], as_json: _Json = False) -> None:  # noqa: B006 - t
     """List the sandboxes on every engine, with the process that each belongs to."""
     with failures(), Inventory(engine) as inventory:
         found = inventory.sandboxes()
-        unreachable = inventory.unreachable
-    if as_json:
-        typer.echo(
-            json.dumps({"sandboxes": [entry.as_dict() for entry in found], "unreachable": unreachable}, indent=2)
-        )
-        return
-    table = Table("engine", "name", "state", "created", "owner", "kept", box=None, pad_edge=False)
-    for entry in found:
-        created = (
-            datetime.fromtimestamp(entry.status.created, UTC).isoformat(" ", "seconds") if entry.status.created else ""
-        )
-        table.add_row(
-            entry.engine, entry.status.name, entry.status.state, created, entry.owner_text, "yes" if entry.kept else ""
-        )
-    out.print(table)
-    for line in unreachable.values():
-        err.print(f"samebox: {line}", markup=False)
+    rows = [
+        (each.engine, each.status.name, each.status.state, _date(each.status.created), each.owner_text,
+         "yes" if each.kept else "")
+        for each in found
+    ]  # fmt: skip
+    columns = ("engine", "name", "state", "created", "owner", "kept")
+    _list("sandboxes", found, columns, rows, inventory.unreachable, as_json=as_json)
 
 
 def rm(
     names: Annotated[list[str], typer.Argument(help="Names or ids.")],
     engine: _Engines = [],  # noqa: B006
+    as_json: _Json = False,
 ) -> None:
     """Remove sandboxes by name; only those that samebox made."""
     with failures(), Inventory(engine) as inventory:
-        for name in names:
-            inventory.remove(name)
-            typer.echo(name)
+        _remove(inventory, names, inventory.sandbox, as_json=as_json)
 
 
 def prune(engine: _Engines = [], as_json: _Json = False) -> None:  # noqa: B006
-    """Remove what an owner that is dead has left; what was to be kept stays."""
+    """Remove the sandboxes of owners that are dead; what was to be kept stays, and so do volumes."""
     with failures(), Inventory(engine) as inventory:
-        removed = inventory.prune()
+        abandoned = inventory.abandoned()
+        if not as_json:
+            _complain(inventory.unreachable.values())
+        _remove(inventory, abandoned, lambda entry: entry, as_json=as_json)
+
+
+def volumes(
+    remove: Annotated[
+        list[str], typer.Option(help="Remove this one instead, which no sandbox may use; may be repeated.")
+    ] = [],  # noqa: B006
+    engine: _Engines = [],  # noqa: B006
+    as_json: _Json = False,
+) -> None:
+    """List the named volumes that samebox made, or remove some of them."""
+    with failures(), Inventory(engine) as inventory:
+        if remove:
+            _remove(inventory, remove, inventory.volume, as_json=as_json)
+            return
+        found = inventory.volumes()
+    rows = [(each.engine, each.status.name, _date(each.status.created)) for each in found]
+    _list("volumes", found, ("engine", "name", "created"), rows, inventory.unreachable, as_json=as_json)
+
+
+def _list(
+    what: str,
+    found: Sequence[Entry | VolumeEntry],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    unreachable: Mapping[str, str],
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
-        typer.echo(json.dumps({"removed": [entry.as_dict() for entry in removed]}, indent=2))
+        typer.echo(json.dumps({what: [entry.as_dict() for entry in found], "unreachable": unreachable}, indent=2))
         return
-    for entry in removed:
-        typer.echo(f"{entry.engine} {entry.status.name}")
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    _complain(unreachable.values())
+
+
+def _remove(
+    inventory: Inventory, wanted: Iterable[_Wanted], find: Callable[[_Wanted], Entry | VolumeEntry], *, as_json: bool
+) -> None:
+    """Find and remove each, go on after one that can't be removed, and fail at the end."""
+    removed: list[Entry | VolumeEntry] = []
+    failed: dict[str, str] = {}
+    for each in wanted:
+        try:
+            entry = find(each)
+            inventory.remove(entry)
+        except SandboxError as error:
+            failed[str(each)] = str(error)
+        else:
+            removed.append(entry)
+            if not as_json:
+                typer.echo(str(entry))
+    if as_json:
+        result = {
+            "removed": [entry.as_dict() for entry in removed],
+            "failed": failed,
+            "unreachable": inventory.unreachable,
+        }
+        typer.echo(json.dumps(result, indent=2))
+    _complain(failed.values())
+    if failed:
+        sys.exit(OWN_FAILURE)
+
+
+def _complain(lines: Iterable[str]) -> None:
+    for line in lines:
+        err.print(f"samebox: {line}", markup=False)
+
+
+def _date(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds") if seconds else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,14 @@ from samebox.capabilities import Isolation
 from samebox.cli.console import err, fail, failures
 from samebox.cli.relay import Relay
 from samebox.errors import ConfigError, ExecTimeoutError
+from samebox.lifecycle import silent
 from samebox.sandbox import Sandbox
+from samebox.sources import load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from samebox.config import SandboxConfig
 
 TIMED_OUT = 124
 """Exit code of a timeout, as that of coreutils' timeout."""
@@ -21,7 +28,7 @@ TIMED_OUT = 124
 
 def run(
     command: Annotated[list[str], typer.Argument(help="The program and its arguments; put `--` before them.")],
-    engine: Annotated[str, typer.Option(help="Which engine; auto: the first usable one.")] = "auto",
+    engine: Annotated[str | None, typer.Option(help="Which engine; auto, the default: the first usable one.")] = None,
     image: Annotated[
         str | None, typer.Option(help="A container image, tar:PATH, dir:PATH or host; default: the engine's.")
     ] = None,
@@ -51,13 +58,18 @@ def run(
     name: Annotated[str | None, typer.Option(help="A name: attach to the sandbox that has it, or make it.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox there afterwards.")] = False,
     option: Annotated[list[str], typer.Option("--option", "-o", help="NAME=VALUE for the engine itself.")] = [],  # noqa: B006
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take settings from files that open the sandbox, as mounts, too.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Don't say which engine is used.")] = False,
 ) -> None:
     """Run a command in a sandbox, with its output as it comes, and exit with its exit code.
 
-    Stdin is passed on. Exit code 124 is a timeout, 125 a failure of samebox itself.
+    Stdin is passed on. Exit code 124 is a timeout, 125 a failure of samebox itself. Settings come from pyproject.toml,
+    samebox.toml, SAMEBOX_ variables and these options, as `samebox config show` shows them; the last one wins.
     """
     given = {
+        "engine": engine,
         "image": image,
         "user": user,
         "workdir": workdir,
@@ -72,14 +84,16 @@ def run(
     }
     settings: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     with failures():
-        settings |= {"engine": engine, "options": _pairs(option, "--option")}
+        if option:
+            settings["options"] = _pairs(option, "--option")
         if env:
             settings["env"] = _environment(env)
         if tmpfs:
             settings["tmpfs"] = dict(text.partition(":")[::2] for text in tmpfs)
         uploads = [_transfer(text, host_first=True) for text in upload]
         downloads = [_transfer(text, host_first=False) for text in download]
-        with Sandbox(progress=_say(quiet), **settings) as box:
+        config = _load(settings, trust=trust, say=_say(quiet))
+        with Sandbox(config, progress=_say(quiet)) as box:
             if not quiet and box.info is not None:
                 err.print(f"samebox: {box.info.name} {box.info.version} ({box.info.isolation})", markup=False)
                 for capability, reason in box.unenforced.items():
@@ -96,8 +110,21 @@ def run(
     sys.exit(code)
 
 
-def _say(quiet: bool) -> Any:  # noqa: FBT001
-    return None if quiet else lambda line: err.print(f"samebox: {line}", markup=False)
+def _say(quiet: bool) -> Callable[[str], None]:  # noqa: FBT001
+    return silent if quiet else lambda line: err.print(f"samebox: {line}", markup=False)
+
+
+def _load(settings: dict[str, Any], *, trust: bool, say: Callable[[str], None]) -> SandboxConfig:
+    loaded = load_config(**settings)
+    for path, names in loaded.openings().items():
+        if not trust:
+            fail(
+                f"{path} sets {', '.join(names)}, by which the sandbox reaches more than by default. Look at the file; "
+                "if it is to be so, say --trust"
+            )
+    for path, names in loaded.from_files().items():
+        say(f"from {path}: {', '.join(names)}")
+    return loaded.config
 
 
 def _pairs(texts: list[str], flag: str) -> dict[str, Any]:

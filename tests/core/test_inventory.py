@@ -1,0 +1,106 @@
+"""What samebox has made, on several engines at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fakes import Point, engine, plugin
+from samebox import Capability, EngineError, SandboxNotFoundError, UnsupportedError
+from samebox.engine import SandboxStatus, VolumeStatus
+from samebox.errors import EngineUnavailableError
+from samebox.inventory import Inventory
+from samebox.owner import KEEP, MANAGED, OWNER, Owner
+from samebox.registry import Registry
+
+HERE = Owner.current()
+DEAD = str(replace(HERE, started=HERE.started + 1))
+
+
+def status(name: str, owner: str = str(HERE), **labels: str) -> SandboxStatus:
+    """Return what an engine knows of a sandbox."""
+    return SandboxStatus(f"id-{name}", name, "running", labels={MANAGED: "1", OWNER: owner, **labels})
+
+
+def having(name: str, *sandboxes: SandboxStatus, volumes: tuple[str, ...] | None = None) -> Any:
+    """Return a class of an engine that has some sandboxes, and volumes if it has such a thing at all."""
+    gone: list[str] = []
+    capabilities = frozenset({Capability.CONTAINER_IMAGE} | ({Capability.VOLUMES} if volumes is not None else set()))
+    attributes: dict[str, Any] = {
+        "capabilities": capabilities,
+        "gone": gone,
+        "list": lambda _self: [each for each in sandboxes if each.id not in gone],
+        "remove": lambda _self, sandbox_id: gone.append(sandbox_id),
+    }
+    if volumes is not None:
+        attributes["volumes"] = lambda _self: [VolumeStatus(each) for each in volumes]
+        attributes["remove_volume"] = lambda _self, each: gone.append(each)
+    return engine(name, **attributes)
+
+
+def inventory(*classes: Any, names: tuple[str, ...] = ()) -> Inventory:
+    """Return the inventory of some engines."""
+    return Inventory(names, Registry([Point(found.name, plugin(found)) for found in classes], ()))
+
+
+def test_only_what_a_dead_owner_left_is_abandoned() -> None:
+    """Neither what lives or is to be kept, nor what an unknown or far owner has, nor what samebox did not make."""
+    foreign = replace(status("foreign", DEAD), labels={OWNER: DEAD})
+    docker = having(
+        "docker",
+        status("dead", DEAD),
+        status("alive"),
+        status("kept", DEAD, **{KEEP: "1"}),
+        status("unknown", ""),
+        status("far", str(replace(HERE, host="far@"))),
+        foreign,
+    )
+
+    assert [str(entry) for entry in inventory(docker).abandoned()] == ["docker dead"]
+
+
+def test_a_name_on_several_engines_is_not_guessed() -> None:
+    """One of two sandboxes or volumes of a name would be the wrong one."""
+    docker = having("docker", status("web"), volumes=("cache",))
+    podman = having("podman", status("web"), volumes=("cache",))
+    both = inventory(docker, podman)
+
+    with pytest.raises(EngineError, match="there is a sandbox 'web' on docker and podman; say which one with --engine"):
+        both.sandbox("web")
+    with pytest.raises(EngineError, match="there is a volume 'cache' on docker and podman; say which one"):
+        both.volume("cache")
+    one = inventory(docker, podman, names=("podman",))
+    one.remove(one.sandbox("web"))
+    one.remove(one.volume("cache"))
+    assert (docker.gone, podman.gone) == ([], ["id-web", "cache"])
+
+
+def test_an_engine_that_nobody_named_may_be_away() -> None:
+    """The others are told of; what is missing is said, also where something was looked for in vain."""
+    away = engine("podman", "cannot reach it", list=_unavailable)
+    some = inventory(having("docker", status("web")), away)
+
+    assert [str(entry) for entry in some.sandboxes()] == ["docker web"]
+    assert some.unreachable == {"podman": "cannot reach it"}
+    with pytest.raises(
+        SandboxNotFoundError, match="no sandbox 'x' that samebox made on docker, podman; cannot reach it"
+    ):
+        some.sandbox("x")
+    with pytest.raises(EngineUnavailableError, match="cannot reach it"):
+        inventory(away, names=("podman",)).sandboxes()
+
+
+def test_an_engine_without_volumes_refuses_only_if_it_is_named() -> None:
+    """There is nothing to list on it."""
+    docker, plain = having("docker", volumes=("cache",)), having("plain")
+
+    assert [str(entry) for entry in inventory(docker, plain).volumes()] == ["docker cache"]
+    with pytest.raises(UnsupportedError, match="'plain' does not support volumes"):
+        inventory(docker, plain, names=("plain",)).volumes()
+
+
+def _unavailable(_engine: object) -> list[SandboxStatus]:
+    msg = "cannot reach it"
+    raise EngineUnavailableError(msg)
