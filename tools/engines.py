@@ -7,6 +7,11 @@ python3 tools/engines.py env               print the environment for the tests, 
 python3 tools/engines.py run -- CMD...     up, CMD with that environment, down
 python3 tools/engines.py down              remove everything but installed packages
 
+python3 tools/engines.py up --version docker=28 podman=5.8 docker-rootless
+                                           start versions of engines beside those, from packages of other releases
+python3 tools/engines.py down --version [NAME...]
+                                           remove those versions, or all of them, and nothing else
+
 Engines that run already are left alone, by `run` and by `down` too.
 SAMEBOX_TESTBED_DIR=/some/where makes a second set of engines beside the first.
 """
@@ -25,6 +30,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from testbed.bed import Bed
+from testbed.edition_bed import EditionBed, all_edition_beds, remove_shared_parts
+from testbed.editions import parse_editions
 from testbed.failure import COMMANDS, TestbedError
 from testbed.layout import Layout
 from testbed.state import State, locked
@@ -60,6 +67,38 @@ def table_text(table: Sequence[Reach]) -> str:
     return "\n".join("  ".join([*map(str.ljust, row[:4], widths), row[4]]) for row in rows)
 
 
+def editions_up(layout: Layout, words: Sequence[str]) -> bool:
+    """Make versioned engines, and print the table.
+
+    Args:
+        layout: That of the ordinary bed.
+        words: As in "docker=28".
+
+    Returns:
+        Whether every one of them is usable.
+    """
+    editions = parse_editions(words)
+    table: list[Reach] = []
+    with locked(layout.editions_lock_file):
+        for edition in editions:
+            table += EditionBed(layout, edition, tell).up()
+    answer(table_text(table))
+    return all(line.usable for line in table)
+
+
+def editions_down(layout: Layout, words: Sequence[str]) -> None:
+    """Remove versioned engines.
+
+    Args:
+        layout: That of the ordinary bed.
+        words: As in "docker=28"; none for all.
+    """
+    with locked(layout.editions_lock_file):
+        beds = [EditionBed(layout, edition, tell) for edition in parse_editions(words)]
+        for bed in beds or all_edition_beds(layout, tell):
+            bed.down()
+
+
 def up(layout: Layout, *, transient: bool) -> bool:
     """Make the engines, and print the table.
 
@@ -86,16 +125,27 @@ def down(layout: Layout, *, keep_images: bool) -> None:
         Bed(layout, tell).down(keep_images=keep_images)
 
 
+def down_all(layout: Layout, *, keep_images: bool) -> None:
+    """Remove the engines, and all versioned ones."""
+    editions_down(layout, [])
+    if not keep_images:
+        remove_shared_parts(layout)
+    down(layout, keep_images=keep_images)
+
+
 def status(layout: Layout, *, as_json: bool) -> bool:
     """Print what is reachable.
 
     Returns:
         Whether every engine is.
     """
-    bed = Bed(layout, tell)
-    table = bed.reach()
+    beds = [Bed(layout, tell), *all_edition_beds(layout, tell)]
+    table = [line for bed in beds for line in bed.reach()]
     if as_json:
-        answer(json.dumps({"engines": [asdict(line) for line in table], "environment": bed.environment()}, indent=2))
+        environment = {name: value for bed in beds for name, value in bed.environment().items()}
+        packages = {bed.edition.name: bed.packages() for bed in beds if isinstance(bed, EditionBed)}
+        document = {"engines": [asdict(line) for line in table], "environment": environment, "packages": packages}
+        answer(json.dumps(document, indent=2))
     else:
         answer(table_text(table))
     return all(line.usable for line in table)
@@ -107,11 +157,12 @@ def environment(layout: Layout) -> dict[str, str]:
     Raises:
         TestbedError: The engines were not made.
     """
-    bed = Bed(layout, tell)
-    if bed.state.get("engines") is None:
+    beds = [Bed(layout, tell), *all_edition_beds(layout, tell)]
+    made = [bed for bed in beds if bed.state.get("engines") is not None]
+    if not made:
         found = f"{layout.state_file} knows of none"
         raise TestbedError(tried="find the engines", found=found, remedy="Run `up` first.")
-    return bed.environment()
+    return {name: value for bed in made for name, value in bed.environment().items()}
 
 
 def run(layout: Layout, command: Sequence[str], *, keep_images: bool) -> int:
@@ -182,12 +233,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="engines.py", description=__doc__, formatter_class=form)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("up", help="make every engine reachable, and repair what is missing")
+    upward = commands.add_parser("up", help="make every engine reachable, and repair what is missing")
+    upward.add_argument("--version", nargs="+", metavar="NAME", help="these versions instead, as in docker=28")
     commands.add_parser("status", help="say what is reachable").add_argument("--json", action="store_true")
     commands.add_parser("env", help="print the environment for the tests")
     for name, text in (("run", "up, a command, down"), ("down", "remove everything but installed packages")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--keep-images", action="store_true", help="leave the images: saves a minute next time")
+        if name == "down":
+            what = "these versions alone, as in docker=28; all of them if none is named"
+            command.add_argument("--version", nargs="*", metavar="NAME", help=what)
         if name == "run":
             command.add_argument("words", nargs="+", metavar="CMD", help="the command, after --")
     return parser.parse_args(argv)
@@ -206,10 +261,14 @@ def main(argv: Sequence[str]) -> int:
     code = 0
     try:
         match options.command:
+            case "up" if options.version is not None:
+                code = 0 if editions_up(layout, options.version) else 1
             case "up":
                 code = 0 if up(layout, transient=False) else 1
+            case "down" if options.version is not None:
+                editions_down(layout, options.version)
             case "down":
-                down(layout, keep_images=options.keep_images)
+                down_all(layout, keep_images=options.keep_images)
             case "status":
                 code = 0 if status(layout, as_json=options.json) else 1
             case "env":

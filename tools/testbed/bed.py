@@ -22,8 +22,9 @@ from testbed.process import boot_id
 from testbed.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from testbed.images import Recipe
     from testbed.layout import Layout
 
 FOR_OTHERS = 0o005
@@ -54,11 +55,25 @@ class Bed:
         TestbedError: The state file cannot be read.
     """
 
+    recipes: Sequence[Recipe] = RECIPES
+    """The images that its engines have."""
+    exports: Mapping[str, str] = {"docker": "docker", "podman": "oci"}
+    """Which engines write an archive of the first image, and of what kind."""
+
     def __init__(self, layout: Layout, say: Callable[[str], None]) -> None:
         self.layout = layout
         self.state = State(layout.state_file)
         self._say = say
         self._images = ImageStore(layout.images)
+
+    def engines(self, user: tuple[int, int] | None) -> Sequence[Docker | Podman]:
+        """Return every engine of the bed, be it up or not.
+
+        Args:
+            user: The ordinary user; None if there is none yet.
+        """
+        rootless = Podman(self.layout, self.state, user or (0, 0))
+        return Docker(self.layout, self.state), Podman(self.layout, self.state), rootless
 
     def environment(self) -> dict[str, str]:
         """Return what the tests read."""
@@ -89,26 +104,25 @@ class Bed:
         note_shared(self.state)
         host.open_devices(self.state)
         ensure_network(self.layout, self.state)
-        docker, podman = Docker(self.layout, self.state), Podman(self.layout, self.state)
-        rootless = Podman(self.layout, self.state, ensure_user(self.layout))
+        self._ensure_programs()
+        engines = self.engines(ensure_user(self.layout))
         with ThreadPoolExecutor() as pool:
-            builds = [pool.submit(self._images.ensure, recipe) for recipe in RECIPES]
+            builds = [pool.submit(self._images.ensure, recipe) for recipe in self.recipes]
 
             def make(engine: Docker | Podman) -> None:
                 engine.ensure()
-                for recipe, build in zip(RECIPES, builds, strict=True):
+                for recipe, build in zip(self.recipes, builds, strict=True):
                     build.result()
                     if self._images.load(recipe, engine):
                         self._say(f"{engine.name} has {recipe.name}")
 
-            made = {engine.name: pool.submit(make, engine) for engine in (docker, podman, rootless)}
+            made = {engine.name: pool.submit(make, engine) for engine in engines}
             failed = {name: str(future.exception()) for name, future in made.items() if future.exception() is not None}
             for build in builds:
                 build.result()
-        if docker.name not in failed:
-            self._images.export(RECIPES[0], docker, "docker")
-        if podman.name not in failed:
-            self._images.export(RECIPES[0], podman, "oci")
+        for engine in engines:
+            if engine.name in self.exports and engine.name not in failed:
+                self._images.export(RECIPES[0], engine, self.exports[engine.name])
         table = self.reach(failed)
         self.state.set(engines=[asdict(line) for line in table], environment=self.environment())
         return table
@@ -143,10 +157,8 @@ class Bed:
             A line for each engine, bubblewrap as root and as the ordinary user among them.
         """
         user = find_user(self.layout)
-        docker, podman = Docker(self.layout, self.state), Podman(self.layout, self.state)
-        rootless = Podman(self.layout, self.state, user or (0, 0))
         table = []
-        for engine in (docker, podman, rootless):
+        for engine in self.engines(user):
             reason = (failed or {}).get(engine.name)
             version, detail = "-", reason or ""
             if reason is None:
@@ -154,8 +166,19 @@ class Bed:
                     version, detail = engine.describe()
                 except TestbedError as error:
                     reason = detail = error.found
-            table.append(Reach(engine.name, engine.url, reason is None, version, detail))
-        table.append(_bubblewrap("bubblewrap", "as root", None))
+            table.append(Reach(self.label(engine), engine.url, reason is None, version, detail))
+        return table + self._without_daemon(user)
+
+    def label(self, engine: Docker | Podman) -> str:
+        """Return what the table calls an engine."""
+        return engine.name
+
+    def _ensure_programs(self) -> None:
+        """See to it that the engines' programs are there."""
+
+    def _without_daemon(self, user: tuple[int, int] | None) -> list[Reach]:
+        """Return the lines of the engines that need no daemon."""
+        table = [_bubblewrap("bubblewrap", "as root", None)]
         if user is not None:
             table.append(_bubblewrap("bubblewrap-user", f"as {self.layout.user}", user))
         return table
@@ -171,9 +194,7 @@ class Bed:
         """
         _require_root("remove the engines")
         user = find_user(self.layout)
-        engines: list[Docker | Podman] = [Docker(self.layout, self.state), Podman(self.layout, self.state)]
-        if user is not None:
-            engines.append(Podman(self.layout, self.state, user))
+        engines = [engine for engine in self.engines(user) if user is not None or "rootless" not in engine.name]
         with ThreadPoolExecutor() as pool:
             list(pool.map(_end, engines))
         remove_user(self.layout)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from testbed import host
 from testbed.api import EngineApi
 from testbed.failure import TestbedError
-from testbed.process import daemon_environment, end_processes, find_processes, start, tail, wait_until
+from testbed.process import end_processes, find_processes, tail, wait_until
+from testbed.programs import Programs
 from testbed.state import write_atomically
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from testbed.layout import Layout
     from testbed.state import State
 
@@ -24,20 +27,26 @@ class Docker:
     Args:
         layout: Where it lives.
         state: Where it records what it starts.
+        programs: Where its programs are; default: the machine's own.
     """
 
     name = "docker"
 
-    def __init__(self, layout: Layout, state: State) -> None:
+    def __init__(self, layout: Layout, state: State, programs: Programs | None = None) -> None:
         self._layout = layout
         self._state = state
-        self._data = layout.state / "docker"
-        # /etc/docker/daemon.json belongs to another daemon.
-        self._config = self._data / "daemon.json"
-        self._toml = self._data / "containerd.toml"
+        self._programs = programs or Programs()
+        self._toml = layout.state / "docker" / "containerd.toml"
         self._containerd_socket = layout.run / "containerd" / "containerd.sock"
-        self.url = f"unix://{layout.run}/docker.sock"
-        self.api = EngineApi(layout.run / "docker.sock")
+        self._place(layout.state / "docker", layout.run / "docker.sock")
+
+    def _place(self, data: Path, socket: Path) -> None:
+        """Say where its data is and where it is reached."""
+        self._data = data
+        # /etc/docker/daemon.json belongs to another daemon.
+        self._config = data / "daemon.json"
+        self.url = f"unix://{socket}"
+        self.api = EngineApi(socket)
 
     def describe(self) -> tuple[str, str]:
         """Return the version, and what matters about this host.
@@ -46,8 +55,9 @@ class Docker:
             TestbedError: It does not answer.
         """
         info = self.api.call("/info", timeout=10)
+        kind = "rootless" if "name=rootless" in info["SecurityOptions"] else "rootful"
         cgroups = f"cgroup v{info.get('CgroupVersion', '1')} {info['CgroupDriver']}"
-        return str(info["ServerVersion"]), ", ".join(["rootful", info["Driver"], cgroups, info["DefaultRuntime"]])
+        return str(info["ServerVersion"]), ", ".join([kind, info["Driver"], cgroups, info["DefaultRuntime"]])
 
     def ensure(self) -> None:
         """Start what does not run.
@@ -82,7 +92,7 @@ class Docker:
             # So that `down` finds what is left; systemd removes its own.
             argv.append(f"--cgroup-parent={self._layout.cgroup}")
         log = self._layout.logs / "dockerd.log"
-        record = start(argv, log=log, env=daemon_environment())
+        record = self._programs.start(argv, log=log, env=self._programs.environment())
         self._state.set_daemon("dockerd", record)
         if not wait_until(lambda: self.api.answers() or not record.alive, READY_WITHIN) or not record.alive:
             found = f"it does not answer: {tail(log)}"
@@ -101,7 +111,8 @@ class Docker:
         write_atomically(self._toml, text)
         self._containerd_socket.unlink(missing_ok=True)
         log = self._layout.logs / "containerd.log"
-        record = start(["containerd", f"--config={self._toml}"], log=log, env=daemon_environment())
+        argv = ["containerd", f"--config={self._toml}"]
+        record = self._programs.start(argv, log=log, env=self._programs.environment())
         self._state.set_daemon("containerd", record)
         ready = wait_until(lambda: self._containerd_socket.exists() or not record.alive, READY_WITHIN)
         if not ready or not record.alive:

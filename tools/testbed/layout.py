@@ -32,10 +32,27 @@ class Layout:
             The layout; a state directory of one's own gives a bed of one's own, beside the default one.
         """
         state = Path(os.environ.get("SAMEBOX_TESTBED_DIR") or STATE_DIR).absolute()
-        suffix = "" if state == Path(STATE_DIR) else f"{zlib.crc32(os.fsencode(state)) & 0xFFFF:04x}"
+        suffix = "" if state == Path(STATE_DIR) else _suffix(state)
         run = Path(os.environ.get("SAMEBOX_TESTBED_RUN_DIR") or RUN_DIR + suffix).absolute()
         user = os.environ.get("SAMEBOX_TESTBED_USER") or f"samebox-test{suffix}"
         return cls(state=state, run=run, user=user, suffix=suffix)
+
+    @property
+    def editions(self) -> Path:
+        """The parent of the state directories of versioned engines; beside this one, so that each can go alone."""
+        return self.state.with_name(f"{self.state.name}-versions")
+
+    @property
+    def editions_lock_file(self) -> Path:
+        """Held while a versioned engine is made or removed."""
+        return self.editions.with_name(self.editions.name + ".lock")
+
+    def edition(self, name: str) -> EditionLayout:
+        """Return the layout of a versioned engine, named as in "docker=28"."""
+        state = self.editions / name.replace("=", "-")
+        run = self.run.with_name(f"{self.run.name}-versions") / state.name
+        suffix = _suffix(state)
+        return EditionLayout(state=state, run=run, user=f"samebox-test{suffix}", suffix=suffix)
 
     @property
     def state_file(self) -> Path:
@@ -68,6 +85,11 @@ class Layout:
         return self.state / "home"
 
     @property
+    def first_subnet(self) -> int:
+        """Where to begin to look for a free subnet: not every bed's is to be seen before its first container."""
+        return int(self.suffix or "0", 16) % 256
+
+    @property
     def docker_bridge(self) -> str:
         """Docker's bridge. It has to be a named one: `--bridge none` makes dockerd delete another dockerd's docker0."""
         return f"sbxdocker{self.suffix}"
@@ -91,3 +113,32 @@ class Layout:
     def cgroup(self) -> str:
         """The cgroup above Docker's containers, where systemd does not manage them."""
         return f"samebox-testbed{self.suffix}"
+
+
+class EditionLayout(Layout):
+    """Paths and names of a versioned engine: a bed of its own, but for what is downloaded or built."""
+
+    @property
+    def images(self) -> Path:
+        """One image directory for all editions."""
+        return self.state.with_name("images")
+
+    @property
+    def downloads(self) -> Path:
+        """Packages that were downloaded."""
+        return self.state.with_name("downloads")
+
+    @property
+    def programs(self) -> Path:
+        """The root with the engine's programs."""
+        return self.state / "root"
+
+    @property
+    def packages(self) -> Path:
+        """Which packages those are, with versions and digests."""
+        return self.state / "packages.json"
+
+
+def _suffix(state: Path) -> str:
+    """Return what tells a state directory from others, short enough for the name of a network interface."""
+    return f"{zlib.crc32(os.fsencode(state)) & 0xFFFF:04x}"

@@ -23,8 +23,11 @@ SHARED_CHAINS = {"NETAVARK_FORWARD", "NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPOR
 """What Podman's netavark makes once for all rootful Podmans of a machine, and leaves behind."""
 
 
-def free_subnet() -> str:
+def free_subnet(layout: Layout) -> str:
     """Choose a subnet that no route of this machine touches.
+
+    Args:
+        layout: Says where to begin to look.
 
     Returns:
         A /24, as 10.213.0.0/24.
@@ -39,7 +42,8 @@ def free_subnet() -> str:
         except ValueError:
             # "default", which touches everything and so says nothing.
             continue
-    for candidate in ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24):
+    candidates = list(ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24))
+    for candidate in candidates[layout.first_subnet :] + candidates[: layout.first_subnet]:
         if not any(candidate.overlaps(other) for other in taken):
             return str(candidate)
     remedy = "Free a /24 in it: `ip route` shows who has it."
@@ -59,7 +63,7 @@ def ensure_network(layout: Layout, state: State) -> None:
         state.set(network={"firewall": _shared_rules() != [], "addresses": ADDRESSES.exists(), "forward": forward})
     bridge = layout.docker_bridge
     if bridge not in _links():
-        subnet = ipaddress.IPv4Network(free_subnet())
+        subnet = ipaddress.IPv4Network(free_subnet(layout))
         run(["ip", "link", "add", bridge, "type", "bridge"])
         run(["ip", "address", "add", f"{subnet[1]}/{subnet.prefixlen}", "dev", bridge])
         run(["ip", "link", "set", bridge, "up"])

@@ -13,7 +13,8 @@ from testbed import host
 from testbed.api import EngineApi
 from testbed.failure import TestbedError
 from testbed.network import free_subnet
-from testbed.process import daemon_environment, end_processes, find_processes, start, tail, wait_until
+from testbed.process import end_processes, find_processes, tail, wait_until
+from testbed.programs import Programs
 from testbed.state import write_atomically
 
 if TYPE_CHECKING:
@@ -34,12 +35,16 @@ class Podman:
         layout: Where it lives.
         state: Where it records what it starts.
         user: Uid and gid of the ordinary user for a rootless one; None for a rootful one.
+        programs: Where its programs are; default: the machine's own.
     """
 
-    def __init__(self, layout: Layout, state: State, user: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, layout: Layout, state: State, user: tuple[int, int] | None = None, programs: Programs | None = None
+    ) -> None:
         self._layout = layout
         self._state = state
         self._user = user
+        self._programs = programs or Programs()
         self.name = "podman" if user is None else "podman-rootless"
         #: Storage and configuration.
         self._data = layout.state / self.name
@@ -78,7 +83,8 @@ class Podman:
         environment = self._configure()
         self._socket.unlink(missing_ok=True)
         log = self._layout.logs / f"{self.name}.log"
-        record = start(["podman", "system", "service", "--time=0", self.url], log=log, env=environment, user=self._user)
+        argv = ["podman", "system", "service", "--time=0", self.url]
+        record = self._programs.start(argv, log=log, env=environment, user=self._user)
         self._state.set_daemon(self.name, record)
         if not wait_until(lambda: self.api.answers() or not record.alive, READY_WITHIN) or not record.alive:
             found = f"it does not answer: {tail(log)}"
@@ -100,7 +106,7 @@ class Podman:
             "CONTAINERS_STORAGE_CONF": ("storage.conf", self._storage_conf()),
             "CONTAINERS_REGISTRIES_CONF": ("registries.conf", REGISTRIES),
         }
-        environment = daemon_environment()
+        environment = self._programs.environment()
         for variable, (name, text) in files.items():
             write_atomically(self._data / name, text)
             environment[variable] = str(self._data / name)
@@ -133,6 +139,8 @@ class Podman:
         network.append(f'network_config_dir = "{self._networks}"')
         if self._user is None:
             network.append(f'default_network = "{self._layout.podman_network}"')
+            # By nftables, which newer ones choose themselves, all of a machine's Podmans have one table in common.
+            network.append('firewall_driver = "iptables"')
         return "\n".join([*containers, *engine, *network, ""])
 
     def _storage_conf(self) -> str:
@@ -149,7 +157,7 @@ class Podman:
 
     def _network(self) -> str:
         """Return the default network, on a bridge and a subnet that are not those of the machine's own Podman."""
-        subnet = free_subnet()
+        subnet = free_subnet(self._layout)
         content = {
             "name": self._layout.podman_network,
             "id": hashlib.sha256(self._layout.podman_network.encode()).hexdigest(),

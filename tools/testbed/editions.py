@@ -1,0 +1,107 @@
+"""Editions: versions of engines that teams run, each from a release of Debian that has it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from testbed.failure import TestbedError
+from testbed.leftovers import remove_tree
+from testbed.programs import Programs
+from testbed.state import write_atomically
+from testbed.suite import Suite, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from testbed.layout import EditionLayout
+
+PODMAN = (
+    *("podman", "crun", "runc", "netavark", "aardvark-dns", "passt", "slirp4netns", "uidmap", "fuse-overlayfs"),
+    *("catatonit", "iptables", "nftables", "iproute2", "base-files", "mount", "util-linux", "dash", "coreutils"),
+)
+"""What a Podman needs of its root."""
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A version of an engine."""
+
+    kind: str
+    """`docker`, `docker-rootless`, or `podman`, which is a rootful and a rootless one."""
+    version: str
+    """What its full version begins with."""
+    suite: str
+    """The release of Debian that has it."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        return f"{self.kind}={self.version}"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What is taken from the release; the first one is the engine itself."""
+        more = {"docker": (), "docker-rootless": ("rootlesskit",)}
+        return PODMAN if self.kind == "podman" else ("docker.io", "containerd", *more[self.kind])
+
+    def programs(self, layout: EditionLayout) -> Programs:
+        """Return where its programs are, once `ensure` has put them there."""
+        return Programs(layout.programs, enter=self.kind == "podman", shared=(layout.state, layout.run))
+
+    def ensure(self, layout: EditionLayout, say: Callable[[str], None]) -> None:
+        """Download and unpack the programs, unless they are there.
+
+        Args:
+            layout: Where the edition lives.
+            say: Is told what happens.
+
+        Raises:
+            TestbedError: They can't be had, or the release has another version by now.
+        """
+        root, stamp = layout.programs, layout.packages
+        if not stamp.exists():
+            suite = Suite(self.suite, layout.downloads / self.suite)
+            packages = suite.download(suite.closure(self.packages) if self.kind == "podman" else list(self.packages))
+            found = next(package.version for package in packages if package.name == self.packages[0])
+            if not found.startswith(f"{self.version}."):
+                remedy = (
+                    f"Name the version that it has, in {__name__}, or take the package from an archive of snapshots."
+                )
+                text = f"Debian's {self.suite} has {found} by now"
+                raise TestbedError(tried=f"get {self.name}", found=text, remedy=remedy)
+            remove_tree(root)
+            root.mkdir(parents=True)
+            unpack(packages, root)
+            content = {package.name: {"version": package.version, "sha256": package.sha256} for package in packages}
+            write_atomically(stamp, json.dumps(content, indent=1, sort_keys=True) + "\n")
+            say(f"{self.name}: unpacked {len(packages)} packages of {self.suite}, {self.packages[0]} {found}")
+
+
+EDITIONS = tuple(
+    Edition(kind, version, suite)
+    for kind, versions in (
+        ("docker", (("20.10", "bookworm"), ("26", "trixie"), ("28", "forky"))),
+        ("docker-rootless", (("28", "forky"), ("20.10", "bookworm"))),
+        ("podman", (("4.3", "bookworm"), ("5.4", "trixie"), ("5.8", "forky"))),
+    )
+    for version, suite in versions
+)
+"""Every one that there is; of a kind, a word without a version means the first."""
+
+
+def parse_editions(words: Sequence[str]) -> list[Edition]:
+    """Return the editions that words of the command line name, `docker=28` or `docker-rootless`.
+
+    Raises:
+        TestbedError: There is no such version.
+    """
+    found = []
+    for word in words:
+        matching = [edition for edition in EDITIONS if word in {edition.name, edition.kind}]
+        if not matching:
+            known = ", ".join(edition.name for edition in EDITIONS)
+            raise TestbedError(tried=f"find the version {word}", found="there is none", remedy=f"There are: {known}.")
+        found.append(matching[0])
+    return list(dict.fromkeys(found))

@@ -1,0 +1,98 @@
+"""Programs: where an engine's programs are, and how one of its daemons is started from there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from testbed.process import daemon_environment, start
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from testbed.process import ProcessRecord
+
+ENTER = r"""
+set -eu
+root=$1 uid=$2 gid=$3
+shift 3
+mount --bind "$root" "$root"
+cd "$root"
+mount -t tmpfs -o mode=755 tmpfs run
+# What is mounted below comes along: /dev/shm, /dev/pts, cgroups. Paths in /tmp mean the same to clients and engine.
+for name in proc sys dev tmp; do
+    mkdir -p "$name"
+    mount --rbind "/$name" "$name"
+done
+for name in passwd group subuid subgid hosts resolv.conf; do
+    touch "etc/$name"
+    mount --bind "/etc/$name" "etc/$name"
+done
+mkdir -p etc/ssl
+mount --bind /etc/ssl etc/ssl
+while [ "$1" != -- ]; do
+    mkdir -p ".$1"
+    mount --rbind "$1" ".$1"
+    shift
+done
+shift
+mkdir -p mnt
+pivot_root . mnt
+umount -l /mnt
+cd /
+if [ "$uid" != 0 ]; then
+    exec setpriv --reuid="$uid" --regid="$gid" --clear-groups "$@"
+fi
+exec "$@"
+"""
+"""Makes a directory the root of this process, in its own mount namespace.
+
+By pivot_root: from a mere chroot, whatever an OCI runtime executes in a container lands on the host's root.
+"""
+
+
+class Programs:
+    """An engine's programs: the machine's own, or those below a directory.
+
+    Args:
+        root: The directory; None for the machine's own.
+        enter: They need more of the directory than themselves, such as a newer libc: make it their root.
+        shared: Paths of the machine that they have to see there.
+    """
+
+    def __init__(self, root: Path | None = None, *, enter: bool = False, shared: Sequence[Path] = ()) -> None:
+        self._root = root
+        self._enter = enter
+        self._shared = shared
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a daemon."""
+        environment = daemon_environment()
+        if self._root is not None and not self._enter:
+            own = [f"{self._root}/usr/{name}" for name in ("sbin", "bin", "share/docker.io/contrib")]
+            environment["PATH"] = ":".join([*own, environment["PATH"]])
+        return environment
+
+    def start(
+        self, argv: Sequence[str], *, log: Path, env: Mapping[str, str], user: tuple[int, int] | None = None
+    ) -> ProcessRecord:
+        """Start a daemon.
+
+        Args:
+            argv: The command, passed literally.
+            log: What it writes is appended to this file.
+            env: Its whole environment, made from `environment()`.
+            user: Run it as this uid and gid.
+
+        Returns:
+            Its record.
+
+        Raises:
+            TestbedError: It cannot be started, or ended at once.
+        """
+        if self._root is None or not self._enter:
+            # Looked for in the PATH of its own environment.
+            return start(argv, log=log, env=env, user=user)
+        uid, gid = user or (0, 0)
+        script = ["sh", "-c", ENTER, "sh", str(self._root), str(uid), str(gid), *map(str, self._shared), "--"]
+        return start(["unshare", "--mount", "--propagation=private", *script, *argv], log=log, env=env)
