@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -175,6 +176,8 @@ class ImageBuild(_Model):
             raise ValueError(f"{str(self.context)!r} is no directory")
         if self.context is not None and not (self.context / (self.dockerfile or "Dockerfile")).is_file():
             raise ValueError(f"{str(self.context)!r} has no {self.dockerfile or 'Dockerfile'}")
+        if self.context is not None and self.dockerfile is not None and not _below(self.dockerfile):
+            raise ValueError(f"a Dockerfile is below the context, as 'docker/Dockerfile', not {self.dockerfile!r}")
         return self
 
     @property
@@ -185,6 +188,10 @@ class ImageBuild(_Model):
         if self.context is not None:
             return (self.context / (self.dockerfile or "Dockerfile")).read_text(encoding="utf-8")
         return self.dockerfile or ""
+
+
+def _below(path: str) -> bool:
+    return path == posixpath.normpath(path) and not path.startswith(("/", "../"))
 
 
 def digest(*parts: bytes) -> str:

@@ -19,7 +19,6 @@ from samebox.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from samebox.build import ImageBuild
     from samebox.ports import HostPort
 
 
@@ -231,17 +230,20 @@ class Engine(ABC):
         """Return where commands of a sandbox start; the config's own, wherever the sandbox has a root file system."""
         return config.workdir
 
-    def build_image(self, build: ImageBuild, progress: Callable[[str], None]) -> str:
-        """Build an image on the engine, once for each content, and return what `create` needs to use it.
+    def build_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """Build the config's image on the engine and return what `create` needs to use it.
 
-        Two processes that build the same content at once build it once. Asked for only with `Capability.BUILD`.
+        Once for each content and identity of the images that it begins with; two processes that build the same at once
+        build it once. An engine with a build API of its own has all that from `samebox.image_builder`. Asked for only
+        with `Capability.BUILD`.
 
         Args:
-            build: What to build.
+            config: Has `build`; its `pull` and `platform` are about the images that the build begins with.
             progress: Takes the lines of the build's log as they come.
 
         Raises:
             BuildError: A step failed; the text has the step and the last lines of its log.
+            ImageNotFoundError: An image that it begins with is not there and can't be had.
         """
         raise self._unsupported(Capability.BUILD)
 

@@ -178,7 +178,7 @@ class Lifecycle:
 
     def _make(self, engine: Engine) -> AgentConnections:
         if self.config.build is not None:
-            image = engine.build_image(self.config.build, self._progress)
+            image = engine.build_image(self.config, self._progress)
         else:
             image = engine.ensure_image(self.config, self._progress)
         for healed in (False, True):

@@ -6,13 +6,15 @@ import contextlib
 import secrets
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
 import pytest
 
 from samebox.build import ImageBuild, Runtime
-from samebox.errors import BuildError, ConfigError, EngineError
+from samebox.config import SandboxConfig
+from samebox.errors import BuildError, ConfigError, EngineError, ImageNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,16 +32,17 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def built(engine: DockerEngine, raw: Any) -> Iterator[Callable[..., tuple[str, list[str]]]]:
     """Return what builds an image and gives its id and the progress; the image is removed after the test."""
-    made: set[str] = set()
+    made: dict[str, None] = {}
 
     def build(**settings: Any) -> tuple[str, list[str]]:
         lines: list[str] = []
-        image = engine.build_image(ImageBuild(**settings), lines.append)
-        made.add(image)
+        pull = settings.pop("pull", "missing")
+        image = engine.build_image(SandboxConfig(build=ImageBuild(**settings), pull=pull), lines.append)
+        made[image] = None
         return image, lines
 
     yield build
-    for image in made:
+    for image in reversed(made):
         with contextlib.suppress(docker.errors.APIError):
             raw.remove_image(image, force=True)
 
@@ -102,21 +105,80 @@ def test_runtime(
     assert uncached != image
 
 
+def leftovers(raw: Any, mark: str) -> list[str]:
+    """Return the ids of the images and containers that have a test's label."""
+    filters = {"label": f"mark={mark}"}
+    found = raw.images(all=True, filters=filters) + raw.containers(all=True, filters=filters)
+    return sorted(each["Id"] for each in found)
+
+
 def test_failure(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
-    """A failing step is named with the last lines of its log alone, and leaves no container."""
-    before = len(raw.containers(all=True, filters={"label": f"mark={mark}"}))
-    text = f"FROM {busybox}\nLABEL mark={mark}\nRUN echo fine\nRUN seq 1 100 && false\n"
+    """A failing step is named with the last lines of its log alone; neither containers nor earlier steps stay."""
+    text = f"FROM {busybox}\nLABEL mark={mark}\nRUN echo fine > /x && echo fine\nRUN seq 1 100 && false\n"
     with pytest.raises(BuildError, match=r"at 'Step 4/4 : RUN seq 1 100 && false': .*returned a non-zero") as caught:
         built(dockerfile=text)
 
     assert str(caught.value).endswith("\n  99\n  100")
     assert "fine" not in str(caught.value)
-    assert before == len(raw.containers(all=True, filters={"label": f"mark={mark}"}))
+    assert not leftovers(raw, mark)
 
 
-@pytest.mark.parametrize(
-    "text", ["FROM localhost/samebox-no-such-image\n", "NONSENSE\n", ""], ids=["base", "word", "no"]
-)
+def test_a_step_that_prints_ids(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
+    """A failed build removes what it made, not what its steps print as if they had."""
+    built(dockerfile=f"FROM {busybox}\nLABEL mark={mark}\nRUN true\n")
+    before = leftovers(raw, mark)
+    lies = "".join(f"echo ' ---> {image.removeprefix('sha256:')[:12]}'; " for image in before)
+    with pytest.raises(BuildError):
+        built(dockerfile=f"FROM {busybox}\nLABEL mark={mark}\nRUN {lies} false\n")
+
+    assert len(before) == 2
+    assert before == leftovers(raw, mark)
+
+
+def test_interrupted(engine: DockerEngine, busybox: str, mark: str, raw: Any) -> None:
+    """Whoever stops a build leaves neither its container nor the steps that it has made."""
+
+    def stop(line: str) -> None:
+        if line == "going":
+            assert len(leftovers(raw, mark)) == 2
+            raise KeyboardInterrupt
+
+    text = f"FROM {busybox}\nLABEL mark={mark}\nRUN echo going; sleep 60\n"
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        engine.build_image(SandboxConfig(build=ImageBuild(dockerfile=text)), stop)
+
+    assert time.monotonic() - started < 30
+    assert not leftovers(raw, mark)
+
+
+def test_newer_base(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
+    """What is built on an image is built anew when its name means another one."""
+    base = f"localhost/samebox-test-{mark}"
+    raw.tag(busybox, base)
+    try:
+        text = f"ARG BASE\nFROM ${{BASE}}:latest AS first\nFROM first\nRUN echo {mark} > /mark\n"
+        first, _ = built(dockerfile=text, args={"BASE": base})
+        assert built(dockerfile=text, args={"BASE": base}) == (first, [])
+        newer, _ = built(dockerfile=f"FROM {busybox}\nLABEL mark={mark}\n", tag=base)
+        second, lines = built(dockerfile=text, args={"BASE": base})
+        assert raw.inspect_image(second)["RootFS"]["Layers"][:-1] == raw.inspect_image(newer)["RootFS"]["Layers"]
+    finally:
+        raw.remove_image(base)
+
+    assert second != first
+    assert lines
+
+
+def test_missing_base(built: Callable[..., tuple[str, list[str]]]) -> None:
+    """A base that is not there is told as a missing image is, and a local name never goes to a network."""
+    with pytest.raises(ImageNotFoundError, match=r"'localhost/samebox-no-such-image' .*is never pulled"):
+        built(dockerfile="FROM localhost/samebox-no-such-image\n")
+    with pytest.raises(ImageNotFoundError, match=r'may not be pulled \(pull="never"\)'):
+        built(dockerfile="FROM samebox-no-such-image\n", pull="never")
+
+
+@pytest.mark.parametrize("text", ["NONSENSE\n", ""], ids=["word", "no"])
 def test_wrong_dockerfile(built: Callable[..., tuple[str, list[str]]], text: str) -> None:
     """A Dockerfile that Docker can't use is an error in its words."""
     with pytest.raises(BuildError, match="could not build the image"):
@@ -125,10 +187,10 @@ def test_wrong_dockerfile(built: Callable[..., tuple[str, list[str]]], text: str
 
 _BUILD = """
 import sys
-from samebox.build import ImageBuild
+from samebox.config import SandboxConfig
 from samebox_docker.engine import DockerEngine
 engine = DockerEngine({"url": sys.argv[1]})
-engine.build_image(ImageBuild(dockerfile=sys.argv[2]), print)
+engine.build_image(SandboxConfig(build={"dockerfile": sys.argv[2]}), print)
 engine.close()
 """
 

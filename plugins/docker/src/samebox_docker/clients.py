@@ -80,7 +80,9 @@ class ClientPool:
             self._give_back(client)
             raise
         except BaseException:
-            # It may stand in the middle of an answer.
+            # It may stand in the middle of an answer; as long as that is open, the daemon goes on with its work.
+            if client.latest is not None:
+                client.latest.close()
             client.close()
             raise
         self._give_back(client)
@@ -154,6 +156,12 @@ class ClientPool:
         except docker.errors.DockerException as error:
             raise no_docker(address, f"docker-py refuses it: {error}", f"Correct {address.named}.") from None
         client.timeout = self._timeout
+        client.latest = None
+
+        def note(response: requests.Response, **_: Any) -> None:
+            client.latest = response
+
+        client.hooks["response"].append(note)
         # Else REQUESTS_CA_BUNDLE replaces the authority that was given (requests #3829), and .netrc is looked for.
         client.trust_env = False
         if address.scheme == "tcp":

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from samebox_docker.agent_volume import AgentVolume
-from samebox_docker.build import Builds
+from samebox_docker.build import DockerBuilder
 from samebox_docker.clients import ClientPool, Greeting
 from samebox_docker.images import Images
 from samebox_docker.users import Users
@@ -50,7 +50,7 @@ class Daemon:
         self.agent = AgentVolume(self.pool)
         self.users = Users(self.pool)
         self.volumes = Volumes(self.pool)
-        self.builds = Builds(self.pool)
+        self.builder = DockerBuilder(self.pool, self.images)
         self.workdirs = WorkdirOwners(self.pool)
         self._described: tuple[Greeting, dict[str, Any]] | None = None
 

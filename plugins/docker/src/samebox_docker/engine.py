@@ -39,7 +39,6 @@ from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from samebox.build import ImageBuild
     from samebox.config import SandboxConfig
     from samebox.engine import ByteStream, VolumeStatus
     from samebox_docker.daemon import Daemon
@@ -325,14 +324,17 @@ class DockerEngine(Engine):
         except RefusedError as error:
             raise self._unconnected(sandbox_id, error) from None
 
-    def build_image(self, build: ImageBuild, progress: Callable[[str], None]) -> str:
-        """Build an image on the daemon, once for each content, and return its id.
+    def build_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """Build the config's image on the daemon, once for each content, and return its id.
 
         Raises:
             BuildError: A step failed; the text has the step and the last lines of its log.
+            ImageNotFoundError: An image that it begins with is not there and can't be had.
             ConfigError: Something of the context can't be read.
         """
-        return self._daemon.builds.build(build, progress)
+        check_settings(config)
+        check_mounts(config)
+        return self._daemon.builder.build(config, progress)
 
     def commit(self, sandbox_id: str, image: str) -> str:
         """Keep the state of a container's files as an image, without what is in volumes and in memory.

@@ -68,7 +68,7 @@ class Images:
         elif kind == "dir":
             image = self._local.directory(path, progress)
         else:
-            return self._named(image, pull, progress, platform)
+            return self.named(image, pull, progress, platform)
         facts = self.facts(image)
         if not facts.fits(platform):
             raise self._not_found(f"{kind}:{path}", _other(facts, platform))
@@ -85,7 +85,8 @@ class Images:
             raise self._not_found(image, "it was removed meanwhile")
         return known
 
-    def _named(self, image: str, pull: str, progress: Callable[[str], None], platform: str | None = None) -> ImageFacts:
+    def named(self, image: str, pull: str, progress: Callable[[str], None], platform: str | None = None) -> ImageFacts:
+        """Make the image of a reference available; see `ensure`."""
         facts, before = self._find(image), ""
         if facts is not None and not facts.fits(platform):
             before = _other(facts, platform) + "; "
