@@ -10,7 +10,6 @@ import pytest
 from testbed.editions import EDITIONS, parse_editions
 from testbed.failure import TestbedError
 from testbed.layout import Layout
-from testbed.programs import Programs
 from testbed.suite import Package, unpack
 
 LAYOUT = Layout(
@@ -44,13 +43,6 @@ def test_beds_have_nothing_in_common() -> None:
     # A socket's path has at most 107 bytes.
     assert all(len(f"{layout.run}/docker-rootless/docker/containerd/containerd.sock.ttrpc") < 108 for layout in layouts)
     assert not any(layout.state.is_relative_to(LAYOUT.state) for layout in layouts[1:])
-
-
-def test_unpacked_programs_come_first(tmp_path: Path) -> None:
-    """Before the machine's own, unless they are started in a root of their own, where there are no others."""
-    assert Programs(tmp_path).environment()["PATH"].startswith(f"{tmp_path}/usr/sbin:{tmp_path}/usr/bin:")
-    own = Programs().environment()["PATH"]
-    assert Programs(tmp_path, enter=True).environment()["PATH"] == own
 
 
 def test_broken_package_is_an_error(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from testbed import host
 from testbed.api import EngineApi
 from testbed.failure import TestbedError
-from testbed.process import end_processes, find_processes, tail, wait_until
+from testbed.process import daemon_environment, end_processes, find_processes, tail, wait_until
 from testbed.programs import Programs
 from testbed.state import write_atomically
 
@@ -68,7 +68,8 @@ class Docker:
         if self._state.daemon("dockerd") is not None and self.api.answers():
             return
         self.stop()
-        self._start_containerd()
+        if not self._programs.alone:
+            self._start_containerd()
         write_atomically(self._config, "{}\n")
         pidfile = self._layout.run / "docker.pid"
         # Left by a daemon that was killed; dockerd refuses to start if another process has that number now.
@@ -80,7 +81,6 @@ class Docker:
             f"--exec-root={self._layout.run}/docker",
             f"--pidfile={pidfile}",
             f"--host={self.url}",
-            f"--containerd={self._containerd_socket}",
             f"--bridge={self._layout.docker_bridge}",
             # Rules and the forwarding switch are shared by the whole machine, other engines included.
             "--iptables=false",
@@ -88,11 +88,13 @@ class Docker:
             "--ip-masq=false",
             "--ip-forward=false",
         ]
+        if not self._programs.alone:
+            argv.append(f"--containerd={self._containerd_socket}")
         if not host.systemd_runs():
             # So that `down` finds what is left; systemd removes its own.
             argv.append(f"--cgroup-parent={self._layout.cgroup}")
         log = self._layout.logs / "dockerd.log"
-        record = self._programs.start(argv, log=log, env=self._programs.environment())
+        record = self._programs.start(argv, log=log, env=daemon_environment())
         self._state.set_daemon("dockerd", record)
         if not wait_until(lambda: self.api.answers() or not record.alive, READY_WITHIN) or not record.alive:
             found = f"it does not answer: {tail(log)}"
@@ -112,7 +114,7 @@ class Docker:
         self._containerd_socket.unlink(missing_ok=True)
         log = self._layout.logs / "containerd.log"
         argv = ["containerd", f"--config={self._toml}"]
-        record = self._programs.start(argv, log=log, env=self._programs.environment())
+        record = self._programs.start(argv, log=log, env=daemon_environment())
         self._state.set_daemon("containerd", record)
         ready = wait_until(lambda: self._containerd_socket.exists() or not record.alive, READY_WITHIN)
         if not ready or not record.alive:

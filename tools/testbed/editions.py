@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
     from testbed.layout import EditionLayout
 
-PODMAN = (
-    *("podman", "crun", "runc", "netavark", "aardvark-dns", "passt", "slirp4netns", "uidmap", "fuse-overlayfs"),
-    *("catatonit", "iptables", "nftables", "iproute2", "base-files", "mount", "util-linux", "dash", "coreutils"),
-)
-"""What a Podman needs of its root."""
+COMMON = ("base-files", "coreutils", "dash", "iproute2", "iptables", "mount", "nftables", "runc", "util-linux")
+ROOTLESS = ("fuse-overlayfs", "passt", "slirp4netns", "uidmap")
+PACKAGES = {
+    "docker": ("docker.io", "containerd", *COMMON),
+    "docker-rootless": ("docker.io", "containerd", "rootlesskit", "sed", "grep", "mawk", *COMMON, *ROOTLESS),
+    "podman": ("podman", "aardvark-dns", "catatonit", "crun", "netavark", *COMMON, *ROOTLESS),
+}
+"""What an engine needs of its root, itself first."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,9 @@ class Edition:
         """As on the command line."""
         return f"{self.kind}={self.version}"
 
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """What is taken from the release; the first one is the engine itself."""
-        more = {"docker": (), "docker-rootless": ("rootlesskit",)}
-        return PODMAN if self.kind == "podman" else ("docker.io", "containerd", *more[self.kind])
-
     def programs(self, layout: EditionLayout) -> Programs:
         """Return where its programs are, once `ensure` has put them there."""
-        return Programs(layout.programs, enter=self.kind == "podman", shared=(layout.state, layout.run))
+        return Programs(layout.programs, shared=(layout.state, layout.run))
 
     def ensure(self, layout: EditionLayout, say: Callable[[str], None]) -> None:
         """Download and unpack the programs, unless they are there.
@@ -63,8 +60,9 @@ class Edition:
         root, stamp = layout.programs, layout.packages
         if not stamp.exists():
             suite = Suite(self.suite, layout.downloads / self.suite)
-            packages = suite.download(suite.closure(self.packages) if self.kind == "podman" else list(self.packages))
-            found = next(package.version for package in packages if package.name == self.packages[0])
+            wanted = PACKAGES[self.kind]
+            packages = suite.download(suite.closure(wanted))
+            found = next(package.version for package in packages if package.name == wanted[0])
             if not found.startswith(f"{self.version}."):
                 remedy = (
                     f"Name the version that it has, in {__name__}, or take the package from an archive of snapshots."
@@ -76,7 +74,7 @@ class Edition:
             unpack(packages, root)
             content = {package.name: {"version": package.version, "sha256": package.sha256} for package in packages}
             write_atomically(stamp, json.dumps(content, indent=1, sort_keys=True) + "\n")
-            say(f"{self.name}: unpacked {len(packages)} packages of {self.suite}, {self.packages[0]} {found}")
+            say(f"{self.name}: unpacked {len(packages)} packages of {self.suite}, {wanted[0]} {found}")
 
 
 EDITIONS = tuple(

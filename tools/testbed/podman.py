@@ -13,7 +13,7 @@ from testbed import host
 from testbed.api import EngineApi
 from testbed.failure import TestbedError
 from testbed.network import free_subnet
-from testbed.process import end_processes, find_processes, tail, wait_until
+from testbed.process import daemon_environment, end_processes, find_processes, tail, wait_until
 from testbed.programs import Programs
 from testbed.state import write_atomically
 
@@ -106,7 +106,7 @@ class Podman:
             "CONTAINERS_STORAGE_CONF": ("storage.conf", self._storage_conf()),
             "CONTAINERS_REGISTRIES_CONF": ("registries.conf", REGISTRIES),
         }
-        environment = self._programs.environment()
+        environment = daemon_environment()
         for variable, (name, text) in files.items():
             write_atomically(self._data / name, text)
             environment[variable] = str(self._data / name)

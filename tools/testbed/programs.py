@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from testbed.process import daemon_environment, start
+from testbed.process import start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,26 +52,21 @@ By pivot_root: from a mere chroot, whatever an OCI runtime executes in a contain
 
 
 class Programs:
-    """An engine's programs: the machine's own, or those below a directory.
+    """An engine's programs: the machine's own, or those of a root of their own.
 
     Args:
-        root: The directory; None for the machine's own.
-        enter: They need more of the directory than themselves, such as a newer libc: make it their root.
+        root: A directory with all that they need, such as a newer libc; None for the machine's own.
         shared: Paths of the machine that they have to see there.
     """
 
-    def __init__(self, root: Path | None = None, *, enter: bool = False, shared: Sequence[Path] = ()) -> None:
+    def __init__(self, root: Path | None = None, *, shared: Sequence[Path] = ()) -> None:
         self._root = root
-        self._enter = enter
         self._shared = shared
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment of a daemon."""
-        environment = daemon_environment()
-        if self._root is not None and not self._enter:
-            own = [f"{self._root}/usr/{name}" for name in ("sbin", "bin", "share/docker.io/contrib")]
-            environment["PATH"] = ":".join([*own, environment["PATH"]])
-        return environment
+    @property
+    def alone(self) -> bool:
+        """Whether each daemon is in a mount namespace of its own, with a /run that no other engine uses."""
+        return self._root is not None
 
     def start(
         self, argv: Sequence[str], *, log: Path, env: Mapping[str, str], user: tuple[int, int] | None = None
@@ -81,7 +76,7 @@ class Programs:
         Args:
             argv: The command, passed literally.
             log: What it writes is appended to this file.
-            env: Its whole environment, made from `environment()`.
+            env: Its whole environment.
             user: Run it as this uid and gid.
 
         Returns:
@@ -90,8 +85,7 @@ class Programs:
         Raises:
             TestbedError: It cannot be started, or ended at once.
         """
-        if self._root is None or not self._enter:
-            # Looked for in the PATH of its own environment.
+        if self._root is None:
             return start(argv, log=log, env=env, user=user)
         uid, gid = user or (0, 0)
         script = ["sh", "-c", ENTER, "sh", str(self._root), str(uid), str(gid), *map(str, self._shared), "--"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from testbed.dockerd import READY_WITHIN, Docker
 from testbed.failure import TestbedError
-from testbed.process import end_processes, find_processes, tail, wait_until
+from testbed.process import daemon_environment, end_processes, find_processes, tail, wait_until
 from testbed.state import write_atomically
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class RootlessDocker(Docker):
         self._run.chmod(0o700)
         write_atomically(self._config, "{}\n")
         argv = [
-            "dockerd-rootless.sh",
+            # Debian puts it where nobody's PATH is.
+            "/usr/share/docker.io/contrib/dockerd-rootless.sh",
             f"--config-file={self._config}",
             f"--data-root={self._data}/data",
             f"--exec-root={self._run}/docker",
@@ -60,7 +61,7 @@ class RootlessDocker(Docker):
         ]
         log = self._layout.logs / f"{self.name}.log"
         own = {"HOME": str(self._layout.home), "USER": self._layout.user, "XDG_RUNTIME_DIR": str(self._run)}
-        record = self._programs.start(argv, log=log, env=self._programs.environment() | own, user=self._user)
+        record = self._programs.start(argv, log=log, env=daemon_environment() | own, user=self._user)
         self._state.set_daemon(self.name, record)
         if not wait_until(lambda: self.api.answers() or not record.alive, READY_WITHIN) or not record.alive:
             found = f"it does not answer: {tail(log)}"

@@ -11,7 +11,7 @@ import pytest
 
 from samebox.config import SandboxConfig
 from samebox.errors import ConfigError, EngineError, UnsupportedError
-from samebox_docker.mounts import check_mounts, mount_of, split_mounts
+from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,6 +110,17 @@ def test_agents_volume() -> None:
     """The agent's volumes can't be mounted: whoever writes there runs in every sandbox."""
     with pytest.raises(ConfigError, match="is a volume of the agent's"):
         check_mounts(SandboxConfig(mounts=["samebox-agent-0123456789abcdef:/agent"]))
+
+
+def test_devices_of_a_rootless_daemon() -> None:
+    """They are mounts, as its runtime finds no device under another name; and nobody could keep writes from them."""
+    found = device_mounts(SandboxConfig(devices=["/dev/full:/dev/other"]))
+
+    assert [{"Type": "bind", "Source": "/dev/full", "Target": "/dev/other", "ReadOnly": False}] == found
+    with pytest.raises(
+        UnsupportedError, match="a rootless daemon can't filter what is done with a device; leave out 'r'"
+    ):
+        device_mounts(SandboxConfig(devices=["/dev/full:/dev/other:r"]))
 
 
 def test_relabel() -> None:

@@ -244,7 +244,7 @@ def test_kernel_settings_are_out_of_reach(box: Sandbox) -> None:
     script = (
         "for f in /proc/sysrq-trigger /proc/sys/kernel/core_pattern /proc/sys/kernel/modprobe "
         "/proc/sys/vm/drop_caches /sys/kernel/uevent_helper /sys/fs/cgroup/release_agent; "
-        'do (: >> "$f") 2>/dev/null && test -w "$f" && (exec 3> "$f") 2>/dev/null && echo "$f"; done; echo tried'
+        'do test -e "$f" && (: >> "$f") 2>/dev/null && echo "$f"; done; echo tried'
     )
     result = box.sh(script, timeout=DEADLINE)
     assert result.stdout == b"tried\n", result

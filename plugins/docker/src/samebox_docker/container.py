@@ -28,6 +28,7 @@ def container_body(
     missing: Collection[Capability],
     runtime: str | None,
     workdir: str,
+    rootless: bool = False,
 ) -> dict[str, Any]:
     """Return what is posted to /containers/create.
 
@@ -46,6 +47,7 @@ def container_body(
             left out.
         runtime: The OCI runtime, or None for the daemon's default.
         workdir: Where the first process starts; Docker makes the directory if it is not there.
+        rootless: Whether the daemon is an ordinary user's.
     """
     return {
         "Image": image,
@@ -75,7 +77,7 @@ def container_body(
             # What the first process says is nobody's; commands have their own streams. A log on disk could be filled
             # from inside.
             "LogConfig": {"Type": "none"},
-            **host_settings(config),
+            **host_settings(config, rootless=rootless),
             **_limits(config, missing),
             **({"Runtime": runtime} if runtime is not None else {}),
         },

@@ -29,7 +29,7 @@ from samebox_docker.address import find_address
 from samebox_docker.container import container_body
 from samebox_docker.failure import RefusedError
 from samebox_docker.host import engine_info, hides_tmpfs_modes
-from samebox_docker.mounts import check_mounts, mount_of, split_mounts, targets, volume_names
+from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts, targets, volume_names
 from samebox_docker.options import DockerOptions
 from samebox_docker.privilege import no_privilege
 from samebox_docker.settings import check_settings
@@ -178,7 +178,8 @@ class DockerEngine(Engine):
             raise
 
     def _create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
-        missing, daemon = self.probe().missing, self._daemon
+        info, daemon = self.probe(), self._daemon
+        missing = info.missing
         facts = daemon.images.facts(image)
         program = agent_program(facts.architecture)
         user = facts.user if config.user is None else config.user
@@ -186,6 +187,8 @@ class DockerEngine(Engine):
         labels = {IMAGE_LABEL: named or image, **labels}
 
         mounts, binds = split_mounts(config, selinux=Capability.SELINUX not in missing)
+        if info.rootless:
+            mounts += device_mounts(config)
         mounted = (*facts.volumes, *targets(config))
 
         def body(owner: Owner | None) -> dict[str, Any]:
@@ -201,6 +204,7 @@ class DockerEngine(Engine):
                 runtime=self.options.runtime,
                 # Docker would make a missing workdir, and an old runc take the memory file system's mode from it.
                 workdir="/" if on_tmpfs else config.workdir,
+                rootless=info.rootless,
             )
 
         owner = daemon.users.known(facts.id, user)

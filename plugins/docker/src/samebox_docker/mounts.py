@@ -37,6 +37,28 @@ def check_mounts(config: SandboxConfig) -> None:
             raise ConfigError(msg)
 
 
+def device_mounts(config: SandboxConfig) -> list[dict[str, Any]]:
+    """Return the devices as mounts, for a rootless daemon.
+
+    That can't make nodes, so its runtime binds those of the host; but runc looks for them there under the path that
+    they have inside (opencontainers/runc, `bindMountDeviceNode` in libcontainer/rootfs_linux.go).
+
+    Raises:
+        UnsupportedError: One is not to be read and written alike, and without root there is no filter to see to that.
+    """
+    for device in config.devices:
+        if set(device.permissions) != set("rwm"):
+            reason = (
+                f"a rootless daemon can't filter what is done with a device; leave out {device.permissions!r} from "
+                f"{device.source}"
+            )
+            raise UnsupportedError(Capability.DEVICES, "docker", reason)
+    return [
+        {"Type": "bind", "Source": device.source, "Target": device.target, "ReadOnly": False}
+        for device in config.devices
+    ]
+
+
 def volume_names(config: SandboxConfig) -> set[str]:
     """Return the names of the volumes that a sandbox uses."""
     return {mount.source for mount in config.mounts if mount.type == "volume"}

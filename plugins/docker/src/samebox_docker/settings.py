@@ -67,8 +67,13 @@ def port_bindings(config: SandboxConfig) -> dict[str, list[dict[str, str]]]:
     return {port: [{"HostIp": host.address, "HostPort": str(host.port or "")}] for port, host in config.ports.items()}
 
 
-def host_settings(config: SandboxConfig) -> dict[str, Any]:
-    """Return the part of HostConfig for settings that were asked for; nothing for what was not."""
+def host_settings(config: SandboxConfig, *, rootless: bool = False) -> dict[str, Any]:
+    """Return the part of HostConfig for settings that were asked for; nothing for what was not.
+
+    Args:
+        config: What the sandbox is asked to be.
+        rootless: Whether the daemon is an ordinary user's; its devices are among the mounts.
+    """
     settings: dict[str, Any] = {
         "PortBindings": port_bindings(config),
         "Dns": list(config.dns),
@@ -85,7 +90,7 @@ def host_settings(config: SandboxConfig) -> dict[str, Any]:
                 "PathInContainer": device.target,
                 "CgroupPermissions": device.permissions,
             }
-            for device in config.devices
+            for device in (() if rootless else config.devices)
         ],
         "DeviceRequests": _gpus(config.gpus),
         "UsernsMode": config.userns,
