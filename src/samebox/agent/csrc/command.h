@@ -9,8 +9,9 @@
 
 struct command {
     char **argv, **env;
-    const char *cwd;     /* NULL: where serve is, the workdir */
-    int stdio[3];        /* above 2 */
+    const char *cwd;     /* NULL: the workdir */
+    const char *workdir; /* NULL: where serve is */
+    int stdio[3];        /* above 2, or each in its place */
     int link;            /* the supervisor's end */
     bool tty, tell_start;
     int64_t grace;       /* ms between SIGTERM and SIGKILL */
@@ -23,17 +24,28 @@ struct report {
     int32_t type;
     int32_t value; /* pid, wait status or errno */
     int32_t ended; /* EXITED: we ended it, and everything that it had started */
+    int32_t free;  /* EXITED: it has left nothing behind, so that the supervisor can run another command */
 };
 
 /* To the supervisor. Closing the link releases it; as long as its command runs, that ends the command too. */
-enum order_type { ORDER_SIGNAL = 1, ORDER_END }; /* the value: a signal; ms of grace, -1: as in the command */
+enum order_type { ORDER_SIGNAL = 1, ORDER_END, ORDER_RUN }; /* the value: a signal; ms of grace, -1: as in the command */
 struct order {
     int32_t type;
     int32_t value;
 };
 
 /* --- supervisor.c: in a fork of serve --- */
+
+/* Runs the command, and then those that are handed over. */
 _Noreturn void supervise(const struct command *c);
+
+/* --- handover.c --- */
+
+/* Gives a free supervisor its next command; false if that is too large, or the supervisor is gone. */
+bool command_hand_over(const struct command *c, int link);
+/* In the supervisor: waits for the next one, which changes what differs in *c, until the next call; false: there is
+ * none. */
+bool command_take_over(struct command *c);
 
 /* --- program.c: safe after vfork --- */
 

@@ -17,6 +17,7 @@
 #define FLAG_INPUT 1
 #define FLAG_TELL_START 2
 #define GRACE 1000
+#define EOF_DELAY 5 /* ms: an EOF that comes with the exit needs no frame, which would wake the host for nothing */
 #define LONGEST (INT64_C(1) << 40) /* ms: far beyond any use, far below any overflow */
 
 struct exec {
@@ -24,7 +25,10 @@ struct exec {
     struct watch link;
     const char *reason; /* why we are ending it; NULL: we are not */
     bool exited, ended; /* ended: by us */
+    bool free;          /* its supervisor can run another command */
     int status;
+    int64_t timeout;    /* when it is over, as the stream's deadline; -1: there is none */
+    bool eof[2];        /* of the outputs, not told yet */
 };
 
 static void close_fd(int *fd)
@@ -69,6 +73,7 @@ static void exited(struct exec *e, const struct report *r)
     e->exited = true;
     e->status = r->value;
     e->ended = r->ended;
+    e->free = r->free;
     e->stream.deadline = -1;
     sink_close(&e->stream.input);
     for (int i = 0; i < 2; i++)
@@ -128,12 +133,23 @@ static void order(struct exec *e, int type, int value)
         return;
 }
 
+static void tell_eofs(struct exec *e)
+{
+    for (uint8_t channel = 1; channel <= 2; channel++) {
+        if (e->eof[channel - 1])
+            connection_send(FRAME_EOF, e->stream.id, &channel, 1);
+        e->eof[channel - 1] = false;
+    }
+    e->stream.deadline = e->timeout;
+}
+
 /* May be asked for more than once: with less grace than before. */
 static void ask_to_end(struct exec *e, const char *reason, int64_t grace)
 {
     if (!e->reason)
         e->reason = reason;
-    e->stream.deadline = -1;
+    e->timeout = -1;
+    tell_eofs(e);
     order(e, ORDER_END, grace > INT32_MAX ? INT32_MAX : (int)grace);
 }
 
@@ -151,7 +167,10 @@ static void exec_cancel(struct stream *s, int64_t grace)
 
 static void exec_expire(struct stream *s)
 {
-    ask_to_end((struct exec *)s, "timeout", -1);
+    struct exec *e = (struct exec *)s;
+    tell_eofs(e);
+    if (e->timeout >= 0 && e->timeout <= now_ms(CLOCK_MONOTONIC))
+        ask_to_end(e, "timeout", -1);
 }
 
 static void exec_input(struct stream *s, const uint8_t *data, size_t len)
@@ -178,17 +197,44 @@ static void exec_output_end(struct stream *s, struct source *source, int err)
     (void)err; /* EIO is how a terminal ends */
     struct exec *e = (struct exec *)s;
     if (!e->exited) {
-        uint8_t channel = (uint8_t)source->channel;
-        connection_send(FRAME_EOF, s->id, &channel, 1);
+        int64_t soon = now_ms(CLOCK_MONOTONIC) + EOF_DELAY;
+        e->eof[source->channel - 1] = true;
+        if (s->deadline < 0 || s->deadline > soon)
+            s->deadline = soon;
     }
     end_if_complete(e);
+}
+
+/* The link to a supervisor that waits for its next command. It may have left where serve is, and finds back only to a
+ * workdir. */
+static struct watch idle = {.fd = -1};
+
+static void lose_idle(void)
+{
+    watch_close(&idle);
+    server.exiting++;
+}
+
+/* It has nothing to say, so it was killed. */
+static void idle_ready(struct watch *w, uint32_t events)
+{
+    (void)w;
+    (void)events;
+    lose_idle();
 }
 
 static void exec_release(struct stream *s)
 {
     struct exec *e = (struct exec *)s;
-    watch_close(&e->link); /* releases the supervisor */
-    server.exiting++;
+    watch_set(&e->link, 0);
+    if (e->free && idle.fd < 0 && server.workdir) {
+        idle = (struct watch){.fd = e->link.fd, .ready = idle_ready};
+        if (!watch_set(&idle, EPOLLIN))
+            lose_idle();
+    } else {
+        s->held = e->link.fd; /* closing it releases the supervisor, whose end would be in the way of the answer */
+        server.exiting++;
+    }
 }
 
 static const struct stream_type exec_type = {
@@ -285,7 +331,7 @@ static bool open_terminal(struct plumbing *p, const struct request *r)
 
 static bool open_plumbing(struct plumbing *p, const struct request *r)
 {
-    return (r->tty ? open_terminal(p, r) : open_pipes(p, r)) && link_pair(p->link) == 0;
+    return r->tty ? open_terminal(p, r) : open_pipes(p, r);
 }
 
 static void close_plumbing(struct plumbing *p)
@@ -298,21 +344,40 @@ static void close_plumbing(struct plumbing *p)
     close_fd(&p->link[1]);
 }
 
-static pid_t fork_supervisor(const struct plumbing *p, const struct request *r)
+static bool reuse_supervisor(struct plumbing *p, const struct command *c)
+{
+    if (idle.fd < 0 || !command_hand_over(c, idle.fd))
+        return false;
+    watch_set(&idle, 0);
+    p->link[0] = idle.fd;
+    idle.fd = -1;
+    return true;
+}
+
+static bool fork_supervisor(struct plumbing *p, struct command *c)
+{
+    if (link_pair(p->link) < 0)
+        return false;
+    c->link = p->link[1];
+    pid_t pid = fork();
+    if (pid == 0)
+        supervise(c);
+    return pid > 0;
+}
+
+static bool find_supervisor(struct plumbing *p, const struct request *r)
 {
     struct command c = {
         .argv = r->argv, .env = r->env[0] ? environment_merge(server.env, r->env) : server.env, .cwd = r->cwd,
-        .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .link = p->link[1], .tty = r->tty,
+        .workdir = server.workdir, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
         .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = server.files,
     };
-    pid_t pid = fork();
-    if (pid == 0)
-        supervise(&c);
+    bool found = reuse_supervisor(p, &c) || fork_supervisor(p, &c);
     int err = errno;
     if (c.env != server.env)
         free(c.env);
     errno = err;
-    return pid;
+    return found;
 }
 
 /* Hands our ends over to a new stream; what can't be watched ends the command with an error. */
@@ -328,8 +393,8 @@ static void watch_command(uint32_t id, struct plumbing *p, struct request *r)
     if (p->ours[0] >= 0)
         watched &= sink_attach(&e->stream, p->ours[0]);
     p->link[0] = p->ours[0] = p->ours[1] = p->ours[2] = -1;
-    if (e->stream.request.timeout >= 0)
-        e->stream.deadline = now_ms(CLOCK_MONOTONIC) + e->stream.request.timeout;
+    e->timeout = e->stream.request.timeout < 0 ? -1 : now_ms(CLOCK_MONOTONIC) + e->stream.request.timeout;
+    e->stream.deadline = e->timeout;
     if (!watched)
         not_started(e, errno, "spawn", e->stream.request.argv[0]);
 }
@@ -346,7 +411,7 @@ void exec_open(uint32_t id, struct request *r)
     struct failure f = {0};
     if (!valid(r))
         fail(&f, EINVAL, NULL, NULL);
-    else if (!open_plumbing(&p, r) || fork_supervisor(&p, r) < 0)
+    else if (!open_plumbing(&p, r) || !find_supervisor(&p, r))
         fail(&f, errno, "spawn", r->argv[0]);
     if (f.err)
         answer_failure(id, &f);

@@ -84,6 +84,7 @@ struct stream {
     struct source output[2]; /* channels 1 and 2 */
     struct sink input;
     int64_t deadline; /* CLOCK_MONOTONIC, ms; -1: none */
+    int held;         /* closed once this turn's answers are sent; -1: none */
     struct stream *next_in_bucket, *previous, *next;
     bool closed;
 };

@@ -3,6 +3,7 @@
 #include "serve.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define BUCKETS 256
 
@@ -36,7 +37,7 @@ void stream_register(struct stream *s, uint32_t id, const struct stream_type *ty
     s->type = type;
     s->request = *r;
     r->memory = NULL;
-    s->deadline = -1;
+    s->deadline = s->held = -1;
     for (int i = 0; i < 2; i++)
         s->output[i] = (struct source){.watch.fd = -1, .done = true, .channel = i + 1, .stream = s};
     s->input = (struct sink){.watch.fd = -1, .stream = s};
@@ -77,6 +78,8 @@ void streams_bury(void)
     while (graves) {
         struct stream *s = graves;
         graves = s->next;
+        if (s->held >= 0)
+            close(s->held);
         request_free(&s->request);
         free(s);
     }

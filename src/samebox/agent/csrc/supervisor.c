@@ -28,9 +28,9 @@ struct supervisor {
     int64_t next_pass; /* of KILLING */
 };
 
-static void report(const struct command *c, int type, int value, bool ended)
+static void report(const struct command *c, int type, int value, bool ended, bool free)
 {
-    struct report r = {type, value, ended};
+    struct report r = {type, value, ended, free};
     while (write(c->link, &r, sizeof r) < 0 && errno == EINTR)
         ;
 }
@@ -115,9 +115,9 @@ static bool reap(struct supervisor *s)
     return pid == 0;
 }
 
-static void finish(struct supervisor *s)
+static void finish(struct supervisor *s, bool children)
 {
-    report(s->command, REPORT_EXITED, s->status, s->state != RUNNING);
+    report(s->command, REPORT_EXITED, s->status, s->state != RUNNING, !children);
     if (s->link < 0)
         _exit(0);
     s->state = REPORTED;
@@ -146,7 +146,7 @@ static void take_order(struct supervisor *s)
 static int64_t advance(struct supervisor *s, bool children)
 {
     if (s->state == RUNNING && s->child_gone)
-        finish(s);
+        finish(s, children);
     if (s->state == RUNNING || s->state == REPORTED)
         return -1;
     int64_t now = now_ms(CLOCK_MONOTONIC);
@@ -157,7 +157,7 @@ static int64_t advance(struct supervisor *s, bool children)
         s->deadline = now + GIVE_UP;
     }
     if (!children || now >= s->deadline) {
-        finish(s);
+        finish(s, children);
         return -1;
     }
     if (now >= s->next_pass) {
@@ -179,34 +179,55 @@ static void take_stdio(const struct command *c)
     close_except((int[]){0, 1, 2, c->link}, 4);
 }
 
-_Noreturn void supervise(const struct command *c)
+static int enter(const struct command *c)
+{
+    bool absolute = c->cwd && c->cwd[0] == '/';
+    if (c->workdir && !absolute && chdir(c->workdir) < 0)
+        return errno;
+    return c->cwd && chdir(c->cwd) < 0 ? errno : 0;
+}
+
+/* Runs one command; returns when nothing of it is left and serve has heard of its end. */
+static void run(const struct command *c)
 {
     struct supervisor s = {.command = c, .link = c->link, .status = SIGKILL};
     sigset_t none;
     int err;
     take_stdio(c);
-    prctl(PR_SET_NAME, "samebox-run");
-    prctl(PR_SET_CHILD_SUBREAPER, 1); /* where it is lacking, orphans are init's */
-    if (c->cwd && chdir(c->cwd) < 0) {
-        report(c, REPORT_BAD_CWD, errno, false);
+    if ((err = enter(c))) {
+        report(c, REPORT_BAD_CWD, err, false, false);
         _exit(0);
     }
-    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = on_child}, NULL); /* blocked but in ppoll */
     s.child = start(c, &err);
     if (err) {
-        report(c, REPORT_NOT_SPAWNED, err, false);
+        report(c, REPORT_NOT_SPAWNED, err, false, false);
         _exit(0);
     }
     for (int fd = 0; fd <= 2; fd++)
         close(fd); /* the command's end of the pipes is the command's alone */
     if (c->tell_start)
-        report(c, REPORT_STARTED, s.child, false);
+        report(c, REPORT_STARTED, s.child, false, false);
     sigemptyset(&none);
     for (;;) {
-        int64_t wait = advance(&s, reap(&s));
+        bool children = reap(&s);
+        int64_t wait = advance(&s, children);
+        if (s.state == REPORTED && !children)
+            return;
         struct timespec timeout = {wait / 1000, wait % 1000 * 1000000};
         struct pollfd order = {.fd = s.link, .events = POLLIN};
         if (ppoll(&order, 1, wait < 0 ? NULL : &timeout, &none) > 0)
             take_order(&s);
     }
+}
+
+_Noreturn void supervise(const struct command *first)
+{
+    struct command c = *first;
+    prctl(PR_SET_NAME, "samebox-run");
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* where it is lacking, orphans are init's */
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = on_child}, NULL); /* blocked but in ppoll */
+    do
+        run(&c);
+    while (command_take_over(&c));
+    _exit(0);
 }

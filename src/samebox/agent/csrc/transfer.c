@@ -45,9 +45,11 @@ static void read_limit(struct reading *d)
         read_end(d);
 }
 
-/* Sends one chunk; false when it has to wait or has come to its end. */
-static bool read_step(struct reading *d)
+/* Sends one chunk; false when it has to wait or has come to its end. *most: whether the file gave less than it was
+ * asked for, as it does before its end, which then need not wait for the next turn. */
+static bool read_chunk(struct reading *d, bool *most)
 {
+    *most = false;
     struct source *output = &d->stream.output[0];
     if (d->remaining == 0) {
         read_limit(d);
@@ -74,7 +76,14 @@ static bool read_step(struct reading *d)
     d->sent += n;
     if (d->remaining != INT64_MAX)
         d->remaining -= n;
+    *most = n < room;
     return true;
+}
+
+static bool read_step(struct reading *d)
+{
+    bool most;
+    return read_chunk(d, &most) && (!most || read_chunk(d, &most));
 }
 
 bool reads_continue(void)
