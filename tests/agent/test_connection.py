@@ -90,6 +90,25 @@ def test_workdir_is_made(start: Callable[..., Agent], tmp_path: Path) -> None:
     assert wire.sh("pwd").stdout == f"{tmp_path}/a/b\n".encode()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_workdir_is_made_below_a_directory_of_ones_own(start: Callable[..., Agent], tmp_path: Path) -> None:
+    """Podman makes an image's / 0555, where root without capabilities can make nothing, unless it changes that."""
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set=-all", "--"]
+    own, other = tmp_path / "own", tmp_path / "other"
+    for directory, owner in ((own, 65534), (other, 0)):
+        directory.mkdir()
+        os.chown(directory, owner, owner)
+        directory.chmod(0o555)
+    wire = start(greet=False, prefix=nobody).wire
+    wire.hello(workdir=str(own / "a" / "b"))
+    assert wire.sh("pwd").stdout == f"{own}/a/b\n".encode()
+    assert own.stat().st_mode & 0o7777 == 0o555
+    wire = start(greet=False, prefix=nobody).wire
+    wire.send(HELLO, 0, VERSIONS + encode(workdir=str(other / "a")))
+    assert wire.refusal()["errno"] == errno.EACCES
+    assert other.stat().st_mode & 0o7777 == 0o555
+
+
 @pytest.mark.parametrize(
     ("workdir", "number"), [("file", errno.ENOTDIR), ("file/x", errno.ENOTDIR), ("/proc/x", errno.ENOENT)]
 )

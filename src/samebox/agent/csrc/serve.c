@@ -35,6 +35,33 @@ void answer_failure(uint32_t stream, const struct failure *f)
 
 /* --- HELLO --- */
 
+/* Podman makes an image's / 0555: its own, but not writable for root without CAP_DAC_OVERRIDE. It may change that. */
+static int make_in_own(const char *path, const char *parent)
+{
+    struct stat s;
+    int err = EACCES, dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return err;
+    if (fstat(dir, &s) == 0 && s.st_uid == geteuid() && fchmod(dir, (s.st_mode & 07777) | S_IWUSR) == 0) {
+        err = mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : errno;
+        fchmod(dir, s.st_mode & 07777);
+    }
+    close(dir);
+    return err;
+}
+
+static int make_directory(char *path)
+{
+    if (mkdir(path, 0777) == 0 || errno == EEXIST)
+        return 0;
+    char *slash = strrchr(path, '/');
+    if (errno != EACCES || !slash)
+        return errno;
+    char parent[PATH_MAX];
+    snprintf(parent, sizeof parent, "%.*s", (int)(slash > path ? slash - path : 1), path);
+    return make_in_own(path, parent);
+}
+
 static int make_directories(const char *path)
 {
     char copy[PATH_MAX];
@@ -42,10 +69,10 @@ static int make_directories(const char *path)
         return ENAMETOOLONG;
     for (char *slash = copy + 1; (slash = strchr(slash, '/')); slash++) {
         *slash = 0;
-        mkdir(copy, 0777);
+        make_directory(copy);
         *slash = '/';
     }
-    return mkdir(copy, 0777) == 0 || errno == EEXIST ? 0 : errno;
+    return make_directory(copy);
 }
 
 /* The sandboxed code may have replaced the workdir since, so it is entered by name each time. */
