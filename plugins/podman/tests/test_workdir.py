@@ -32,10 +32,10 @@ ENTRIES = {
 }
 
 
-def plan(workdir: str = "/workspace", present: Present | None = None, top: int = 0o755, **settings: Any) -> WorkdirPlan:
+def plan(workdir: str = "/workspace", present: Present | None = None, **settings: Any) -> WorkdirPlan:
     """Return the plan for a new Podman, an image that has nothing there, and a user that is not root."""
     defaults: dict[str, Any] = {"read_only": False, "tmpfs": (), "volumes": (), "version": (5, 8, 2), "root": False}
-    return plan_workdir(workdir, **({"look": Look(present, top)} | defaults | settings))
+    return plan_workdir(workdir, **({"look": Look(present)} | defaults | settings))
 
 
 def test_plans() -> None:
@@ -57,10 +57,9 @@ def test_plans() -> None:
 
 
 def test_plans_for_root() -> None:
-    """What Podman does costs 40 ms, saved where the agent can do it: root without capabilities can't everywhere."""
+    """What Podman does costs 40 ms, saved where the agent can do it: right below root's own `/`, which is 0555."""
     assert plan(root=True) == WorkdirPlan()
     assert plan(root=True, look=None) == WorkdirPlan(create=True)
-    assert plan(root=True, top=0o555) == WorkdirPlan(create=True)
     assert plan("/srv/app", root=True) == WorkdirPlan(create=True)
     assert plan(root=True, present=Present("directory", 0o755)) == WorkdirPlan(put=0o755)
     assert plan(root=True, tmpfs=("/workspace/cache",)) == WorkdirPlan(put=0o755)

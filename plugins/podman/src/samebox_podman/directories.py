@@ -46,8 +46,8 @@ class SandboxDirectories:
         config, known = self._config, self._host.present
         look = None
         if (self._image.id, config.workdir) in known:
-            present, top = known[self._image.id, config.workdir], known.get((self._image.id, "/"))
-            look = Look(present, 0 if top is None else top.mode)
+            present = known[self._image.id, config.workdir]
+            look = Look(present)
             if present is not None and present.kind == "other":
                 where = f"the image {config.image!r} has a file there"
                 raise ConfigError(f"wrong config: workdir = {config.workdir!r}: {where}")
@@ -73,7 +73,7 @@ class SandboxDirectories:
         """
         if (not plan.create and plan.put is None) or (self._image.id, self._config.workdir) in self._host.present:
             return False
-        self._look(container, self._config.workdir, "/")
+        self._look(container, self._config.workdir)
         return True
 
     def put(self, container: str, plan: WorkdirPlan, spec: Mapping[str, Any], runtime: str | None) -> None:
@@ -95,14 +95,13 @@ class SandboxDirectories:
             if present is not None and (present.kind == "link" or present.mode != mode):
                 self._put(container, path, mode, owner="root")
 
-    def _look(self, container: str, *paths: str) -> None:
-        for path in paths:
-            if (self._image.id, path) not in self._host.present:
-                # A link to nothing is answered by 404 as well, but with the header.
-                where = f"/containers/{container}/archive"
-                response = self._client.call("head", where, params={"path": path}, accept=(404,))
-                header = response.headers.get("X-Docker-Container-Path-Stat")
-                self._host.present[self._image.id, path] = None if header is None else parse_stat(header)
+    def _look(self, container: str, path: str) -> None:
+        if (self._image.id, path) not in self._host.present:
+            # A link to nothing is answered by 404 as well, but with the header.
+            where = f"/containers/{container}/archive"
+            response = self._client.call("head", where, params={"path": path}, accept=(404,))
+            header = response.headers.get("X-Docker-Container-Path-Stat")
+            self._host.present[self._image.id, path] = None if header is None else parse_stat(header)
 
     def _put(self, container: str, path: str, mode: int, owner: Literal["user", "root"]) -> None:
         params = {"path": path, "copyUIDGID": "true" if owner == "user" else "false"}

@@ -5,7 +5,7 @@ by itself (4.3, 5.4 and 5.8 tried): with `create_working_dir` it makes a missing
 the container's user, but leaves one alone that the image has; the mount option U gives a tmpfs or a volume to that
 user; and a directory that is put through the archive API is chowned to that user. It resolves names by the image's
 /etc/passwd each time, confined to the container, so nobody here has to read that hostile file. To do so it starts
-itself anew, which takes 40 ms; so a workdir right below a `/` that root may write is left to the agent, if it is root.
+itself anew, which takes 40 ms; so a workdir right below `/` is left to the agent, if it is root.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ class Look:
 
     present: Present | None
     """What it has at the workdir's path; None: nothing."""
-    top: int = 0o755
-    """Permission bits of its `/`, which Fedora's lets nobody write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +96,7 @@ def plan_workdir(
     # A parent of a mount counts as mounted for Podman, which then leaves its making to the runtime: owned by root.
     if any(mount.startswith(f"{workdir}/") for mount in mounts) or (workdir.count("/") > 1 and version < CONFINED):
         return WorkdirPlan(put=0o755)
-    by_agent = root and look is not None and bool(look.top & 0o200) and workdir.count("/") == 1
-    return WorkdirPlan(create=not by_agent)
+    return WorkdirPlan(create=not root or look is None or workdir.count("/") > 1)
 
 
 def parse_stat(header: str) -> Present:
