@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reports import document
+from reports import comparison
 from samebox.capabilities import Isolation
 from samebox.compare.page import compare_page
 from samebox.compare.plots import plot
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMEBOX = [sys.executable, "-c", "from samebox.cli import main; main()"]
-
-
-def comparison() -> dict[str, object]:
-    """Return a comparison of two engines that do not exist."""
-    found = document()
-    found["engines"] = found["engines"][:2]
-    speed = {"good": {m.name: [1.0, 2.0, 3.0] for m in MEASURES}, "bad": {m.name: [] for m in MEASURES}}
-    posture = {"good": {"seccomp": "a filter"}, "bad": {"seccomp": "<script>none</script>"}}
-    return {"conformance": found, "posture": posture, "speed": speed, "notes": {"good": "1 init", "bad": "<b>"}}
 
 
 def test_page_shows_differences_alone() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -14,7 +15,7 @@ from samebox.conformance.cleaning import Cleaner
 from samebox.conformance.profiles import PROFILES
 from samebox.conformance.recorder import run_record
 from samebox.conformance.report import SCHEMA, write_report
-from samebox.conformance.summary import conforms
+from samebox.conformance.summary import conforms, write_summary
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ def test_a_profile_shows_nothing_of_a_larger_one() -> None:
     run.profile = "core"
     assert conforms(run) == ["core"]
     assert run_record(run)["conforms"] == ["core"]
+    written: list[str] = []
+    terminal: Any = SimpleNamespace(
+        section=written.append, write_line=lambda text, **_: written.append(text), _tw=SimpleNamespace(fullwidth=100)
+    )
+    write_summary(terminal, run)
+    assert "samebox conformance 1.0: core" in written
 
 
 def test_subjects() -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import struct
-import subprocess
-import zlib
 from typing import TYPE_CHECKING
 
 import pytest
 
+from browser import browse, screenshot, shown
 from reports import HOSTILE, document
 from samebox.conformance.report import write_report
 
@@ -20,47 +16,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> str:
-    """The browser's path; where the engines are required, it is too."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        message = "there is no chromium on PATH: install the package of that name"
-        (pytest.fail if os.environ.get("SAMEBOX_REQUIRE_ENGINES") else pytest.skip)(message)
-    return found
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of hostile texts."""
     directory = tmp_path_factory.mktemp("report")
     write_report(directory, document())
     return directory / "report.html"
-
-
-def browse(chromium: str, address: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Open an address in a browser of its own."""
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--no-first-run",
-        "--enable-logging=stderr",
-    ]
-    done = subprocess.run(
-        [chromium, *flags, *more, address], capture_output=True, text=True, timeout=50, check=False, errors="replace"
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def shown(dom: str) -> list[str]:
-    """Return the ids of the tests that are not hidden."""
-    return [
-        re.search(r' id="([^"]+)"', attributes)[1]  # type: ignore[index]
-        for attributes in re.findall(r"<details ([^>]*)>", dom)
-        if "hidden" not in attributes
-    ]
 
 
 @pytest.mark.parametrize(
@@ -118,24 +78,6 @@ def test_page_asks_for_nothing(report: Path) -> None:
 @pytest.mark.parametrize("width", [500, 1300])
 def test_screenshot(chromium: str, report: Path, tmp_path: Path, scheme: int, width: int) -> None:
     """It is drawn in each colour scheme and width; the dark one is dark, the light one light."""
-    picture = tmp_path / "page.png"
-    settings = [f"--blink-settings=preferredColorScheme={scheme}", f"--window-size={width},900"]
-    browse(chromium, report.as_uri(), *settings, f"--screenshot={picture}")
-    data = picture.read_bytes()
+    color = screenshot(chromium, report.as_uri(), tmp_path / "page.png", scheme, width)
 
-    assert struct.unpack_from(">II", data, 16) == (width, 900)
-    assert len(data) > 20_000
-    # The first pixel's bytes are as they are, whatever filter its row has.
-    red, green, blue = zlib.decompressobj().decompress(image_data(data), 4)[1:]
-    assert (red + green + blue < 150) is (scheme == 0), (red, green, blue)
-
-
-def image_data(png: bytes) -> bytes:
-    """Return the content of a PNG's IDAT chunks."""
-    found, at = b"", 8
-    while at < len(png):
-        size, kind = struct.unpack_from(">I4s", png, at)
-        if kind == b"IDAT":
-            found += png[at + 8 : at + 8 + size]
-        at += 12 + size
-    return found
+    assert (sum(color) < 150) is (scheme == 0), color

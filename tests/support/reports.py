@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from samebox.capabilities import Capability, Isolation
+from samebox.compare.speed import MEASURES
 from samebox.conformance.cleaning import Cleaner
 from samebox.conformance.report import make_document
 from samebox.conformance.runner import EngineRun, Subject
@@ -72,3 +73,13 @@ def document() -> dict[str, Any]:
         engine_run("gone", unavailable="nothing listens at unix:///run/gone"),
     ]
     return make_document(runs, datetime.now(UTC), Cleaner(ENVIRONMENT))
+
+
+def comparison() -> dict[str, Any]:
+    """Return a comparison of two engines that do not exist, one of which says things that mean harm."""
+    found = document()
+    found["engines"] = found["engines"][:2]
+    speed = {"good": {m.name: [1.0, 2.0, 3.0] for m in MEASURES}, "bad": {m.name: [] for m in MEASURES}}
+    posture = {"good": {"seccomp": "a filter"}, "bad": {"seccomp": f"<script>none</script> {HOSTILE}"}}
+    notes = {"good": "1 init", "bad": f"<b> {HOSTILE}"}
+    return {"conformance": found, "posture": posture, "speed": speed, "notes": notes}

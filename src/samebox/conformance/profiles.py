@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from samebox.capabilities import Capability
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CONTRACT = "1.0"
+"""The version of the contract, as a badge names it; docs/conformance.md has the rule."""
 
 _ISOLATED = frozenset(
     {
@@ -25,3 +33,9 @@ PROFILES: dict[str, frozenset[Capability]] = {
 }
 """What each asks for beyond what every engine owes. An engine conforms to a profile if it claims all of it, this host
 lacks none of it, and every test that asks for no more passes."""
+
+
+def badge(profiles: Iterable[str]) -> str:
+    """Return the words that an engine may put on a badge, or "" if it conforms to no profile."""
+    names = ", ".join(profiles)
+    return f"samebox conformance {CONTRACT}: {names}" if names else ""

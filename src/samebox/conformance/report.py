@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.conformance.junit import junit
 from samebox.conformance.page import report_page
+from samebox.conformance.profiles import CONTRACT, badge
 from samebox.conformance.suite import suite_tests
 from samebox.conformance.verdicts import Verdict
 from samebox.registry import registry
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "samebox-conformance/1"
 """Name and version of result.json's schema. A new field keeps the number; a changed or a dropped one raises it."""
-CONTRACT = "1.0"
-"""The version of the contract, as a badge names it; docs/conformance.md has the rule."""
 
 Document = dict[str, Any]
 """What result.json holds; docs/conformance.md describes it."""
@@ -65,11 +64,6 @@ def write_report(directory: Path, document: Document) -> list[Path]:
     for name, text in texts.items():
         (directory / name).write_text(text, encoding="utf-8")
     return [directory / name for name in texts]
-
-
-def badge(contract: str, profiles: Sequence[str]) -> str:
-    """Return the words that an engine may put on a badge, or "" if it keeps no profile."""
-    return f"samebox conformance {contract}: {', '.join(profiles)}" if profiles else ""
 
 
 def host() -> dict[str, Any]:
@@ -151,7 +145,7 @@ def _engine(found: EngineRun, cleaner: Cleaner) -> dict[str, Any]:
         "problems": [cleaner.text(text) for text in run.problems],
         "ok": not found.failed,
         "conforms": found.conforms,
-        "badge": badge(CONTRACT, found.conforms),
+        "badge": badge(found.conforms),
         "counts": {verdict.value: run.counts[verdict] for verdict in Verdict if run.counts[verdict]},
         "duration": round(found.duration, 3),
         "results": [

@@ -10,10 +10,11 @@ import pytest
 
 from samebox.capabilities import Capability
 from samebox.conformance.harness import Harness
+from samebox.conformance.items import STATE, ItemState, in_suite, is_ours, mark_report, required, test_id
 from samebox.conformance.judge import Claims, Judgement, judge, judge_known
 from samebox.conformance.known import parse_known
 from samebox.conformance.profiles import PROFILES
-from samebox.conformance.suite import DIRECTORY, short_id, suite_tests
+from samebox.conformance.suite import DIRECTORY, suite_tests
 from samebox.conformance.summary import write_summary
 from samebox.conformance.verdicts import Run, TestResult, Verdict
 from samebox.errors import ConfigError, EngineError, SandboxError
@@ -29,7 +30,6 @@ HARNESS = pytest.StashKey[Harness]()
 RUN = pytest.StashKey[Run]()
 """Where a report finds what the run has found, once it is over."""
 
-_STATE = pytest.StashKey["_State"]()
 _STATUS = {
     Verdict.PASS: ("passed", "."),
     Verdict.FAIL: ("failed", "F"),
@@ -42,14 +42,6 @@ _STATUS = {
 
 class HangError(Exception):
     """A test took longer than any test may."""
-
-
-class _State:
-    """What is known of one test while it runs."""
-
-    def __init__(self) -> None:
-        self.host_missing = ""
-        self.duration = 0.0
 
 
 class ConformanceSession:
@@ -128,35 +120,35 @@ class ConformanceSession:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A module that skips itself would hide its tests."""
-        if report.skipped and _in_suite(report.fspath, self._config):
+        if report.skipped and in_suite(report.fspath, self._config):
             self._problem(f"{report.nodeid} skips itself: a test of the suite is never skipped")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Note what was collected, before any deselection, and keep to the profile."""
-        ours = [item for item in items if _is_ours(item)]
-        self._collected = {_id(item) for item in ours}
+        ours = [item for item in items if is_ours(item)]
+        self._collected = {test_id(item) for item in ours}
         for item in ours:
-            _required(item)  # an unknown capability is an error of the suite, not of one test's run
+            required(item)  # an unknown capability is an error of the suite, not of one test's run
         if self.run.profile is not None:
             profile = PROFILES[self.run.profile]
-            left_out = [item for item in ours if not set(_required(item)) <= profile]
-            self._profile_excludes = {_id(item) for item in left_out}
+            left_out = [item for item in ours if not set(required(item)) <= profile]
+            self._profile_excludes = {test_id(item) for item in left_out}
             items[:] = [item for item in items if item not in left_out]
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Note what -k, -m and others leave out."""
-        self._deselected |= {_id(item) for item in items if _is_ours(item)}
+        self._deselected |= {test_id(item) for item in items if is_ours(item)}
 
     # --- each test --------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Don't run what this host lacks the means for."""
-        if not _is_ours(item):
+        if not is_ours(item):
             return
-        state = item.stash[_STATE] = _State()
-        state.host_missing = self._claims.host_missing(_required(item))
+        state = item.stash[STATE] = ItemState()
+        state.host_missing = self._claims.host_missing(required(item))
         if state.host_missing:
             pytest.skip(state.host_missing)
 
@@ -168,7 +160,7 @@ class ConformanceSession:
             signal.SIG_DFL,
             None,
         }
-        if not free or not _is_ours(item):
+        if not free or not is_ours(item):
             return (yield)
 
         def hung(_number: int, _frame: object) -> None:
@@ -189,19 +181,19 @@ class ConformanceSession:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Judge the test by the phase that decides, and let the report say so."""
         report = yield
-        if not _is_ours(item):
+        if not is_ours(item):
             return report
-        state = item.stash.setdefault(_STATE, _State())
+        state = item.stash.setdefault(STATE, ItemState())
         state.duration += call.duration
         error = call.excinfo.value if call.excinfo is not None else None
         decides = call.when == "call" or error is not None
         if decides and not isinstance(error, KeyboardInterrupt | pytest.exit.Exception):
             judgement = self._judge(item, report, error, state)
-            _mark(report, item, judgement, state)
+            mark_report(report, item, judgement, state.duration)
         return report
 
     def _judge(
-        self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None, state: _State
+        self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None, state: ItemState
     ) -> Judgement:
         if state.host_missing:
             return Judgement(Verdict.HOST_MISSING, state.host_missing)
@@ -212,8 +204,8 @@ class ConformanceSession:
         elif report.when == "teardown":
             judgement = Judgement(Verdict.FAIL, f"at its end: {type(error).__name__}: {error}")
         else:
-            judgement = judge(_required(item), self._claims, error)
-        issue = self._known.get(_id(item))
+            judgement = judge(required(item), self._claims, error)
+        issue = self._known.get(test_id(item))
         return judgement if issue is None else judge_known(judgement, issue)
 
     @pytest.hookimpl(tryfirst=True)
@@ -300,59 +292,3 @@ def _options(values: list[str]) -> dict[str, str]:
             raise ValueError(msg)
         options[key] = text
     return options
-
-
-def _is_ours(item: pytest.Item) -> bool:
-    return item.path.parent == DIRECTORY
-
-
-def _in_suite(path: object, config: pytest.Config) -> bool:
-    return (config.rootpath / str(path)).resolve().parent == DIRECTORY.resolve()
-
-
-def _id(item: pytest.Item) -> str:
-    return short_id(item.path.stem, item.name)
-
-
-def _required(item: pytest.Item) -> list[Capability]:
-    """Return what a test asks for, in the order of its decorator.
-
-    Raises:
-        pytest.UsageError: It asks for what is no capability.
-    """
-    required = []
-    for mark in item.iter_markers("samebox_requires"):
-        for name in mark.args:
-            if not isinstance(name, Capability):
-                msg = f"{_id(item)} asks for the unknown capability {name!r}"
-                raise pytest.UsageError(msg)
-            required.append(name)
-    return required
-
-
-def _mark(report: pytest.TestReport, item: pytest.Item, judgement: Judgement, state: _State) -> None:
-    """Make pytest's report say what the judge said."""
-    sentence = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().partition("\n")[0]
-    result = TestResult(
-        _id(item),
-        judgement.verdict,
-        judgement.reason,
-        tuple(capability.value for capability in _required(item)),
-        sentence,
-        round(state.duration, 4),
-    )
-    report.samebox = result.to_dict()  # type: ignore[attr-defined]  # extra attributes travel with the report, as plain values
-    if hasattr(report, "wasxfail"):
-        del report.wasxfail
-    if judgement.verdict is Verdict.FAIL:
-        if report.outcome != "failed":
-            report.outcome, report.longrepr = "failed", judgement.reason
-        else:
-            report.sections.append(("verdict", judgement.reason))
-    elif judgement.verdict is not Verdict.PASS:
-        # Skipped to pytest's other reports, as to JUnit's; there is no further phase to run after a setup that failed.
-        report.outcome = "skipped"
-        if judgement.verdict is Verdict.KNOWN:
-            report.wasxfail = judgement.reason
-        else:
-            report.longrepr = (str(item.path), item.location[1] or 0, f"{judgement.verdict}: {judgement.reason}")

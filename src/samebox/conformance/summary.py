@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
-from samebox.conformance.profiles import PROFILES
+from samebox.conformance.profiles import PROFILES, badge
 from samebox.conformance.verdicts import Run, Verdict
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def write_summary(terminal: pytest.TerminalReporter, run: Run) -> None:
     counts = run.counts
     line = "  ".join(f"{verdict.value} {counts[verdict]}" for verdict in Verdict if counts[verdict])
     terminal.write_line(line or "no test was run", green=not run.failed, red=run.failed, bold=True)
-    if profiles := conforms(run):
-        terminal.write_line(f"conforms to the profiles: {', '.join(profiles)}")
+    if words := badge(conforms(run)):
+        terminal.write_line(words)
     for reason in run.partial:
         terminal.write_line(f"PARTIAL: {reason}; this says nothing of the whole contract", yellow=True)
     for problem in run.problems:
