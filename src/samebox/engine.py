@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from samebox.capabilities import Capability, Isolation
 from samebox.config import SandboxConfig, config_error
 from samebox.errors import UnsupportedError
+from samebox.requirements import image_capability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -151,6 +152,13 @@ class Engine(ABC):
 
         The engine keeps the answer where it is costly.
         """
+
+    def image_capability(self, image: str | None) -> Capability | None:
+        """Return what an image's reference asks of the engine: None where it is the engine's default.
+
+        A name asks for `Capability.CONTAINER_IMAGE`, unless the engine has an image of that name without having those.
+        """
+        return image_capability(image)
 
     @abstractmethod
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:

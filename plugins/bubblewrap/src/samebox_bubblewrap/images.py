@@ -14,24 +14,30 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from samebox.agent.program import agent_program
-from samebox.errors import ConfigError, EngineError, ImageNotFoundError
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, EngineError, ImageNotFoundError, UnsupportedError
+from samebox.requirements import image_capability
 from samebox_bubblewrap.archive import unpack_archive
-from samebox_bubblewrap.hostroot import HostRootfs
+from samebox_bubblewrap.hostroot import HostLayerRootfs, HostRootfs
+from samebox_bubblewrap.named import NamedImages
 from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from samebox_bubblewrap.directories import DirectoryUse
+
 __all__ = ["HOST", "ImageStore"]
 
 HOST = "host"
 _ARCHIVE = re.compile(r"sha256:[0-9a-f]{64}")
+_MADE = "made:"
 # Of what a cached image looks like; another one is unpacked anew.
 _FORMAT = "2"
 
 
 class ImageStore:
-    """Images by reference: `host`, `dir:PATH` and `tar:PATH`.
+    """Images by reference: `host`, `dir:PATH`, `tar:PATH`, and the names of those that were made here.
 
     An archive is unpacked once, into a directory named by its content's digest. It appears there whole or not at all,
     and two processes that want it at once unpack it once.
@@ -47,6 +53,13 @@ class ImageStore:
         self.directory = (
             directory.expanduser().absolute() if directory is not None else default / "samebox" / "bubblewrap"
         )
+        self.named = NamedImages(self.directory / f"images-{_FORMAT}", self.directory / "names")
+
+    def capability(self, reference: str | None) -> Capability | None:
+        """Return what a reference asks for: a name is a container image's, unless an image made here has it."""
+        found = image_capability(reference)
+        made = found is Capability.CONTAINER_IMAGE and reference is not None and self.named.find(reference) is not None
+        return Capability.SNAPSHOT if made else found
 
     def ensure(self, reference: str, progress: Callable[[str], None]) -> str:
         """Make an image available.
@@ -66,12 +79,12 @@ class ImageStore:
         if reference == HOST:
             return HOST
         kind, _, path = reference.partition(":")
-        if kind not in {"dir", "tar"} or not path:
-            raise ConfigError(
-                f"image={reference!r}: images of engine 'bubblewrap' are 'host', 'dir:/path' (a root file system) "
-                "and 'tar:/path' (a root file system, `docker save` or OCI archive); engines docker and podman have "
-                "container images by name"
-            )
+        if kind not in {"dir", "tar"}:
+            if (made := self.named.find(reference)) is None:
+                raise UnsupportedError(Capability.CONTAINER_IMAGE, "bubblewrap", self.without(reference))
+            return _MADE + made
+        if not path:
+            raise ConfigError(f"image={reference!r}: a path is missing, as in '{kind}:/path'")
         place = Path(path).expanduser().absolute()
         if kind == "dir":
             if not place.is_dir():
@@ -80,6 +93,27 @@ class ImageStore:
                 )
             return f"dir:{place}"
         return self._ensure_archive(place, reference, progress)
+
+    @staticmethod
+    def without(reference: str) -> str:
+        """Return why there is no image of a name."""
+        return (
+            f"image={reference!r}: no snapshot of this user has that name, and the other images of this engine are "
+            "'host', 'dir:/path' (a root file system) and 'tar:/path' (a root file system, `docker save` or OCI "
+            "archive); engines docker and podman have container images by name"
+        )
+
+    def use(self, image: str) -> DirectoryUse | None:
+        """Keep what `ensure` returned from being removed while a sandbox has it; None where nothing removes it.
+
+        Raises:
+            ImageNotFoundError: It is not there any more.
+        """
+        if not image.startswith(_MADE):
+            return None
+        if (use := self.named.use(image.removeprefix(_MADE))) is None:
+            raise ImageNotFoundError(f"{image} was removed meanwhile")
+        return use
 
     def _ensure_archive(self, place: Path, reference: str, progress: Callable[[str], None]) -> str:
         try:
@@ -175,11 +209,12 @@ class ImageStore:
             if not os.path.isdir(root):  # noqa: PTH112
                 raise ImageNotFoundError(f"the directory {root} is not there any more")
             return ImageRootfs(root)
-        if not _ARCHIVE.fullmatch(image):
+        if not _ARCHIVE.fullmatch(image) and not image.startswith(_MADE):
             raise ConfigError(f"{image!r} is no image of engine 'bubblewrap'; ensure_image makes one of a reference")
-        directory = self._image(image.removeprefix("sha256:"))
+        directory = self._image(image.partition(":")[2])
         try:
             config = json.loads((directory / "image.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ImageNotFoundError(f"{image} is not in the cache {self.directory} ({error})") from error
-        return ImageRootfs(str(directory / "rootfs"), config["environment"], config["user"], config["owned"])
+        kind = HostLayerRootfs if config.get("host") else ImageRootfs
+        return kind(str(directory / "rootfs"), config["environment"], config["user"], config["owned"])

@@ -14,7 +14,7 @@ from samebox.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["namespace", "wait_for_setup"]
+__all__ = ["first_process", "namespace", "root_of", "wait_for_setup"]
 
 _NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 _LIMIT = 10.0
@@ -59,3 +59,41 @@ def wait_for_setup(pid: int) -> None:
                 return
         time.sleep(0.001)
     raise EngineError(f"bwrap did not set up the sandbox's namespaces within {_LIMIT:.0f} s")
+
+
+def first_process(bwrap: int) -> int:
+    """Return the id of a sandbox's first process, which is the only child of its bwrap.
+
+    Raises:
+        ProcessLookupError: It has ended.
+    """
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if _parent(path) == bwrap:
+                return int(path.parent.name)
+    raise ProcessLookupError(f"bwrap {bwrap} has no child")
+
+
+@contextlib.contextmanager
+def root_of(bwrap: int) -> Iterator[tuple[int, int]]:
+    """Open a sandbox's root directory, and yield the descriptor and the id of its first process.
+
+    Args:
+        bwrap: Its bwrap's id.
+
+    Raises:
+        OSError: It has ended.
+    """
+    pid = first_process(bwrap)
+    fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _parent(Path(f"/proc/{pid}/stat")) != bwrap:  # it has ended, and another process has its id
+            raise ProcessLookupError(f"process {pid} has ended")
+        yield fd, pid
+    finally:
+        os.close(fd)
+
+
+def _parent(stat: Path) -> int:
+    # The name before it may have spaces and parentheses.
+    return int(stat.read_bytes().rpartition(b")")[2].split()[1])

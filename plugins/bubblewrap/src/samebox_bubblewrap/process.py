@@ -221,6 +221,12 @@ class SandboxProcess:
         return not self._ended.is_set()
 
     @property
+    def pid(self) -> int:
+        """The id of its bwrap."""
+        assert self._process is not None  # noqa: S101 - it has started, or there would be no object
+        return self._process.pid
+
+    @property
     def borrowed(self) -> bool:
         """Whether it is the sandbox of a process that this one was forked from."""
         return self._borrowed

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from samebox_bubblewrap.plan import Word
 
-__all__ = ["ImageRootfs", "Names", "Rootfs", "host_resolver"]
+__all__ = ["NAME_FILES", "ImageRootfs", "Names", "Rootfs", "host_resolver"]
 
-_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+NAME_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+"""Files that are made anew for each sandbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +121,20 @@ class ImageRootfs(Rootfs):
         """Return the overlay, and more of them where a directory is another's or stays writable."""
         for path in ("/proc", "/dev", "/.samebox"):
             self._check_mount_point(path)
-        needed = [*mount_points, *(path for path in map(self.resolve, _FILES) if not os.path.lexists(self.root + path))]
+        needed = [
+            *mount_points,
+            *(path for path in map(self.resolve, NAME_FILES) if not os.path.lexists(self.root + path)),
+        ]
         needed += [self.resolve(path) for path in ("/tmp", "/var/tmp")]  # noqa: S108
         layers = {*own, *(nearest for path in needed if (nearest := self._nearest_foreign(path)))}
         words: list[Word] = ["--overlay-src", self.root, "--tmp-overlay", "/"]
         # Sorted, and all of them before anything else is mounted: a layer hides what is mounted below it.
         for path in sorted(layers):
             words += ["--overlay-src", self.root + path, "--tmp-overlay", path]
+        # An overlay's top has the mode of its upper directory, which is bwrap's.
+        for path in ["/", *sorted(layers)]:
+            mode = stat.S_IMODE(os.stat(self.root + path).st_mode) & 0o1777 | 0o700  # noqa: PTH116
+            words += ["--chmod", f"{mode:o}", path] if mode != 0o755 else []
         return words
 
     def is_directory(self, path: str) -> bool:

@@ -17,9 +17,9 @@ from samebox.errors import SandboxExistsError, SandboxNotFoundError
 
 if TYPE_CHECKING:
     from samebox.config import SandboxConfig
+    from samebox_bubblewrap.directories import DirectoryUse
     from samebox_bubblewrap.plan import Plan
     from samebox_bubblewrap.process import SandboxProcess
-    from samebox_bubblewrap.volumes import VolumeUse
 
 __all__ = ["Registry", "SandboxRecord", "registry"]
 
@@ -36,8 +36,8 @@ class SandboxRecord:
     config: SandboxConfig
     created: float
     """Seconds since 1970."""
-    volumes: list[VolumeUse] = field(default_factory=list)
-    """Those that it uses, until it is removed."""
+    uses: list[DirectoryUse] = field(default_factory=list)
+    """Its volumes and its image, until it is removed."""
     process: SandboxProcess | None = None
     """The last one that was started."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,9 +59,9 @@ class SandboxRecord:
             created=self.created,
         )
 
-    def leave_volumes(self) -> None:
-        """Use its volumes no more. May be called again."""
-        for use in self.volumes:
+    def leave(self) -> None:
+        """Use its volumes and its image no more. May be called again."""
+        for use in self.uses:
             use.close()
 
     def end(self, grace: float = 0.0) -> None:
@@ -114,7 +114,7 @@ class Registry:
             if record.process is not None and record.process.borrowed:
                 record.process.give_back()
             record.end()
-            record.leave_volumes()
+            record.leave()
             with self._lock:
                 self._records.pop(record.id, None)
 
@@ -128,7 +128,7 @@ class Registry:
         self._lock = threading.Lock()  # this copy may be held for ever
         for record in list(self._records.values()):
             record.lock = threading.Lock()
-            record.leave_volumes()
+            record.leave()
             if record.process is None:
                 del self._records[record.id]
             else:

@@ -14,31 +14,15 @@ from typing import TYPE_CHECKING
 from samebox.engine import VolumeStatus
 from samebox.errors import EngineError
 from samebox.mounts import VOLUME
+from samebox_bubblewrap.directories import DirectoryUse, lock_directory, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["VolumeStore", "VolumeUse"]
+__all__ = ["VolumeStore"]
 
 _DATA, _NOTE = "data", "volume.json"
 _TRIES = 100
-
-
-class VolumeUse:
-    """A volume in use: as long as this is open, in this process or a forked one, it can't be removed.
-
-    Args:
-        fd: The volume's directory, locked.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def close(self) -> None:
-        """Use it no more. May be called again."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 class VolumeStore:
@@ -62,7 +46,7 @@ class VolumeStore:
         """Return where a volume's files are, whether it is there or not."""
         return self.directory / name / _DATA
 
-    def use(self, name: str, labels: Mapping[str, str]) -> VolumeUse:
+    def use(self, name: str, labels: Mapping[str, str]) -> DirectoryUse:
         """Use a volume, making it if it is not there.
 
         Args:
@@ -75,8 +59,8 @@ class VolumeStore:
         try:
             for _ in range(_TRIES):
                 self._make(name, labels)
-                if (fd := self._lock(name, fcntl.LOCK_SH)) is not None:
-                    return VolumeUse(fd)
+                if (fd := lock_directory(self.directory / name, fcntl.LOCK_SH)) is not None:
+                    return DirectoryUse(fd)
         except OSError as error:
             raise EngineError(
                 f"volume {name!r} can't be used in {self.directory} ({error}); options.volume_dir chooses another place"
@@ -100,33 +84,6 @@ class VolumeStore:
             if temporary.is_dir():
                 remove_tree(temporary)
 
-    def _lock(self, name: str, how: int) -> int | None:
-        """Lock a volume's directory and return its descriptor; None if it is not there any more.
-
-        Raises:
-            BlockingIOError: It is in use.
-        """
-        path = self.directory / name
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(fd, how | fcntl.LOCK_NB)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(fd), path.lstat()):
-                    return fd
-        except BlockingIOError:
-            if how == fcntl.LOCK_EX:
-                os.close(fd)
-                raise
-            time.sleep(0.01)  # it is about to be removed
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-        return None
-
     def volumes(self) -> Iterator[VolumeStatus]:
         """Yield what is there, by name."""
         for path in sorted(self.directory.iterdir()) if self.directory.is_dir() else ():
@@ -144,7 +101,7 @@ class VolumeStore:
         if not VOLUME.fullmatch(name):
             return
         try:
-            fd = self._lock(name, fcntl.LOCK_EX)
+            fd = lock_directory(self.directory / name, fcntl.LOCK_EX)
             if fd is None:
                 return
             try:
@@ -163,45 +120,9 @@ class VolumeStore:
         """Remove what a remover left that was killed; one that is still at it holds the lock."""
         for left in self.directory.glob(".gone-*"):
             with contextlib.suppress(OSError):
-                fd = self._lock(left.name, fcntl.LOCK_EX)
+                fd = lock_directory(left, fcntl.LOCK_EX)
                 if fd is not None:
                     try:
                         remove_tree(left)
                     finally:
                         os.close(fd)
-
-
-def remove_tree(root: Path) -> None:
-    """Remove a directory that a sandbox has filled: of any depth, whatever modes and links it has.
-
-    Each directory in it is moved up to the top first, so that no path gets long; no link is followed.
-
-    Args:
-        root: A directory that nobody else uses any more.
-
-    Raises:
-        OSError: Something in it can't be removed, as what belongs to another user.
-    """
-    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        waiting = ["."]
-        while waiting:
-            name = waiting.pop()
-            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
-            try:
-                for entry in list(os.scandir(fd)):
-                    if not entry.is_dir(follow_symlinks=False):
-                        os.unlink(entry.name, dir_fd=fd)
-                        continue
-                    # To list it, and to change its `..`.
-                    os.chmod(entry.name, 0o700, dir_fd=fd)
-                    moved = f".{secrets.token_hex(8)}"
-                    os.rename(entry.name, moved, src_dir_fd=fd, dst_dir_fd=top)
-                    waiting.append(moved)
-            finally:
-                os.close(fd)
-            if name != ".":
-                os.rmdir(name, dir_fd=top)
-    finally:
-        os.close(top)
-    root.rmdir()
