@@ -28,6 +28,7 @@ DEADLINE = 20.0
 """What takes longer hangs, in seconds; nothing here is expected to take a tenth of it."""
 
 requires = pytest.mark.samebox_requires
+verifies = pytest.mark.samebox_verifies
 
 
 class Harness:

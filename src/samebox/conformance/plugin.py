@@ -69,6 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "samebox_requires(*capabilities): what a test of samebox.conformance asks of an engine"
     )
+    config.addinivalue_line(
+        "markers", "samebox_verifies(*fields): which settings a test of samebox.conformance shows to work"
+    )
     if config.getoption("samebox_engine") is not None:
         from samebox.conformance.session import ConformanceSession  # noqa: PLC0415 - imports the core, and so pydantic
 

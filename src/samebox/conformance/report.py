@@ -113,6 +113,7 @@ def _tests(runs: Sequence[EngineRun], cleaner: Cleaner) -> list[dict[str, Any]]:
                 "sentence": cleaner.line(found[name].sentence),
                 "why": why.strip(),
                 "capabilities": list(found[name].capabilities),
+                "fields": list(source.fields) if source is not None else [],
             }
         )
     return tests

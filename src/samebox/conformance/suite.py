@@ -19,6 +19,8 @@ class SuiteTest:
     docstring: str
     capabilities: tuple[str, ...]
     """Names of the Capability members in its `requires`, as "NETWORK_NONE"."""
+    fields: tuple[str, ...]
+    """The fields of SandboxConfig that it shows to work, by its `verifies`."""
 
 
 def short_id(module: str, name: str) -> str:
@@ -44,13 +46,14 @@ def suite_tests(directory: Path = DIRECTORY) -> dict[str, SuiteTest]:
                     short_id(path.stem, node.name),
                     path.stem,
                     ast.get_docstring(node) or "",
-                    tuple(name for decorator in node.decorator_list for name in _capabilities(decorator)),
+                    tuple(item.attr for item in _marked(node, "requires") if isinstance(item, ast.Attribute)),
+                    tuple(str(item.value) for item in _marked(node, "verifies") if isinstance(item, ast.Constant)),
                 )
                 found[test.id] = test
     return found
 
 
-def _capabilities(decorator: ast.expr) -> list[str]:
-    if not isinstance(decorator, ast.Call) or getattr(decorator.func, "id", "") != "requires":
-        return []
-    return [argument.attr for argument in decorator.args if isinstance(argument, ast.Attribute)]
+def _marked(node: ast.FunctionDef | ast.AsyncFunctionDef, marker: str) -> list[ast.expr]:
+    """Return the arguments of a function's decorators of that name."""
+    calls = [decorator for decorator in node.decorator_list if isinstance(decorator, ast.Call)]
+    return [argument for call in calls if getattr(call.func, "id", "") == marker for argument in call.args]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, ORDINARY_USER, enforced, refused, requires
+from samebox.conformance.harness import DEADLINE, ORDINARY_USER, enforced, refused, requires, verifies
 from samebox.errors import PathNotADirectoryError, PathNotFoundError, PathPermissionError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def test_env_of_a_call(box: Sandbox) -> None:
     assert not given.keys() & environment(box).keys(), "a later command has them too"
 
 
+@verifies("env")
 def test_env_of_the_config(new_box: NewBox) -> None:
     """The config's `env` holds for every command, and a call's `env` comes before it.
 
@@ -50,6 +51,7 @@ def test_env_of_the_config(new_box: NewBox) -> None:
         assert process.stdout.readline() == b"config\n"
 
 
+@verifies("env")
 def test_env_is_not_in_the_engine(new_box: NewBox) -> None:
     """Values of `env` are not in any other process of the sandbox, nor in what the engine shows of it.
 
@@ -161,6 +163,7 @@ def test_cwd_is_the_workdir(box: Sandbox) -> None:
 
 
 @requires(Capability.ROOT_FILESYSTEM)
+@verifies("workdir")
 def test_workdir_is_the_configs(new_box: NewBox) -> None:
     """The workdir is the config's, is made if it is not there, and is /workspace by default.
 
@@ -237,6 +240,7 @@ def test_cwd_without_permission_raises(user_box: Sandbox, here: str) -> None:
 
 
 @requires(Capability.USER)
+@verifies("user")
 def test_user_of_the_config(user_box: Sandbox) -> None:
     """Commands run as the config's user and group.
 
@@ -259,6 +263,7 @@ def test_user_has_no_other_groups(user_box: Sandbox) -> None:
 
 
 @requires(Capability.USER)
+@verifies("workdir")
 def test_workdir_is_writable_by_the_user(user_box: Sandbox, here: str) -> None:
     """The workdir is writable by the sandbox's user, for commands and for files.
 
@@ -271,6 +276,7 @@ def test_workdir_is_writable_by_the_user(user_box: Sandbox, here: str) -> None:
 
 
 @requires(Capability.USER)
+@verifies("user")
 def test_unknown_user_is_an_error(new_box: NewBox) -> None:
     """A user name that the image does not know is an error at the start, with the name in its text.
 
@@ -313,6 +319,7 @@ def test_shell_is_found_without_env(box: Sandbox) -> None:
 
 
 @requires(Capability.HOSTNAME)
+@verifies("hostname")
 def test_hostname_is_the_configs(new_box: NewBox) -> None:
     """`hostname` is the name that the sandbox sees.
 
@@ -324,6 +331,7 @@ def test_hostname_is_the_configs(new_box: NewBox) -> None:
 
 
 @requires(Capability.CONTAINER_IMAGE)
+@verifies("image")
 def test_container_image_runs(new_box: NewBox, harness: Harness) -> None:
     """`image` runs a container image by its name.
 
@@ -335,6 +343,7 @@ def test_container_image_runs(new_box: NewBox, harness: Harness) -> None:
 
 
 @requires(Capability.HOST_IMAGE)
+@verifies("image")
 def test_host_image_runs_the_hosts_programs(new_box: NewBox) -> None:
     """`image="host"` runs on the programs of the host.
 

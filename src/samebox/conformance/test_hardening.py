@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability, Isolation
-from samebox.conformance.harness import DEADLINE, enforced, requires
+from samebox.conformance.harness import DEADLINE, enforced, requires, verifies
 from samebox.conformance.hostview import marked_process
 from samebox.errors import IsolationError
 
@@ -33,6 +33,7 @@ def status(box: Sandbox) -> dict[str, str]:
 
 
 @requires(Capability.CAP_DROP)
+@verifies("cap_drop")
 def test_no_capabilities_by_default(box: Sandbox) -> None:
     """Commands have no Linux capabilities, and none that they could regain.
 
@@ -46,6 +47,7 @@ def test_no_capabilities_by_default(box: Sandbox) -> None:
 
 
 @requires(Capability.CAP_DROP)
+@verifies("cap_drop")
 def test_capabilities_can_be_asked_to_go(new_box: NewBox) -> None:
     """`cap_drop=["ALL"]`, said in words, leaves none; one by name takes that one.
 
@@ -58,6 +60,7 @@ def test_capabilities_can_be_asked_to_go(new_box: NewBox) -> None:
 
 
 @requires(Capability.CAP_ADD)
+@verifies("cap_add")
 def test_capability_can_be_given_back(new_box: NewBox) -> None:
     """`cap_add` gives back what it names and nothing else.
 
@@ -72,6 +75,7 @@ def test_capability_can_be_given_back(new_box: NewBox) -> None:
 
 
 @requires(Capability.NO_NEW_PRIVILEGES)
+@verifies("no_new_privileges")
 def test_no_new_privileges_by_default(box: Sandbox) -> None:
     """The no_new_privs bit is set, so that setuid programs gain nothing.
 
@@ -83,6 +87,7 @@ def test_no_new_privileges_by_default(box: Sandbox) -> None:
 
 
 @requires(Capability.NO_NEW_PRIVILEGES)
+@verifies("no_new_privileges")
 def test_no_new_privileges_can_be_asked_for(new_box: NewBox) -> None:
     """`no_new_privileges=True`, said in words, sets the bit.
 
@@ -298,6 +303,7 @@ def test_usual_devices_are_there(box: Sandbox) -> None:
     assert box.sh(script, timeout=DEADLINE).text.split() == ["3", "4", "all"]
 
 
+@verifies("isolation")
 def test_weaker_walls_are_refused(harness: Harness) -> None:
     """A config that asks for a stronger wall than the engine's is refused with IsolationError before anything starts.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, refused, requires
+from samebox.conformance.harness import DEADLINE, refused, requires, verifies
 from samebox.errors import SandboxError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def rootfs(shared_dir: Path) -> Path:
 
 
 @requires(Capability.DIRECTORY_IMAGE)
+@verifies("image")
 def test_directory_is_an_image(new_box: NewBox, rootfs: Path) -> None:
     """`image="dir:/path"` runs a root file system from a directory, which stays as it is.
 
@@ -87,6 +88,7 @@ def test_missing_directory_is_an_error(new_box: NewBox, shared_dir: Path) -> Non
 
 
 @requires(Capability.ARCHIVE_IMAGE)
+@verifies("image")
 def test_archive_is_an_image(new_box: NewBox, rootfs: Path, shared_dir: Path) -> None:
     """`image="tar:/path"` runs a root file system from an archive, unpacked privately.
 
@@ -163,6 +165,7 @@ def test_wrong_archive_is_an_error(new_box: NewBox, image: str) -> None:
 
 
 @requires(Capability.CONTAINER_IMAGE, Capability.PULL)
+@verifies("pull")
 def test_present_image_is_not_pulled(new_box: NewBox, harness: Harness) -> None:
     """With `pull="never"` an image that is there is used.
 
@@ -174,6 +177,7 @@ def test_present_image_is_not_pulled(new_box: NewBox, harness: Harness) -> None:
 
 
 @requires(Capability.PLATFORM, Capability.PULL)
+@verifies("platform")
 def test_platform_is_the_one_asked_for(new_box: NewBox) -> None:
     """`platform` gives that platform's image, and one that the image lacks is an error.
 
@@ -189,6 +193,7 @@ def test_platform_is_the_one_asked_for(new_box: NewBox) -> None:
 
 
 @requires(Capability.BUILD)
+@verifies("build")
 def test_dockerfile_is_built(new_box: NewBox, harness: Harness) -> None:
     """`build` makes an image from a Dockerfile's text, and a sandbox of it.
 
@@ -201,6 +206,7 @@ def test_dockerfile_is_built(new_box: NewBox, harness: Harness) -> None:
 
 
 @requires(Capability.BUILD)
+@verifies("build")
 def test_failing_build_names_its_step(new_box: NewBox, harness: Harness) -> None:
     """A build that fails raises an error with the step and what it wrote last.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, requires
+from samebox.conformance.harness import DEADLINE, requires, verifies
 from samebox.conformance.hostview import open_descriptors, processes_with
 from samebox.errors import (
     ConfigError,
@@ -242,6 +242,7 @@ def test_killed_owner_leaves_nothing_running_for_long(harness: Harness) -> None:
         wait_until_gone(harness, sandbox_id, word)
 
 
+@verifies("max_lifetime")
 def test_lifetime_ends_it(new_box: NewBox) -> None:
     """`max_lifetime` ends the sandbox, commands and all; later calls raise SandboxGoneError that says why.
 
@@ -257,6 +258,7 @@ def test_lifetime_ends_it(new_box: NewBox) -> None:
         box.exec(["true"], timeout=DEADLINE)
 
 
+@verifies("idle_timeout")
 def test_idle_sandbox_ends(new_box: NewBox) -> None:
     """`idle_timeout` ends a sandbox that nothing is asked of, and not one whose command runs.
 
@@ -282,6 +284,7 @@ def test_idle_sandbox_ends(new_box: NewBox) -> None:
         box.exec(["true"], timeout=DEADLINE)
 
 
+@verifies("labels")
 def test_labels_name_the_owner(new_box: NewBox) -> None:
     """The engine's listing has the config's labels, samebox's own mark and the owner, and no value of env.
 
@@ -312,6 +315,7 @@ def test_wrong_setting_is_told_before_anything_starts() -> None:
 
 
 @requires(Capability.CONTAINER_IMAGE, Capability.PULL)
+@verifies("image", "pull")
 def test_missing_image_is_an_error(harness: Harness) -> None:
     """An image that is not there and may not be pulled raises ImageNotFoundError with its name, and leaves nothing.
 

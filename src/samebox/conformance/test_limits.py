@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, enforced, requires
+from samebox.conformance.harness import DEADLINE, enforced, requires, verifies
 from samebox.errors import FileTooLargeError, SandboxError, SpawnError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def test_output_limit_is_per_stream(box: Sandbox) -> None:
     assert (result.stdout, result.truncated, len(result.stderr) <= 4300) == (b"result\n", True, True)
 
 
+@verifies("output_limit", "file_limit")
 def test_output_limit_of_the_config(new_box: NewBox) -> None:
     """The config's `output_limit` and `file_limit` hold where a call gives none, and a call's comes before them.
 
@@ -100,6 +101,7 @@ def test_listing_is_bounded(box: Sandbox, here: str, tmp_path: Path) -> None:
 
 
 @requires(Capability.PIDS_LIMIT)
+@verifies("pids_limit")
 def test_pids_limit_is_the_configs(new_box: NewBox) -> None:
     """`pids_limit` limits the processes of the sandbox together.
 
@@ -143,6 +145,7 @@ def test_exhausted_pids_are_an_error_of_their_own(new_box: NewBox) -> None:
 
 
 @requires(Capability.PIDS_LIMIT)
+@verifies("pids_limit")
 def test_pids_limit_by_default(new_box: NewBox) -> None:
     """There is a limit on processes by default: seven hundred can't run at once.
 
@@ -158,6 +161,7 @@ def test_pids_limit_by_default(new_box: NewBox) -> None:
 
 
 @requires(Capability.MEMORY_LIMIT)
+@verifies("memory")
 def test_memory_limit_is_kept(new_box: NewBox) -> None:
     """A command that needs more than `memory` is ended; one that needs less is not.
 
@@ -173,6 +177,7 @@ def test_memory_limit_is_kept(new_box: NewBox) -> None:
 
 
 @requires(Capability.MEMORY_LIMIT)
+@verifies("memory")
 def test_memory_of_all_counts_together(new_box: NewBox) -> None:
     """`memory` limits all that the sandbox uses together, its memory file systems included.
 
@@ -190,6 +195,7 @@ def test_memory_of_all_counts_together(new_box: NewBox) -> None:
 
 
 @requires(Capability.CPU_LIMIT)
+@verifies("cpus")
 def test_cpu_limit_is_kept(new_box: NewBox) -> None:
     """`cpus` limits the processor time of the sandbox as a whole.
 
@@ -211,6 +217,7 @@ def test_cpu_limit_is_kept(new_box: NewBox) -> None:
 
 
 @requires(Capability.READ_ONLY_ROOT)
+@verifies("read_only")
 def test_read_only_root_refuses_writes(new_box: NewBox) -> None:
     """With `read_only` the root file system refuses writes, to commands and to files with EROFS.
 
@@ -227,6 +234,7 @@ def test_read_only_root_refuses_writes(new_box: NewBox) -> None:
 
 
 @requires(Capability.READ_ONLY_ROOT)
+@verifies("workdir", "read_only")
 def test_read_only_root_leaves_the_workdir(new_box: NewBox) -> None:
     """Under a read-only root the workdir is there and writable, for commands and files.
 
@@ -240,6 +248,7 @@ def test_read_only_root_leaves_the_workdir(new_box: NewBox) -> None:
 
 
 @requires(Capability.TMPFS)
+@verifies("tmpfs")
 def test_tmpfs_is_mounted_as_asked(new_box: NewBox) -> None:
     """`tmpfs` mounts a memory file system with its size and mode, seen by commands and by files.
 
@@ -257,6 +266,7 @@ def test_tmpfs_is_mounted_as_asked(new_box: NewBox) -> None:
 
 
 @requires(Capability.TMPFS)
+@verifies("tmpfs")
 def test_tmpfs_can_refuse_programs(new_box: NewBox) -> None:
     """Programs on a tmpfs can be run, and not with `noexec`, which is in force or refused but never ignored.
 

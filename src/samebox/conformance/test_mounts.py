@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, requires
+from samebox.conformance.harness import DEADLINE, requires, verifies
 from samebox.errors import SandboxError, UnsupportedError
 from samebox.registry import make_engine
 
@@ -46,6 +46,7 @@ def volume(harness: Harness) -> Iterator[str]:
 
 
 @requires(Capability.BIND_MOUNTS)
+@verifies("mounts")
 def test_bind_mount_is_the_hosts_directory(new_box: NewBox, shared_dir: Path) -> None:
     """A bind mount shows the host's directory, and what is written goes there, by commands and by files.
 
@@ -60,6 +61,7 @@ def test_bind_mount_is_the_hosts_directory(new_box: NewBox, shared_dir: Path) ->
 
 
 @requires(Capability.BIND_MOUNTS)
+@verifies("mounts")
 def test_read_only_mount_refuses_writes(new_box: NewBox, shared_dir: Path) -> None:
     """A mount with `ro` refuses writes with EROFS, and can be read.
 
@@ -77,6 +79,7 @@ def test_read_only_mount_refuses_writes(new_box: NewBox, shared_dir: Path) -> No
 
 
 @requires(Capability.BIND_MOUNTS)
+@verifies("mounts")
 def test_mounted_file_is_written_in_place(new_box: NewBox, shared_dir: Path) -> None:
     """A single file that is mounted can be written, and stays the host's file.
 
@@ -89,6 +92,7 @@ def test_mounted_file_is_written_in_place(new_box: NewBox, shared_dir: Path) -> 
 
 
 @requires(Capability.VOLUMES)
+@verifies("mounts")
 def test_volume_outlives_its_sandbox(volume: str, new_box: NewBox) -> None:
     """A named volume is made if it is absent, keeps its files, and is shared by sandboxes.
 
@@ -125,6 +129,7 @@ def test_volume_is_listed_and_removed(volume: str, new_box: NewBox) -> None:
 
 
 @requires(Capability.VOLUMES)
+@verifies("volumes_remove")
 def test_volumes_can_go_with_the_sandbox(volume: str, new_box: NewBox) -> None:
     """With `volumes_remove` the named volumes are deleted on exit.
 
@@ -140,6 +145,7 @@ def test_volumes_can_go_with_the_sandbox(volume: str, new_box: NewBox) -> None:
 
 
 @requires(Capability.DEVICES)
+@verifies("devices")
 def test_device_is_given(new_box: NewBox) -> None:
     """A device of the host is there under the path that was asked for.
 
@@ -152,6 +158,7 @@ def test_device_is_given(new_box: NewBox) -> None:
 
 
 @requires(Capability.GPUS)
+@verifies("gpus")
 def test_gpus_are_given(new_box: NewBox) -> None:
     """`gpus=["all"]` gives the host's GPUs.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, enforced, refused, requires
+from samebox.conformance.harness import DEADLINE, enforced, refused, requires, verifies
 from samebox.conformance.servers import server
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def listener() -> Iterator[int]:
 
 
 @requires(Capability.NETWORK_NONE)
+@verifies("network")
 def test_no_network_by_default(box: Sandbox) -> None:
     """There is no interface but loopback, and no route.
 
@@ -66,6 +67,7 @@ def test_no_network_by_default(box: Sandbox) -> None:
 
 
 @requires(Capability.NETWORK_NONE)
+@verifies("network")
 def test_no_network_asked_for_in_words(new_box: NewBox) -> None:
     """`network=False`, said in words, leaves loopback alone.
 
@@ -170,6 +172,7 @@ def test_forward_is_on_loopback_only(box: Sandbox) -> None:
 
 
 @requires(Capability.NETWORK)
+@verifies("network")
 def test_default_network_has_an_interface(new_box: NewBox) -> None:
     """`network=True` gives more than loopback.
 
@@ -183,6 +186,7 @@ def test_default_network_has_an_interface(new_box: NewBox) -> None:
 
 
 @requires(Capability.NETWORK_NAMED)
+@verifies("network")
 def test_named_mode_is_taken(new_box: NewBox) -> None:
     """`network="none"`, a mode by its name, is passed on to the engine.
 
@@ -193,6 +197,7 @@ def test_named_mode_is_taken(new_box: NewBox) -> None:
 
 
 @requires(Capability.PORTS)
+@verifies("ports")
 def test_published_port_is_reached(new_box: NewBox) -> None:
     """A port in `ports` is reached on the host where `host_port` says.
 
@@ -215,6 +220,7 @@ def test_published_port_is_reached(new_box: NewBox) -> None:
 
 
 @requires(Capability.PORTS)
+@verifies("ports")
 def test_unpublished_port_is_an_error(new_box: NewBox) -> None:
     """`host_port` of a port that was not published raises, with the port in its text.
 
@@ -227,6 +233,7 @@ def test_unpublished_port_is_an_error(new_box: NewBox) -> None:
 
 
 @requires(Capability.DNS)
+@verifies("dns", "extra_hosts")
 def test_extra_hosts_are_known(new_box: NewBox) -> None:
     """`extra_hosts` and `dns` are what the sandbox's resolver reads.
 

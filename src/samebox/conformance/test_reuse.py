@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, requires
+from samebox.conformance.harness import DEADLINE, requires, verifies
 from samebox.errors import SandboxError, SandboxExistsError
 from samebox.registry import make_engine
 
@@ -33,6 +33,7 @@ def name(harness: Harness) -> Iterator[str]:
 
 
 @requires(Capability.PERSISTENT)
+@verifies("name")
 def test_name_is_the_engines(new_box: NewBox, name: str) -> None:
     """A sandbox with a name has that name on the engine too.
 
@@ -46,6 +47,7 @@ def test_name_is_the_engines(new_box: NewBox, name: str) -> None:
 
 
 @requires(Capability.PERSISTENT)
+@verifies("name", "on_conflict")
 def test_name_attaches_to_what_runs(new_box: NewBox, name: str) -> None:
     """A second sandbox of the name attaches to the first, sees its files and processes, and does not remove it.
 
@@ -78,6 +80,7 @@ def test_owner_removes_it(new_box: NewBox, name: str) -> None:
 
 
 @requires(Capability.PERSISTENT)
+@verifies("keep")
 def test_keep_leaves_it_running(new_box: NewBox, name: str) -> None:
     """With `keep` it goes on running after close, with its processes, until it is attached to again.
 
@@ -125,6 +128,7 @@ def test_env_of_an_attached_sandbox(new_box: NewBox, name: str) -> None:
 
 
 @requires(Capability.PERSISTENT)
+@verifies("on_conflict")
 def test_conflict_can_be_an_error(new_box: NewBox, harness: Harness, name: str) -> None:
     """With `on_conflict="error"` a name that is taken raises SandboxExistsError with the name.
 
@@ -140,6 +144,7 @@ def test_conflict_can_be_an_error(new_box: NewBox, harness: Harness, name: str) 
 
 
 @requires(Capability.PERSISTENT)
+@verifies("on_conflict")
 def test_conflict_can_replace(new_box: NewBox, name: str) -> None:
     """With `on_conflict="replace"` what has the name is removed and made anew.
 

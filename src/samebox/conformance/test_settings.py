@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, requires
+from samebox.conformance.harness import DEADLINE, requires, verifies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ SYS_ADMIN = 21
 
 
 @requires(Capability.SWAP_LIMIT, Capability.MEMORY_LIMIT)
+@verifies("memory_swap")
 def test_swap_limit_is_kept(new_box: NewBox) -> None:
     """`memory_swap` limits memory and swap together.
 
@@ -35,6 +36,7 @@ def test_swap_limit_is_kept(new_box: NewBox) -> None:
 
 
 @requires(Capability.SHM_SIZE)
+@verifies("shm_size")
 def test_shm_size_is_kept(new_box: NewBox) -> None:
     """`shm_size` is the size of /dev/shm.
 
@@ -51,6 +53,7 @@ def test_shm_size_is_kept(new_box: NewBox) -> None:
 
 
 @requires(Capability.ULIMITS)
+@verifies("ulimits")
 def test_ulimits_are_kept(new_box: NewBox) -> None:
     """`ulimits` are the soft and hard limits of each command.
 
@@ -63,6 +66,7 @@ def test_ulimits_are_kept(new_box: NewBox) -> None:
 
 
 @requires(Capability.DISK_LIMIT)
+@verifies("disk")
 def test_disk_limit_is_kept(new_box: NewBox) -> None:
     """`disk` limits what can be written to the root file system.
 
@@ -75,6 +79,7 @@ def test_disk_limit_is_kept(new_box: NewBox) -> None:
 
 
 @requires(Capability.PRIVILEGED)
+@verifies("privileged")
 def test_privileged_has_everything(new_box: NewBox) -> None:
     """`privileged` gives all capabilities, and only when asked for.
 
@@ -106,6 +111,7 @@ def profile() -> Iterator[Path]:
 
 
 @requires(Capability.SECCOMP_PROFILE)
+@verifies("security_opt")
 def test_seccomp_profile_is_in_force(new_box: NewBox, profile: Path) -> None:
     """A seccomp profile in Docker's JSON format decides which system calls are refused.
 
@@ -121,6 +127,7 @@ def test_seccomp_profile_is_in_force(new_box: NewBox, profile: Path) -> None:
 
 
 @requires(Capability.SECCOMP_PROFILE)
+@verifies("security_opt")
 def test_seccomp_can_be_switched_off(new_box: NewBox) -> None:
     """`seccomp=unconfined` leaves no filter.
 
@@ -132,6 +139,7 @@ def test_seccomp_can_be_switched_off(new_box: NewBox) -> None:
 
 
 @requires(Capability.APPARMOR)
+@verifies("security_opt")
 def test_apparmor_profile_is_chosen(new_box: NewBox) -> None:
     """`apparmor=unconfined` leaves commands without an AppArmor profile.
 
@@ -143,6 +151,7 @@ def test_apparmor_profile_is_chosen(new_box: NewBox) -> None:
 
 
 @requires(Capability.SELINUX)
+@verifies("security_opt")
 def test_selinux_label_is_chosen(new_box: NewBox) -> None:
     """`label=disable` leaves commands without SELinux's confinement.
 
@@ -154,6 +163,7 @@ def test_selinux_label_is_chosen(new_box: NewBox) -> None:
 
 
 @requires(Capability.USERNS)
+@verifies("userns")
 def test_user_namespace_mode_is_chosen(new_box: NewBox) -> None:
     """`userns="host"` runs in the user namespace that the engine itself has.
 
