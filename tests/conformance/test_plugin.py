@@ -19,6 +19,7 @@ CONFTEST = """
 import json
 from pathlib import Path
 
+import samebox.conformance.items as items
 import samebox.conformance.plugin as plugin
 import samebox.conformance.session as session
 from samebox.capabilities import Capability
@@ -27,7 +28,7 @@ from samebox.engines.local import LocalEngine
 from samebox.errors import EngineUnavailableError
 from samebox.registry import registry
 
-session.DIRECTORY = plugin.SUITE = Path(__file__).parent
+session.DIRECTORY = items.DIRECTORY = plugin.SUITE = Path(__file__).parent
 
 
 class Fake(LocalEngine):
