@@ -15,6 +15,7 @@ from samebox.build import digest
 from samebox.errors import BuildError
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator
 
     from samebox.build import ImageBuild
@@ -36,9 +37,9 @@ class BuildLog:
         chatter: What lines begin with that the engine itself says between those of a step.
     """
 
-    def __init__(self, progress: Callable[[str], None], step: str, chatter: tuple[str, ...]) -> None:
+    def __init__(self, progress: Callable[[str], None], step: re.Pattern[str], chatter: tuple[str, ...]) -> None:
         self._progress = progress
-        self._prefix, self._chatter = step, chatter
+        self._step, self._chatter = step, chatter
         self.step = ""
         """The step at work, as the engine names it."""
         self._last = deque[str](maxlen=LAST_LINES)
@@ -50,7 +51,7 @@ class BuildLog:
         for line in (line.rstrip() for each in whole for line in each.splitlines()):
             if not line:
                 continue
-            if line.startswith(self._prefix):
+            if self._step.match(line):
                 self.step = line
                 self._last.clear()
             elif not line.startswith(self._chatter):
@@ -77,7 +78,7 @@ class ImageBuilder(ABC):
         engine: Which one and where, for errors: "Docker at unix:///run/docker.sock".
     """
 
-    step: str
+    step: re.Pattern[str]
     """What the line of a log begins with that names a step."""
     chatter: tuple[str, ...]
     """What lines begin with that the engine itself says between those of a step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 import threading
 from typing import TYPE_CHECKING
@@ -93,7 +94,7 @@ def test_wrong_contexts(tmp_path: Path) -> None:
 class Builder(ImageBuilder):
     """Builds nothing, and remembers what it was asked for."""
 
-    step = "Step "
+    step = re.compile("Step ")
     chatter = ("~",)
 
     def __init__(self) -> None:

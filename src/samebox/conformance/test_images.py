@@ -228,12 +228,12 @@ def test_snapshot_keeps_the_files(new_box: NewBox) -> None:
     # As root, as an engine's default image may have a root file system that is not its user's.
     box = new_box(user="0", env={"TOKEN": "not-in-the-image"})
     box.write_text("kept", "of the workdir")
-    root = box.sh("mkdir -p /opt/snap && echo kept > /opt/snap/file", timeout=DEADLINE)
+    root = box.sh("mkdir -p /etc/snap && echo kept > /etc/snap/file", timeout=DEADLINE)
     image = box.snapshot("samebox-conformance-snapshot")
     assert root.exit_code == 0, root
     assert box.read_text("kept") == "of the workdir"
     other = new_box(image=image)
-    assert other.exec(["cat", "/opt/snap/file"], timeout=DEADLINE).stdout == b"kept\n"
+    assert other.exec(["cat", "/etc/snap/file"], timeout=DEADLINE).stdout == b"kept\n"
     assert other.read_text("kept") == "of the workdir"
     assert other.sh("echo ${TOKEN:-none}", timeout=DEADLINE).stdout == b"none\n"
 
@@ -247,20 +247,20 @@ def test_snapshot_keeps_removals_and_modes(new_box: NewBox) -> None:
     """
     box = new_box(user="0")
     script = """
-        mkdir -p /opt/snap && cd /opt/snap && echo secret > key && chmod 600 key && ln key same && ln -s key link
+        mkdir -p /etc/snap && cd /etc/snap && echo secret > key && chmod 600 key && ln key same && ln -s key link
         echo x > gone && mkdir -m 1777 open
     """
     box.sh(script, timeout=DEADLINE).check()
     first = new_box(user="0", image=box.snapshot("samebox-conformance-removals"))
-    first.sh("cd /opt/snap && rm gone && rmdir open", timeout=DEADLINE).check()
+    first.sh("cd /etc/snap && rm gone && rmdir open", timeout=DEADLINE).check()
     second = new_box(user="0", image=first.snapshot("samebox-conformance-removals"))
-    assert sorted(info.name for info in second.list_dir("/opt/snap")) == ["key", "link", "same"]
+    assert sorted(info.name for info in second.list_dir("/etc/snap")) == ["key", "link", "same"]
     seen = second.sh(
-        "cd /opt/snap && stat -c '%a' key && cat same && readlink link && stat -c %i key same", timeout=DEADLINE
+        "cd /etc/snap && stat -c '%a' key && cat same && readlink link && stat -c %i key same", timeout=DEADLINE
     )
     *words, key, same = seen.text.split()
     assert (words, key) == (["600", "secret", "key"], same), seen
-    assert box.read_text("/opt/snap/gone") == "x\n"
+    assert box.read_text("/etc/snap/gone") == "x\n"
 
 
 @requires(Capability.SNAPSHOT)

@@ -36,7 +36,7 @@ class DockerBuilder(ImageBuilder):
         images: The images of the same daemon.
     """
 
-    step = "Step "
+    step = re.compile("Step ")
     chatter = ("Removing intermediate container ", " ---> ")
 
     def __init__(self, pool: ClientPool, images: Images) -> None:

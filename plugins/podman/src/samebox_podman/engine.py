@@ -48,6 +48,7 @@ class PodmanEngine(Engine):
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.ARCHIVE_IMAGE,
+            Capability.BUILD,
             Capability.CAP_ADD,
             Capability.CAP_DROP,
             Capability.CONTAINER_IMAGE,
@@ -67,6 +68,7 @@ class PodmanEngine(Engine):
             Capability.READ_ONLY_ROOT,
             Capability.ROOT_FILESYSTEM,
             Capability.SECCOMP,
+            Capability.SNAPSHOT,
             Capability.TMPFS,
             Capability.USER,
         }
@@ -114,12 +116,34 @@ class PodmanEngine(Engine):
         self._host.images[facts.id] = facts
         return facts.id
 
+    def build_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """Build the config's image on the service, once for each content; see `Engine.build_image`."""
+        from samebox_podman.build import PodmanBuilder  # noqa: PLC0415 - for builds alone
+
+        return PodmanBuilder(self.client).build(config, progress)
+
+    def commit(self, sandbox_id: str, image: str) -> str:
+        """Keep the state of a sandbox's files as an image; see `Engine.commit`.
+
+        What is in volumes and in memory is not part of it.
+        """
+        from samebox_podman.snapshot import commit  # noqa: PLC0415 - for snapshots alone
+
+        pause = Capability.PIDS_LIMIT not in self.probe().missing  # as without cgroups nothing can be paused
+        container = self._id(sandbox_id)
+        try:
+            return commit(self.client, container, image, pause=pause)
+        except RefusedError as error:
+            self._raise_missing(error, sandbox_id)
+            raise
+
     def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
         """Create a sandbox, check that Podman took every setting, deliver the agent and make the workdir.
 
         See `samebox.engine.Engine.create`.
         """
         facts = self._facts(image)
+        named = config.image or (None if config.build is not None else self.default_image)
         agent = agent_program(facts.architecture or None)
         info = self.probe()
         # First: a container that names a volume makes it, without the label and options that this one needs.
@@ -131,12 +155,14 @@ class PodmanEngine(Engine):
                 config,
                 image=facts.id,
                 name=name,
-                labels={IMAGE_LABEL: config.image or self.default_image or image, **labels},
+                labels={IMAGE_LABEL: named or image, **labels},
                 agent_volume=volume,
                 plan=plan,
                 missing=info.missing,
                 runtime=self.options.runtime,
             )
+            if facts.snapshot:
+                spec["unsetenv"] = ["HOSTNAME"]
             sandbox_id = self._create(spec)
             try:
                 if directories.learnt(sandbox_id, plan) and directories.plan() != plan:

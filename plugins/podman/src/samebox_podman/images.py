@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from samebox.errors import ConfigError, EngineUnavailableError, ImageNotFoundError
+from samebox.owner import MANAGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,8 @@ class ImageFacts:
     """Paths of its volumes."""
     user: str = ""
     """The user that it names; "" is root."""
+    snapshot: bool = False
+    """Whether it was made of a sandbox; Podman puts that one's HOSTNAME into its environment."""
 
 
 def find_image(client: PodmanClient, reference: str, pull: str, progress: Callable[[str], None]) -> ImageFacts:
@@ -110,6 +113,33 @@ def _docker(reference: str) -> str:
     return f"docker.io/{reference}" if "/" in reference else f"docker.io/library/{reference}"
 
 
+def new_name(image: str) -> str:
+    """Return the full name of an image that is made: below localhost/ unless it names a registry.
+
+    Podman itself would give it the name of one that is there, as docker.io/library/NAME.
+    """
+    return image if _has_registry(image) else f"localhost/{image}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split a name into its repository and tag, "latest" if it has none."""
+    head, slash, last = name.rpartition("/")
+    last, _, tag = last.partition(":")
+    return head + slash + last, tag or "latest"
+
+
+def tag_image(client: PodmanClient, image: str, name: str) -> None:
+    """Give an image another name.
+
+    Args:
+        client: The service.
+        image: Its id.
+        name: With a tag or without; below localhost/ if it has no registry.
+    """
+    repository, tag = split_name(new_name(name))
+    client.call("post", f"/images/{image}/tag", params={"repo": repository, "tag": tag})
+
+
 def inspect_image(client: PodmanClient, name: str, reference: str | None = None) -> ImageFacts | None:
     """Return what is known of an image, or None if the service has not got it.
 
@@ -136,6 +166,7 @@ def inspect_image(client: PodmanClient, name: str, reference: str | None = None)
         id=str(image["Id"]).removeprefix("sha256:"),
         architecture=str(image.get("Architecture") or ""),
         user=str((image.get("Config") or {}).get("User") or ""),
+        snapshot=MANAGED in ((image.get("Config") or {}).get("Labels") or {}),
         volumes=tuple(sorted("/" + path.strip("/") for path in volumes if path.strip("/"))),
     )
 
@@ -155,7 +186,7 @@ def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[st
     with contextlib.closing(response):
         try:
             for line in response.iter_lines():
-                report = _report(line)
+                report = parse_report(line)
                 if text := str(report.get("stream") or "").strip():
                     progress(text)
                 if text := str(report.get("error") or report.get("message") or "").strip():
@@ -167,7 +198,8 @@ def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[st
     return "; ".join(wrong)
 
 
-def _report(line: bytes) -> dict[str, Any]:
+def parse_report(line: bytes) -> dict[str, Any]:
+    """Return one line of an answer that comes line by line; {} if it is none."""
     try:
         report = json.loads(line)
     except ValueError:

@@ -1,0 +1,98 @@
+"""PodmanBuilder: images made on the service by its own build API."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from samebox.errors import BuildError, EngineUnavailableError
+from samebox.image_builder import ImageBuilder
+from samebox_podman.failure import RefusedError
+from samebox_podman.images import find_image, inspect_image, parse_report, tag_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from samebox.build_context import BuildContext
+    from samebox.config import SandboxConfig
+    from samebox.image_builder import BuildLog
+    from samebox_podman.client import PodmanClient
+
+SILENCE = 3600.0
+"""How long a step may be silent, in seconds."""
+_PRIVATE = [{"Name": "network", "Host": False, "Path": ""}]
+"""What `podman build` has by default and its API has not: a network of its own, not the host's with its loopback."""
+
+
+class PodmanBuilder(ImageBuilder):
+    """Builds on one service.
+
+    Args:
+        client: The service.
+    """
+
+    step = re.compile(r"(\[\d+/\d+\] )?STEP \d+/\d+: ")
+    chatter = ("--> ", "COMMIT ", "Getting image source ", "Copying ", "Writing manifest ", "Storing signatures")
+
+    def __init__(self, client: PodmanClient) -> None:
+        super().__init__(f"Podman at {client.address.url}")
+        self._client = client
+
+    def find(self, name: str) -> str | None:
+        """Return an image's id; None if it is not there."""
+        facts = inspect_image(self._client, name)
+        return None if facts is None else facts.id
+
+    def base(self, image: str, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """Make an image available that a build begins with; see `samebox.image_builder.ImageBuilder.base`."""
+        return find_image(self._client, image, config.pull, progress).id
+
+    def run(self, config: SandboxConfig, name: str, context: BuildContext, log: BuildLog, *, fresh: bool) -> None:
+        """Build an image, all steps as one layer; see `samebox.image_builder.ImageBuilder.run`.
+
+        With a layer for each step, those before a failed one would stay. The service does not end a step whose caller
+        has gone: it runs to its end, and then all of the build is removed.
+        """
+        build = config.build
+        assert build is not None  # noqa: S101 - what else is built
+        params: dict[str, Any] = {
+            "dockerfile": context.dockerfile,
+            "t": name,
+            "layers": "false",
+            "rm": "true",
+            "forcerm": "true",
+            "nocache": json.dumps(fresh),
+            "identitylabel": "false",
+            "pullpolicy": "never" if config.pull == "never" else "missing",
+            "buildargs": json.dumps(build.args),
+            # Never empty: for then the service would look for a .containerignore, which Docker does not know.
+            "excludes": json.dumps(context.ignored or ["!*"]),
+            "nsoptions": json.dumps(_PRIVATE),
+            "outputformat": "application/vnd.docker.distribution.manifest.v2+json",  # OCI's has no health check
+        }
+        if build.target is not None:
+            params["target"] = build.target
+        if config.platform is not None:
+            params["platform"] = config.platform
+        try:
+            response = self._client.call(
+                "post", "/build", params=params, data=context.file, stream=True, timeout=SILENCE
+            )
+            with contextlib.closing(response):
+                for line in response.iter_lines():
+                    report = parse_report(line)
+                    if error := report.get("error"):
+                        raise log.failed(self.engine, str(error))
+                    log.add(str(report.get("stream") or ""))
+        except (BuildError, EngineUnavailableError):
+            raise
+        except RefusedError as error:
+            raise log.failed(self.engine, error.words) from None
+        except OSError as error:
+            raise self._client.unreachable(error) from error
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image another name."""
+        tag_image(self._client, image, name)

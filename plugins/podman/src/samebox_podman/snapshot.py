@@ -1,0 +1,71 @@
+"""Snapshots: the state of a container's files as an image, which is to be started as the first image was."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from samebox.errors import ConfigError, EngineError
+from samebox_podman.failure import RefusedError
+from samebox_podman.images import new_name, split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samebox_podman.client import PodmanClient
+
+COMMIT_WITHIN = 3600.0
+"""How long the service may take, in seconds."""
+
+
+def commit(client: PodmanClient, container: str, image: str, *, pause: bool) -> str:
+    """Make an image of a container's files and return its reference.
+
+    Args:
+        client: The service.
+        container: Which one; it goes on.
+        image: The name that the image gets; below localhost/ if it has no registry.
+        pause: Whether it stands still meanwhile; a service without cgroups can't.
+
+    Raises:
+        ConfigError: The name has a digest.
+        EngineError: Podman refused.
+    """
+    if "@" in image:
+        msg = f"an image that is made has a name and tag, and no digest: {image!r}"
+        raise ConfigError(msg)
+    repository, tag = split_name(new_name(image))
+    try:
+        found = client.json(f"/containers/{container}/json")
+        origin = client.json(f"/images/{found['Image']}/json").get("Config") or {}
+        params = {
+            "container": container,
+            "repo": repository,
+            "tag": tag,
+            "pause": json.dumps(pause),
+            "format": "docker",  # OCI's has no health check
+            "changes": list(_changes(found["Config"].get("Labels") or {}, origin)),
+        }
+        client.call("post", "/commit", params=params, timeout=COMMIT_WITHIN)
+    except RefusedError as error:
+        if error.no_container:
+            raise
+        msg = f"Podman at {client.address.url} could not make the image {image!r}: {error.words}"
+        raise EngineError(msg) from None
+    return image
+
+
+def _changes(labels: dict[str, str], origin: dict[str, Any]) -> Iterator[str]:
+    """Say what the new image says of its containers: what the first one said.
+
+    Podman takes what the container has, the agent as entrypoint and our labels among it. So labels are emptied, as none
+    can be taken away, and what was not set is said in other words.
+    """
+    yield f"ENTRYPOINT {json.dumps(origin.get('Entrypoint') or [])}"
+    yield f"CMD {json.dumps(origin.get('Cmd') or [])}"
+    yield f"USER {origin.get('User') or '0'}"
+    yield f"WORKDIR {origin.get('WorkingDir') or '/'}"
+    own = origin.get("Labels") or {}
+    for name, value in labels.items():
+        if value != own.get(name):
+            yield f'LABEL "{name}"="{own.get(name, "")}"'
