@@ -263,7 +263,7 @@ def test_snapshot_keeps_removals_and_modes(new_box: NewBox) -> None:
     assert box.read_text("/etc/snap/gone") == "x\n"
 
 
-@requires(Capability.SNAPSHOT)
+@requires(Capability.SNAPSHOT, Capability.TMPFS)
 def test_snapshot_leaves_memory_out(new_box: NewBox) -> None:
     """What is in a memory file system that was asked for is in no snapshot.
 
