@@ -153,7 +153,8 @@ class FakePodman:
 def fake(tmp_path: Path) -> Iterator[FakePodman]:
     """Return a service that answers as the test says."""
     with FakePodman(tmp_path / "fake.sock") as fake:
-        security = {"rootless": False, "seccompEnabled": True}
+        security = {"rootless": False, "seccompEnabled": True, "apparmorEnabled": True, "selinuxEnabled": True}
         host = {"security": security, "cgroupVersion": "v2", "cgroupControllers": ["cpu", "memory", "pids"]}
-        fake.answers["GET /info"] = (200, {"host": host, "version": {"Version": "5.8.2"}})
+        store = {"graphDriverName": "btrfs"}
+        fake.answers["GET /info"] = (200, {"host": host, "store": store, "version": {"Version": "5.8.2"}})
         yield fake

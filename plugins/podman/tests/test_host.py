@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from samebox.capabilities import Capability, Isolation
 from samebox_podman.engine import PodmanEngine
-from samebox_podman.host import PodmanHost, version_numbers
+from samebox_podman.gpus import no_gpus
+from samebox_podman.host import PodmanHost, no_quota, version_numbers
 
-LIMITS = {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT}
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMITS = {Capability.MEMORY_LIMIT, Capability.SWAP_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT}
+NOT_EVERYWHERE = {Capability.APPARMOR, Capability.SELINUX, Capability.GPUS, Capability.DISK_LIMIT}
+SECURITY = {"rootless": False, "seccompEnabled": True, "apparmorEnabled": True, "selinuxEnabled": True}
+NO_DISK = {
+    Capability.DISK_LIMIT: "rootless Podman can't limit the size of a container's files: "
+    "quotas of a file system are root's to set"
+}
+
+
+@pytest.fixture(autouse=True)
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where this host describes its one GPU."""
+    place = tmp_path / "cdi"
+    place.mkdir()
+    (place / "nvidia.yaml").write_text("cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices: []\n")
+    monkeypatch.setattr("samebox_podman.gpus.PLACES", (tmp_path / "none", place))
+    return place
 
 
 def missing(fake: Any, **host: Any) -> dict[Capability, str]:
@@ -24,7 +44,7 @@ def missing(fake: Any, **host: Any) -> dict[Capability, str]:
 def rootless(**more: Any) -> dict[str, Any]:
     """Return what `info` tells of a rootless host."""
     helper = {"executable": "/usr/bin/pasta"}
-    return {"security": {"rootless": True, "seccompEnabled": True}, "pasta": helper, "cgroupManager": "systemd", **more}
+    return {"security": {**SECURITY, "rootless": True}, "pasta": helper, "cgroupManager": "systemd", **more}
 
 
 def test_a_host_that_lacks_nothing(fake: Any) -> None:
@@ -37,7 +57,7 @@ def test_a_host_that_lacks_nothing(fake: Any) -> None:
 
 def test_rootless_with_everything(fake: Any) -> None:
     """Its isolation is the higher tier."""
-    assert missing(fake, **rootless()) == {}
+    assert missing(fake, **rootless()) == NO_DISK
     with contextlib.closing(PodmanEngine({"url": fake.url})) as engine:
         assert engine.probe().isolation is Isolation.ROOTLESS
 
@@ -45,9 +65,9 @@ def test_rootless_with_everything(fake: Any) -> None:
 def test_rootless_on_cgroup_v1(fake: Any) -> None:
     """Podman drops all limits there, with a warning or none."""
     found = missing(fake, **rootless(cgroupVersion="v1", cgroupControllers=[]))
-    assert found.keys() == LIMITS
-    for reason in found.values():
-        assert reason == (
+    assert found.keys() == LIMITS | NO_DISK.keys()
+    for limit in LIMITS:
+        assert found[limit] == (
             "rootless Podman can set no limits on cgroup v1; boot its host with cgroup v2 "
             "(systemd.unified_cgroup_hierarchy=1), or use a rootful Podman"
         )
@@ -56,7 +76,7 @@ def test_rootless_on_cgroup_v1(fake: Any) -> None:
 def test_rootless_without_delegation_of_cpu(fake: Any) -> None:
     """The default of many distributions: memory and pids alone."""
     found = missing(fake, **rootless(cgroupControllers=["memory", "pids"]))
-    assert found == {
+    assert found == NO_DISK | {
         Capability.CPU_LIMIT: "the cgroup controller 'cpu' is not delegated to the user of rootless Podman; delegate "
         "it with a drop-in for user@.service: [Service] Delegate=cpu cpuset io memory pids"
     }
@@ -65,22 +85,23 @@ def test_rootless_without_delegation_of_cpu(fake: Any) -> None:
 def test_rootless_without_a_session(fake: Any) -> None:
     """With the cgroupfs manager a user may make no cgroup."""
     found = missing(fake, **rootless(cgroupManager="cgroupfs"))
-    assert found.keys() == LIMITS
+    assert found.keys() == LIMITS | NO_DISK.keys()
     assert "`loginctl enable-linger` it" in found[Capability.PIDS_LIMIT]
 
 
 def test_rootful_without_the_memory_controller(fake: Any) -> None:
     """As with cgroup_disable=memory, the default of the Raspberry Pi."""
     found = missing(fake, cgroupControllers=["cpu", "pids"])
-    assert found == {Capability.MEMORY_LIMIT: "the kernel of Podman's host has no cgroup controller 'memory'"}
+    reason = "the kernel of Podman's host has no cgroup controller 'memory'"
+    assert found == {Capability.MEMORY_LIMIT: reason, Capability.SWAP_LIMIT: reason}
 
 
 @pytest.mark.parametrize(
     ("security", "said"),
     [
-        ({"rootless": False, "seccompEnabled": False}, "this Podman was built without seccomp"),
+        (SECURITY | {"seccompEnabled": False}, "this Podman was built without seccomp"),
         (
-            {"rootless": False, "seccompEnabled": True, "seccompProfilePath": "unconfined"},
+            SECURITY | {"seccompProfilePath": "unconfined"},
             "containers.conf on the host of Podman sets seccomp_profile = unconfined",
         ),
     ],
@@ -93,9 +114,48 @@ def test_no_seccomp(fake: Any, security: dict[str, Any], said: str) -> None:
 def test_rootless_without_a_helper_for_its_network(fake: Any) -> None:
     """Only network=True needs one."""
     found = missing(fake, **rootless(pasta={"executable": ""}, slirp4netns={"executable": ""}))
-    assert found == {
-        Capability.NETWORK: "a rootless network needs slirp4netns or pasta on the host of Podman; install one of them"
-    }
+    reason = "a rootless network needs slirp4netns or pasta on the host of Podman; install one of them"
+    assert found == NO_DISK | {Capability.NETWORK: reason, Capability.PORTS: reason}
+
+
+@pytest.mark.parametrize(
+    ("field", "capability", "said"),
+    [("apparmorEnabled", Capability.APPARMOR, "AppArmor is not"), ("selinuxEnabled", Capability.SELINUX, "no SELinux")],
+)
+def test_no_labels(fake: Any, field: str, capability: Capability, said: str) -> None:
+    """Podman takes `unconfined` and any label, and does nothing with it."""
+    (found,) = missing(fake, security=SECURITY | {field: False}).items()
+    assert found[0] is capability
+    assert said in found[1]
+
+
+@pytest.mark.parametrize(
+    ("driver", "backing", "said"),
+    [
+        ("vfs", "xfs", "storage driver 'vfs' can't limit"),
+        ("overlay", "extfs", "only on xfs with the mount option pquota, and its files are on extfs"),
+        ("overlay", "xfs", None),
+        ("zfs", "", None),
+    ],
+)
+def test_quotas(driver: str, backing: str, said: str | None) -> None:
+    """Whether xfs has pquota, a creation tells."""
+    store = {"graphDriverName": driver, "graphStatus": {"Backing Filesystem": backing}}
+    found = no_quota(store, rootless=False)
+    assert (found or "").count(said or "never said") == (said is not None)
+    assert "root's to set" in str(no_quota(store, rootless=True))
+
+
+@pytest.mark.parametrize("text", ["kind: vendor.com/net", '{"kind": "vendor.com/gpus"}', None])
+def test_no_gpus(fake: Any, gpus: Path, text: str | None) -> None:
+    """What other devices are described is no matter; where this host's files are not the service's, it is tried."""
+    (gpus / "nvidia.yaml").unlink()
+    if text is not None:
+        (gpus / "other.json").write_text(text)
+    assert "`nvidia-ctk cdi generate" in missing(fake)[Capability.GPUS]
+    (gpus / "gpus.json").write_text('{"cdiVersion": "0.5.0", "kind": "amd.com/gpu"}')
+    assert missing(fake) == {}
+    assert no_gpus("ssh") is None
 
 
 def test_versions() -> None:
@@ -130,4 +190,4 @@ def test_a_real_service(engine: PodmanEngine, url: str) -> None:
     assert info.details["found by"] == "options.url"
     assert info.details["runtime"]
     assert info.rootless == (info.isolation is Isolation.ROOTLESS)
-    assert info.missing.keys() <= LIMITS
+    assert info.missing.keys() <= LIMITS | NOT_EVERYWHERE

@@ -166,7 +166,9 @@ def test_everything_asked_for_is_verified(
     ("settings", "said"),
     [
         ({"network": "no-such-network"}, "unable to find network with name or ID no-such-network"),
-        ({"cap_add": ["ALL"]}, "cap"),
+        ({"devices": ["/dev/no-such-device"]}, "stat /dev/no-such-device: no such file"),
+        ({"mounts": ["/no/such/source:/mnt"]}, "statfs /no/such/source: no such file"),
+        ({"network": "container:no-such-container"}, "no-such-container"),
     ],
 )
 def test_what_podman_refuses(

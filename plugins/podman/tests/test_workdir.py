@@ -34,7 +34,8 @@ ENTRIES = {
 
 def plan(workdir: str = "/workspace", present: Present | None = None, **settings: Any) -> WorkdirPlan:
     """Return the plan for a new Podman, an image that has nothing there, and a user that is not root."""
-    defaults: dict[str, Any] = {"read_only": False, "tmpfs": (), "volumes": (), "version": (5, 8, 2), "root": False}
+    defaults: dict[str, Any] = {"read_only": False, "tmpfs": (), "volumes": (), "mounts": {}, "root": False}
+    defaults |= {"version": (5, 8, 2), "mapped": False}
     return plan_workdir(workdir, **({"look": Look(present)} | defaults | settings))
 
 
@@ -54,6 +55,21 @@ def test_plans() -> None:
     assert plan("/srv/app") == WorkdirPlan(create=True)
     assert plan("/srv/app", version=(5, 7, 1)) == WorkdirPlan(put=0o755)
     assert plan("/srv", version=(4, 3, 1)) == WorkdirPlan(create=True)
+    assert plan(mapped=True) == WorkdirPlan(put=0o755)
+
+
+def test_plans_on_mounts() -> None:
+    """A volume's directory is put, so that what else it holds keeps its owner; a directory of the host stays as it is.
+
+    That is so also under a read-only root, and where an image has a volume of its own below.
+    """
+    assert plan(mounts={"/workspace": True}) == WorkdirPlan(put=0o755, mounted=True)
+    assert plan(mounts={"/workspace": True}, read_only=True) == WorkdirPlan(put=0o755, mounted=True)
+    assert plan("/data/below", mounts={"/data": True}, volumes=("/data",)) == WorkdirPlan(put=0o755, mounted=True)
+    assert plan(mounts={"/workspace": False}, read_only=True) == WorkdirPlan()
+    assert plan("/data/below", mounts={"/data": False}, tmpfs=("/data/below",)) == WorkdirPlan(give="/data/below")
+    assert plan(mounts={"/workspace/cache": False}) == WorkdirPlan(put=0o755)
+    assert plan(mounts={"/workspace2": True}) == WorkdirPlan(create=True)
 
 
 def test_plans_for_root() -> None:

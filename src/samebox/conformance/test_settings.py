@@ -68,13 +68,13 @@ def test_ulimits_are_kept(new_box: NewBox) -> None:
 @requires(Capability.DISK_LIMIT)
 @verifies("disk")
 def test_disk_limit_is_kept(new_box: NewBox) -> None:
-    """`disk` limits what can be written to the root file system.
+    """`disk` limits what can be written to the root file system, where the workdir is.
 
     Why: one sandbox that fills the disk stops every other one, and the host.
     Check: the storage driver's quota, by filling it.
     """
     box = new_box(disk="32m")
-    result = box.sh("dd if=/dev/zero of=/fill bs=1M count=128 2>&1; rm -f /fill", timeout=60)
+    result = box.sh("dd if=/dev/zero of=fill bs=1M count=128 2>&1; rm -f fill", timeout=60)
     assert b"space" in result.stdout.lower() or b"quota" in result.stdout.lower(), result
 
 

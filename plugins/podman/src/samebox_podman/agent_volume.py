@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from samebox_podman.client import PodmanClient
 
 LABEL = "samebox.agent"
+PREFIX = "samebox-agent-"
 SETTLED = 60.0
 """How old a volume is that no other process can still be filling, in seconds."""
 REMOVE_WITHIN = 10.0
@@ -46,7 +47,7 @@ class AgentVolume:
     def __init__(self, client: PodmanClient, agent: AgentProgram) -> None:
         self._client = client
         self._agent = agent
-        self.name = f"samebox-agent-{agent.digest[:16]}"
+        self.name = PREFIX + agent.digest[:16]
         self._filler = f"{self.name}-fill"
 
     def settled(self) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from samebox_podman.client import PodmanClient
     from samebox_podman.host import PodmanHost
     from samebox_podman.images import ImageFacts
-    from samebox_podman.workdir import WorkdirPlan
+    from samebox_podman.workdir import Present, WorkdirPlan
 
 
 class SandboxDirectories:
@@ -56,8 +56,10 @@ class SandboxDirectories:
             read_only=config.read_only,
             tmpfs=config.tmpfs,
             volumes=self._image.volumes,
+            mounts={mount.target: mount.type == "volume" and not mount.read_only for mount in config.mounts},
             version=self._host.version,
             root=(config.user or self._image.user).partition(":")[0] in {"", "0", "root"},
+            mapped=config.userns not in {None, "host"},
             look=look,
         )
 
@@ -71,7 +73,8 @@ class SandboxDirectories:
         Returns:
             Whether something was learnt, so that the plan may be another one now.
         """
-        if (not plan.create and plan.put is None) or (self._image.id, self._config.workdir) in self._host.present:
+        of_image = plan.create or (plan.put is not None and not plan.mounted)
+        if not of_image or (self._image.id, self._config.workdir) in self._host.present:
             return False
         self._look(container, self._config.workdir)
         return True
@@ -86,7 +89,10 @@ class SandboxDirectories:
             runtime: The OCI runtime asked for.
         """
         if plan.put is not None:
-            self._put(container, self._config.workdir, plan.put, owner="user")
+            mode = plan.put
+            if plan.mounted and (present := self._present(container, self._config.workdir)) is not None:
+                mode = present.mode | 0o700 if present.kind == "directory" else mode
+            self._put(container, self._config.workdir, mode, owner="user")
         if not self._host.hides_modes(runtime):
             return
         for path, mode in tmpfs_modes(spec).items():
@@ -97,11 +103,14 @@ class SandboxDirectories:
 
     def _look(self, container: str, path: str) -> None:
         if (self._image.id, path) not in self._host.present:
-            # A link to nothing is answered by 404 as well, but with the header.
-            where = f"/containers/{container}/archive"
-            response = self._client.call("head", where, params={"path": path}, accept=(404,))
-            header = response.headers.get("X-Docker-Container-Path-Stat")
-            self._host.present[self._image.id, path] = None if header is None else parse_stat(header)
+            self._host.present[self._image.id, path] = self._present(container, path)
+
+    def _present(self, container: str, path: str) -> Present | None:
+        # A link to nothing is answered by 404 as well, but with the header.
+        where = f"/containers/{container}/archive"
+        response = self._client.call("head", where, params={"path": path}, accept=(404,))
+        header = response.headers.get("X-Docker-Container-Path-Stat")
+        return None if header is None else parse_stat(header)
 
     def _put(self, container: str, path: str, mode: int, owner: Literal["user", "root"]) -> None:
         params = {"path": path, "copyUIDGID": "true" if owner == "user" else "false"}

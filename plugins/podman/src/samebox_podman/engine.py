@@ -18,7 +18,9 @@ from samebox.errors import (
     SandboxExistsError,
     SandboxGoneError,
     SandboxNotFoundError,
+    UnsupportedError,
 )
+from samebox.ports import HostPort
 from samebox_podman import discovery
 from samebox_podman.agent_volume import AgentVolume, remove_container
 from samebox_podman.archives import archive_image, directory_image
@@ -27,15 +29,20 @@ from samebox_podman.directories import SandboxDirectories
 from samebox_podman.failure import RefusedError
 from samebox_podman.host import PodmanHost, host_at, probe_host
 from samebox_podman.images import ImageFacts, find_image, inspect_image
+from samebox_podman.mounts import check_mounts, volume_names
 from samebox_podman.options import PodmanOptions
-from samebox_podman.spec import container_spec, differences
+from samebox_podman.seccomp import delivered, seccomp_profile
+from samebox_podman.settings import check_settings, inspected_ulimits
+from samebox_podman.spec import HOSTS_TO_GIVE, container_spec, differences
 from samebox_podman.status import IMAGE_LABEL, inspected_status, listed_status
 from samebox_podman.stream import AttachedStream, exec_request, open_attached, open_exec
+from samebox_podman.volumes import Volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from samebox.config import SandboxConfig
+    from samebox.engine import VolumeStatus
     from samebox.streams import MultiplexedStream
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -47,14 +54,20 @@ class PodmanEngine(Engine):
     name: ClassVar[str] = "podman"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
+            Capability.APPARMOR,
             Capability.ARCHIVE_IMAGE,
+            Capability.BIND_MOUNTS,
             Capability.BUILD,
             Capability.CAP_ADD,
             Capability.CAP_DROP,
             Capability.CONTAINER_IMAGE,
             Capability.CPU_LIMIT,
+            Capability.DEVICES,
             Capability.DIRECTORY_IMAGE,
+            Capability.DISK_LIMIT,
+            Capability.DNS,
             Capability.EXEC_USER,
+            Capability.GPUS,
             Capability.HOSTNAME,
             Capability.MEMORY_LIMIT,
             Capability.NETWORK,
@@ -63,14 +76,23 @@ class PodmanEngine(Engine):
             Capability.NO_NEW_PRIVILEGES,
             Capability.PERSISTENT,
             Capability.PIDS_LIMIT,
+            Capability.PORTS,
+            Capability.PRIVILEGED,
             Capability.PROCESS_ISOLATION,
             Capability.PULL,
             Capability.READ_ONLY_ROOT,
             Capability.ROOT_FILESYSTEM,
             Capability.SECCOMP,
+            Capability.SECCOMP_PROFILE,
+            Capability.SELINUX,
+            Capability.SHM_SIZE,
+            Capability.SWAP_LIMIT,
             Capability.SNAPSHOT,
             Capability.TMPFS,
+            Capability.ULIMITS,
             Capability.USER,
+            Capability.USERNS,
+            Capability.VOLUMES,
         }
     )
     default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
@@ -96,6 +118,10 @@ class PodmanEngine(Engine):
         return found[1]
 
     @property
+    def _volumes(self) -> Volumes:
+        return Volumes(self.client)
+
+    @property
     def _host(self) -> PodmanHost:
         return host_at(self.client.address.url)
 
@@ -105,6 +131,7 @@ class PodmanEngine(Engine):
 
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Return the id of the config's image, fetching or importing it if needed; see `Engine.ensure_image`."""
+        self._check(config)
         reference = config.image or self.default_image or ""
         kind, _, path = reference.partition(":")
         if kind == "tar":
@@ -120,6 +147,7 @@ class PodmanEngine(Engine):
         """Build the config's image on the service, once for each content; see `Engine.build_image`."""
         from samebox_podman.build import PodmanBuilder  # noqa: PLC0415 - for builds alone
 
+        self._check(config)
         return PodmanBuilder(self.client).build(config, progress)
 
     def commit(self, sandbox_id: str, image: str) -> str:
@@ -142,24 +170,39 @@ class PodmanEngine(Engine):
 
         See `samebox.engine.Engine.create`.
         """
+        self._check(config)
         facts = self._facts(image)
+        with self._volumes.made(volume_names(config)), delivered(self.client, facts.id, config) as seccomp:
+            return self._create_with(config, facts, name, labels, seccomp)
+
+    def _create_with(
+        self,
+        config: SandboxConfig,
+        facts: ImageFacts,
+        name: str,
+        labels: Mapping[str, str],
+        seccomp: Mapping[str, Any],
+    ) -> str:
         named = config.image or (None if config.build is not None else self.default_image)
         agent = agent_program(facts.architecture or None)
         info = self.probe()
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
         directories = SandboxDirectories(self.client, self._host, facts, config)
+        ulimits = self._default_ulimits(facts.id) if config.ulimits and not info.rootless else {}
         while True:
             plan = directories.plan()
             spec = container_spec(
                 config,
                 image=facts.id,
                 name=name,
-                labels={IMAGE_LABEL: named or image, **labels},
+                labels={IMAGE_LABEL: named or facts.id, **labels},
                 agent_volume=volume,
                 plan=plan,
                 missing=info.missing,
                 runtime=self.options.runtime,
+                seccomp=seccomp,
+                default_ulimits=ulimits,
             )
             if facts.snapshot:
                 spec["unsetenv"] = ["HOSTNAME"]
@@ -174,6 +217,24 @@ class PodmanEngine(Engine):
                 raise
             self._attached[os.getpid(), sandbox_id] = None
             return sandbox_id
+
+    def _check(self, config: SandboxConfig) -> None:
+        if self._host.info is None:
+            self.probe()
+        check_settings(config, rootless=self._host.rootless)
+        check_mounts(config)
+        seccomp_profile(config)
+
+    def _default_ulimits(self, image: str) -> Mapping[str, tuple[int, int]]:
+        """Return the limits of containers that ask for none; Podman tells of them in containers alone."""
+        if self._host.ulimits is None:
+            spec = {"image": image, "entrypoint": ["/none"], "command": [], "netns": {"nsmode": "none"}}
+            container = str(self.client.call("post", "/containers/create", body=spec).json()["Id"])
+            try:
+                self._host.ulimits = inspected_ulimits(self.client.json(f"/containers/{container}/json"))
+            finally:
+                remove_container(self.client, container)
+        return self._host.ulimits
 
     def _facts(self, image: str) -> ImageFacts:
         known = self._host.images.get(image)
@@ -196,6 +257,14 @@ class PodmanEngine(Engine):
                 raise SandboxExistsError(
                     f"Podman at {self.client.address.url} has a container {name!r} already"
                 ) from error
+            if "storage_opts" in spec and "storage" in error.words.lower():
+                raise UnsupportedError(Capability.DISK_LIMIT, self.name, error.words) from error
+            if "enough available ids" in error.words.lower():
+                reason = (
+                    f"{error.words}; give the user that Podman takes them from (on a rootful one `containers`) more "
+                    "subordinate ids in /etc/subuid and /etc/subgid, or ask for fewer with auto:size=NUMBER"
+                )
+                raise UnsupportedError(Capability.USERNS, self.name, reason) from error
             raise EngineError(f"sandbox {name!r} could not be created: {error}") from error
         except BaseException as error:
             # Nobody knows whether it was made: the answer did not come.
@@ -215,11 +284,13 @@ class PodmanEngine(Engine):
     def _verify(self, spec: dict[str, Any], sandbox_id: str, warnings: Sequence[str]) -> None:
         """Raise unless the container is what was asked for: Podman ignores settings that its host can't give."""
         wrong = differences(spec, self.client.json(f"/containers/{sandbox_id}/json"))
+        warned = f" It warned: {'; '.join(warnings)}." if warnings else ""
+        for what in wrong.keys() & HOSTS_TO_GIVE.keys():
+            raise UnsupportedError(HOSTS_TO_GIVE[what], self.name, f"its host can't give {wrong[what]}.{warned}")
         if wrong:
-            warned = f" It warned: {'; '.join(warnings)}." if warnings else ""
             raise EngineError(
                 f"Podman at {self.client.address.url} did not take what sandbox {spec['name']!r} was asked to be: "
-                f"{'; '.join(wrong)}.{warned} Leave the setting out, or use another engine."
+                f"{'; '.join(wrong.values())}.{warned} Leave the setting out, or use another engine."
             )
 
     def _remove_after(self, error: BaseException, sandbox_id: str, name: str) -> None:
@@ -347,6 +418,25 @@ class PodmanEngine(Engine):
     def _raise_missing(self, error: RefusedError, sandbox_id: str) -> None:
         if error.no_container:
             raise self._not_found(sandbox_id) from error
+
+    def host_port(self, sandbox_id: str, port: str) -> HostPort:
+        """Return where on the service's host a published port is; see `samebox.engine.Engine.host_port`."""
+        found = self._inspect(sandbox_id)
+        ports = found["HostConfig"].get("PortBindings") or {}
+        for where in ports.get(port) or ():
+            if found["State"]["Status"] != "running":
+                raise EngineError(f"port {port} of the sandbox {sandbox_id!r} is not open: the sandbox does not run")
+            return HostPort(address=where["HostIp"], port=int(where["HostPort"]))
+        published = ", ".join(sorted(ports)) or "none"
+        raise EngineError(f"port {port} of the sandbox {sandbox_id!r} is not published; published are: {published}")
+
+    def volumes(self) -> Sequence[VolumeStatus]:
+        """Return the named volumes that samebox made on the service; see `samebox.engine.Engine.volumes`."""
+        return self._volumes.list()
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a named volume; see `samebox.engine.Engine.remove_volume`."""
+        self._volumes.remove(name)
 
     def heal_agent(self) -> bool:
         """Read back the agents that were delivered, and deliver anew what differs; see `Engine.heal_agent`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import EngineInfo
 from samebox_podman.failure import unavailable
+from samebox_podman.gpus import no_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 OLDEST = (4, 0)
 """The first version whose API and behaviour were read; 4.3 is the first that the tests run on."""
-_CONTROLLERS = {
-    "memory": Capability.MEMORY_LIMIT,
-    "cpu": Capability.CPU_LIMIT,
-    "pids": Capability.PIDS_LIMIT,
-}
+_CONTROLLERS = (
+    ("memory", Capability.MEMORY_LIMIT),
+    ("memory", Capability.SWAP_LIMIT),
+    ("cpu", Capability.CPU_LIMIT),
+    ("pids", Capability.PIDS_LIMIT),
+)
 _NO_CGROUP_V2 = (
     "rootless Podman can set no limits on cgroup v1; boot its host with cgroup v2 "
     "(systemd.unified_cgroup_hierarchy=1), or use a rootful Podman"
@@ -56,11 +58,18 @@ class PodmanHost:
     """By id."""
     present: dict[tuple[str, str], Present | None] = field(default_factory=dict)
     """What images, by id, have at a path; None: nothing."""
+    ulimits: dict[str, tuple[int, int]] | None = None
+    """The limits, soft and hard, of a container that asks for none; None: not known yet."""
 
     @property
     def version(self) -> tuple[int, ...]:
         """The service's version, as (5, 8, 2)."""
         return version_numbers(str(((self.info or {}).get("version") or {}).get("Version", "")))
+
+    @property
+    def rootless(self) -> bool:
+        """Whether the service is."""
+        return bool((((self.info or {}).get("host") or {}).get("security") or {}).get("rootless"))
 
     def hides_modes(self, runtime: str | None) -> bool:
         """Return whether a tmpfs gets the mode of the directory that it hides, whatever its options say.
@@ -112,8 +121,7 @@ def probe_host(client: PodmanClient, capabilities: frozenset[Capability], *, roo
     if host.version < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         raise unavailable(client.address, f"it is Podman {version}", f"Install Podman {oldest} or newer.")
-    info = host.info["host"]
-    is_rootless = bool((info.get("security") or {}).get("rootless"))
+    is_rootless = host.rootless
     if rootless is not None and rootless != is_rootless:
         kind, asked = ("rootless", "rootful") if is_rootless else ("rootful", "rootless")
         remedy = f"Name a {asked} service with options.url, or leave options.rootless out."
@@ -124,7 +132,9 @@ def probe_host(client: PodmanClient, capabilities: frozenset[Capability], *, roo
         isolation=Isolation.ROOTLESS if is_rootless else Isolation.CONTAINER,
         address=client.address.url,
         rootless=is_rootless,
-        missing={name: reason for name, reason in _missing(info, rootless=is_rootless) if name in capabilities},
+        missing={
+            name: reason for name, reason in _missing(client, host.info, rootless=is_rootless) if name in capabilities
+        },
         details=_details(client, host.info),
     )
 
@@ -142,16 +152,49 @@ def _details(client: PodmanClient, info: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _missing(info: dict[str, Any], *, rootless: bool) -> Iterator[tuple[Capability, str]]:
+def _missing(client: PodmanClient, whole_info: dict[str, Any], *, rootless: bool) -> Iterator[tuple[Capability, str]]:
+    info = whole_info["host"]
     yield from _missing_limits(info, rootless=rootless)
+    if (reason := no_quota(whole_info.get("store") or {}, rootless=rootless)) is not None:
+        yield Capability.DISK_LIMIT, reason
+    if (reason := no_gpus(client.address.scheme)) is not None:
+        yield Capability.GPUS, reason
     security = info.get("security") or {}
+    if not security.get("apparmorEnabled"):
+        reason = "AppArmor is not switched on for Podman: its host has none, or it is rootless"
+        yield Capability.APPARMOR, reason
+    if not security.get("selinuxEnabled"):
+        yield Capability.SELINUX, "Podman's host has no SELinux, or containers.conf there switches labels off"
     if not security.get("seccompEnabled"):
-        yield Capability.SECCOMP, "this Podman was built without seccomp, or the kernel has none"
+        reason = "this Podman was built without seccomp, or the kernel has none"
+        yield from ((capability, reason) for capability in (Capability.SECCOMP, Capability.SECCOMP_PROFILE))
     elif security.get("seccompProfilePath") == "unconfined":
         yield Capability.SECCOMP, "containers.conf on the host of Podman sets seccomp_profile = unconfined"
     if rootless and not any((info.get(helper) or {}).get("executable") for helper in ("slirp4netns", "pasta")):
         reason = "a rootless network needs slirp4netns or pasta on the host of Podman; install one of them"
-        yield Capability.NETWORK, reason
+        yield from ((capability, reason) for capability in (Capability.NETWORK, Capability.PORTS))
+
+
+def no_quota(store: dict[str, Any], *, rootless: bool) -> str | None:
+    """Return why a storage driver can't limit the size of a container's files; None: it can, or a creation tells.
+
+    https://github.com/containers/storage/blob/v1.43.0/docs/containers-storage.conf.5.md
+
+    Args:
+        store: The service's, as `info` tells it.
+        rootless: Whether the service is.
+    """
+    driver = str(store.get("graphDriverName", ""))
+    if rootless:
+        return "rootless Podman can't limit the size of a container's files: quotas of a file system are root's to set"
+    if driver in {"btrfs", "zfs"}:
+        return None
+    if driver != "overlay":
+        return f"Podman's storage driver {driver!r} can't limit the size of a container's files"
+    backing = (store.get("graphStatus") or {}).get("Backing Filesystem")
+    if backing != "xfs":
+        return f"Podman's overlay limits sizes only on xfs with the mount option pquota, and its files are on {backing}"
+    return None
 
 
 def _missing_limits(info: dict[str, Any], *, rootless: bool) -> Iterator[tuple[Capability, str]]:
@@ -162,15 +205,15 @@ def _missing_limits(info: dict[str, Any], *, rootless: bool) -> Iterator[tuple[C
     """
     controllers = info.get("cgroupControllers") or []
     if not rootless:
-        for name, capability in _CONTROLLERS.items():
+        for name, capability in _CONTROLLERS:
             if name not in controllers:
                 yield capability, f"the kernel of Podman's host has no cgroup controller {name!r}"
         return
     if info.get("cgroupVersion") != "v2":
-        yield from ((capability, _NO_CGROUP_V2) for capability in _CONTROLLERS.values())
+        yield from ((capability, _NO_CGROUP_V2) for _, capability in _CONTROLLERS)
     elif info.get("cgroupManager") != "systemd":
-        yield from ((capability, _NO_SESSION) for capability in _CONTROLLERS.values())
+        yield from ((capability, _NO_SESSION) for _, capability in _CONTROLLERS)
     else:
-        for name, capability in _CONTROLLERS.items():
+        for name, capability in _CONTROLLERS:
             if name not in controllers:
                 yield capability, _NOT_DELEGATED.format(name)

@@ -6,29 +6,39 @@ https://github.com/containers/podman/blob/v5.8.2/pkg/specgen/specgen.go
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from samebox.agent.program import MOUNT_POINT, init_argv
 from samebox.capabilities import Capability
+from samebox.units import Tmpfs
+from samebox_podman.mounts import bind_mounts, binds_compared, volume_mounts
+from samebox_podman.settings import SHARED_MEMORY, network_mode, settings_compared, settings_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from samebox.config import SandboxConfig
-    from samebox.units import Tmpfs
+    from samebox_podman.settings import Comparison
     from samebox_podman.workdir import WorkdirPlan
-
-    _Comparison: TypeAlias = tuple[str, Any, Any, Callable[[Any, Any], bool] | None]
-    """What is compared, what was asked for, what there is, and how if not by equality."""
 
 CPU_PERIOD = 100_000
 """Microseconds, the kernel's own default."""
-SHARED_MEMORY = 64 << 20
+SHARED_MEMORY_SIZE = 64 << 20
+"""Of /dev/shm, as Podman and Docker have it."""
 UMASK = "0022"
+HOSTS_TO_GIVE = {
+    "cap_add": Capability.CAP_ADD,
+    "memory": Capability.MEMORY_LIMIT,
+    "memory and swap": Capability.SWAP_LIMIT,
+    "cpu quota": Capability.CPU_LIMIT,
+    "pids limit": Capability.PIDS_LIMIT,
+    "apparmor": Capability.APPARMOR,
+    "ulimits": Capability.ULIMITS,
+    "userns": Capability.USERNS,
+}
+"""What Podman leaves out with a warning, or without one, where its host has not got it; see `differences`."""
 SERVE_ON_STDIO = ("--serve", "0")
 """Has the first process start an agent on its own stdin and stdout, which the first connection is attached to."""
-
-_MODES = frozenset({"none", "host", "bridge", "private", "slirp4netns", "pasta"})
 
 
 def container_spec(
@@ -41,6 +51,8 @@ def container_spec(
     plan: WorkdirPlan,
     missing: Mapping[Capability, str],
     runtime: str | None,
+    seccomp: Mapping[str, Any],
+    default_ulimits: Mapping[str, tuple[int, int]],
 ) -> dict[str, Any]:
     """Return the request that makes a sandbox's container.
 
@@ -53,6 +65,8 @@ def container_spec(
         plan: How its workdir comes to be.
         missing: What the host lacks, and is not asked for here; Podman would ignore it or fail.
         runtime: The OCI runtime, or None.
+        seccomp: The part for the seccomp profile; see `samebox_podman.seccomp.delivered`.
+        default_ulimits: See `samebox_podman.settings.settings_spec`.
     """
     spec: dict[str, Any] = {
         "name": name,
@@ -69,18 +83,19 @@ def container_spec(
         "stop_signal": 15,
         "systemd": "false",
         "init": False,
-        "privileged": False,
+        "privileged": config.privileged,
         "no_new_privileges": config.no_new_privileges,
-        "cap_drop": [_capability(each) for each in config.cap_drop],
+        "cap_drop": _dropped(config),
         "cap_add": [_capability(each) for each in config.cap_add],
         "healthconfig": {"Test": ["NONE"]},
         # What the first process writes would grow a file on the host, and a hostile guest can make it write.
         "log_configuration": {"driver": "none"},
         # As Docker: a volume of the image is an anonymous one, removed with the container.
         "image_volume_mode": "anonymous",
-        "volumes": [_volume(agent_volume, MOUNT_POINT, "ro", "nocopy")],
-        "mounts": [],
+        "volumes": [_volume(agent_volume, MOUNT_POINT, "ro", "nocopy"), *volume_mounts(config)],
         **_network(config.network),
+        **settings_spec(config, default_ulimits),
+        **seccomp,
     }
     if config.user is not None:
         spec["user"] = config.user
@@ -97,15 +112,22 @@ def container_spec(
         # `read_write_tmpfs` stays unset: it makes /tmp, /run and /var/tmp writable, which Docker does not. Since 5.0
         # that leaves /dev/shm read-only as well, where Docker has it writable, so it is mounted in so many words.
         spec["read_only_filesystem"] = True
-        shared = ["rw", "nosuid", "nodev", "noexec", "mode=1777", f"size={SHARED_MEMORY}", "notmpcopyup"]
-        mounts.setdefault("/dev/shm", shared)  # noqa: S108 - a path of the sandbox
+        shared = Tmpfs(size=config.shm_size or SHARED_MEMORY_SIZE, mode=0o1777, exec=False)
+        mounts.setdefault(SHARED_MEMORY, _tmpfs(shared, owned=False))
     spec["mounts"] = [
         {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
         for path, options in mounts.items()
-    ]
+    ] + bind_mounts(config)
     if limits := _limits(config, missing):
         spec["resource_limits"] = limits
     return spec
+
+
+def _dropped(config: SandboxConfig) -> list[str]:
+    if config.privileged:
+        return []  # it has all of them, whatever is dropped
+    # Podman refuses to drop and add all; as on Docker, what is added stays.
+    return [_capability(each) for each in config.cap_drop if each != "ALL" or "ALL" not in config.cap_add]
 
 
 def _capability(name: str) -> str:
@@ -130,24 +152,27 @@ def tmpfs_modes(spec: Mapping[str, Any]) -> dict[str, int]:
     """Return the modes of a request's tmpfs mounts, by path."""
     modes = {}
     for mount in spec["mounts"]:
-        modes[mount["destination"]] = next(int(each[5:], 8) for each in mount["options"] if each.startswith("mode="))
+        if mount["type"] == "tmpfs":
+            mode = next(each for each in mount["options"] if each.startswith("mode="))
+            modes[mount["destination"]] = int(mode.removeprefix("mode="), 8)
     return modes
 
 
 def _network(network: bool | str) -> dict[str, Any]:  # noqa: FBT001 - the config's field
     """Return the network's part: none, the default, one of Podman's modes, or its networks by name."""
-    if network is False:
-        return {"netns": {"nsmode": "none"}}
-    if network is True:
+    mode = network_mode(network)
+    if isinstance(network, bool):
         # Not "default", which containers.conf may set to the host's own network.
-        return {"netns": {"nsmode": "private"}}
-    mode, _, value = network.partition(":")
-    if mode == "container" and value:
+        return {"netns": {"nsmode": mode}}
+    _, _, value = network.partition(":")
+    if mode == "container":
         return {"netns": {"nsmode": mode, "value": value}}
+    if mode == "ns":
+        return {"netns": {"nsmode": "path", "value": value}}
     if mode in {"slirp4netns", "pasta"} and value:
         return {"netns": {"nsmode": mode}, "network_options": {mode: value.split(",")}}
-    if network in _MODES:
-        return {"netns": {"nsmode": network}}
+    if network == mode:
+        return {"netns": {"nsmode": mode}}
     return {"netns": {"nsmode": "bridge"}, "networks": {each: {} for each in network.split(",")}}
 
 
@@ -155,7 +180,7 @@ def _limits(config: SandboxConfig, missing: Mapping[Capability, str]) -> dict[st
     limits: dict[str, Any] = {}
     if config.memory is not None and Capability.MEMORY_LIMIT not in missing:
         # Equal, so that no swap is added; unset, Podman would allow as much swap again.
-        limits["memory"] = {"limit": config.memory, "swap": config.memory}
+        limits["memory"] = {"limit": config.memory, "swap": config.memory_swap or config.memory}
     if config.cpus is not None and Capability.CPU_LIMIT not in missing:
         limits["cpu"] = {"period": CPU_PERIOD, "quota": max(1000, round(config.cpus * CPU_PERIOD))}
     if Capability.PIDS_LIMIT not in missing:
@@ -163,7 +188,7 @@ def _limits(config: SandboxConfig, missing: Mapping[Capability, str]) -> dict[st
     return limits
 
 
-def differences(spec: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def differences(spec: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, str]:
     """Compare what was asked for with what Podman's inspect tells of the container.
 
     Args:
@@ -171,16 +196,16 @@ def differences(spec: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         found: The answer of inspect.
 
     Returns:
-        Each difference in words; empty if Podman took everything.
+        What differs, and the difference in words; empty if Podman took everything.
     """
-    return [
-        f"{what}: asked for {asked!r}, it has {has!r}"
+    return {
+        what: f"{what}: asked for {asked!r}, it has {has!r}"
         for what, asked, has, same in _comparisons(spec, found)
         if not (same(asked, has) if same else asked == has)
-    ]
+    }
 
 
-def _comparisons(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comparison]:
+def _comparisons(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Comparison]:
     host, config = found["HostConfig"], found["Config"]
     yield "name", spec["name"], found["Name"], None
     yield "image", spec["image"], found["Image"], None
@@ -190,7 +215,7 @@ def _comparisons(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[
     yield "working directory", spec["work_dir"], config["WorkingDir"], None
     yield "umask", spec["umask"], config.get("Umask"), None
     yield "stop signal", spec["stop_signal"], config.get("StopSignal"), lambda _, has: has in {15, "15", "SIGTERM"}
-    yield "privileged", False, host["Privileged"], None
+    yield "privileged", spec["privileged"], host["Privileged"], None
     yield "health check", ["NONE"], (config.get("Healthcheck") or {}).get("Test"), None
     for key, where, name in (
         ("user", config, "User"),
@@ -201,12 +226,15 @@ def _comparisons(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[
             yield name, spec[key], where.get(name), None
     yield from _security(spec, found)
     yield from _mounts(spec, found)
+    yield from binds_compared(spec, found)
     yield from _networks(spec, found)
+    yield from settings_compared(spec, found)
     limits = spec.get("resource_limits", {})
     if "memory" in limits:
         yield "memory", limits["memory"]["limit"], host["Memory"], None
-        # Less swap than asked for, which is none, there can't be; a kernel without swap accounting tells 0.
-        yield "memory and swap", limits["memory"]["swap"], host["MemorySwap"], lambda asked, has: has in {asked, 0}
+        limit, both = limits["memory"]["limit"], limits["memory"]["swap"]
+        # Less swap than none there can't be; a kernel without swap accounting tells 0.
+        yield "memory and swap", both, host["MemorySwap"], lambda _, has: has == both or (has == 0 and both == limit)
     if "cpu" in limits:
         yield "cpu quota", limits["cpu"]["quota"], host["CpuQuota"], None
         yield "cpu period", limits["cpu"]["period"], host["CpuPeriod"], None
@@ -214,11 +242,12 @@ def _comparisons(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[
         yield "pids limit", limits["pids"]["limit"], host["PidsLimit"], None
 
 
-def _security(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comparison]:
+def _security(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Comparison]:
     host = found["HostConfig"]
     options = host.get("SecurityOpt") or []
     yield "no_new_privileges", spec["no_new_privileges"], "no-new-privileges" in options, None
-    yield "seccomp", False, any(str(option).startswith("seccomp=unconfined") for option in options), None
+    if "seccomp_profile_path" not in spec:  # which inspect does not show
+        yield "seccomp", False, any(str(option).startswith("seccomp=unconfined") for option in options), None
     has = {str(name).upper() for name in found.get("BoundingCaps") or []}
     added = set(spec["cap_add"]) - {"ALL"}
     dropped = set(spec["cap_drop"])
@@ -229,7 +258,7 @@ def _security(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Co
         yield "cap_drop", sorted(dropped), sorted(has), lambda _, __: not dropped & has
 
 
-def _mounts(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comparison]:
+def _mounts(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Comparison]:
     host = found["HostConfig"]
     yield "read-only root", spec.get("read_only_filesystem", False), host["ReadonlyRootfs"], None
     volumes = {mount["Destination"]: mount for mount in found.get("Mounts") or [] if mount.get("Type") == "volume"}
@@ -240,6 +269,8 @@ def _mounts(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comp
         yield f"volume at {volume['Dest']}", asked, has, None
     tmpfs = host.get("Tmpfs") or {}
     for mount in spec["mounts"]:
+        if mount["type"] != "tmpfs":
+            continue
         # `notmpcopyup` and U are instructions to Podman, which inspect does not show again.
         asked_options = set(mount["options"]) - {"notmpcopyup", "U"}
         options = set(str(tmpfs.get(mount["destination"], "")).split(","))
@@ -247,9 +278,9 @@ def _mounts(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comp
         yield f"tmpfs at {mount['destination']}", asked_options, options, same
 
 
-def _networks(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[_Comparison]:
+def _networks(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Comparison]:
     mode = str(found["HostConfig"]["NetworkMode"])
-    asked = spec["netns"]["nsmode"]
+    asked = {"path": "ns"}.get(spec["netns"]["nsmode"], spec["netns"]["nsmode"])
     if asked == "private":
         yield "network", asked, mode, lambda _, has: has not in {"none", "host", ""}
     else:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 CONFINED = (5, 8)
 """The first version that resolves a working directory's components inside the container. Before, it follows links in
@@ -58,6 +58,8 @@ class WorkdirPlan:
     """The tmpfs or volume that it lies on, whose owner becomes the sandbox user."""
     put: int | None = None
     """Put a directory with this mode there through the archive API."""
+    mounted: bool = False
+    """That directory is on a volume of the config, and keeps its mode if it is there."""
 
 
 def plan_workdir(
@@ -66,8 +68,10 @@ def plan_workdir(
     read_only: bool,
     tmpfs: Iterable[str],
     volumes: Iterable[str],
+    mounts: Mapping[str, bool],
     version: tuple[int, ...],
     root: bool,
+    mapped: bool,
     look: Look | None,
 ) -> WorkdirPlan:
     """Decide how the workdir comes to be.
@@ -77,15 +81,17 @@ def plan_workdir(
         read_only: Whether the root file system refuses writes.
         tmpfs: Paths of the tmpfs mounts asked for.
         volumes: Paths of the image's volumes.
+        mounts: Paths of the mounts asked for, and whether each is a volume that may be written.
         version: Podman's.
         root: Whether the sandbox user is root.
+        mapped: Whether the container's user namespace maps users in a way of its own: 4.3 gives a working directory
+            that it makes to another user then.
         look: What is known of the image; None: nothing yet.
     """
-    mounts = {*tmpfs, *volumes}
-    over = [mount for mount in mounts if workdir == mount or workdir.startswith(f"{mount}/")]
-    if over:
-        # The agent makes the directories below the mount itself.
-        return WorkdirPlan(give=max(over, key=len))
+    every = {*tmpfs, *volumes, *mounts}
+    over = max((path for path in every if workdir == path or workdir.startswith(f"{path}/")), key=len, default=None)
+    if over is not None:
+        return _on_mount(over, mounts)
     if read_only:
         return WorkdirPlan(tmpfs=True)
     present = look.present if look is not None else None
@@ -94,9 +100,18 @@ def plan_workdir(
             return WorkdirPlan()
         return WorkdirPlan(put=(present.mode & 0o777 if present.kind == "directory" else 0o755) | 0o700)
     # A parent of a mount counts as mounted for Podman, which then leaves its making to the runtime: owned by root.
-    if any(mount.startswith(f"{workdir}/") for mount in mounts) or (workdir.count("/") > 1 and version < CONFINED):
+    below = any(path.startswith(f"{workdir}/") for path in every)
+    if mapped or below or (workdir.count("/") > 1 and version < CONFINED):
         return WorkdirPlan(put=0o755)
     return WorkdirPlan(create=not root or look is None or workdir.count("/") > 1)
+
+
+def _on_mount(path: str, mounts: Mapping[str, bool]) -> WorkdirPlan:
+    if path not in mounts:
+        # The agent makes the directories below the mount itself.
+        return WorkdirPlan(give=path)
+    # A directory of the host keeps its owner, and U would give away all that a volume holds.
+    return WorkdirPlan(put=0o755, mounted=True) if mounts[path] else WorkdirPlan()
 
 
 def parse_stat(header: str) -> Present:

@@ -1,0 +1,97 @@
+"""Seccomp profiles: a file of this host, brought to where Podman reads it while it makes a container."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import secrets
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samebox.errors import ConfigError
+from samebox_podman.agent_volume import LABEL, remove_container
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samebox.config import SandboxConfig
+    from samebox_podman.client import PodmanClient
+
+_OPTION = "seccomp="
+_PLACE = "/profile"
+_FILE = "seccomp.json"
+
+
+def seccomp_profile(config: SandboxConfig) -> str | None:
+    """Return "unconfined", the profile's JSON, or None where the service's own applies.
+
+    Raises:
+        ConfigError: The profile can't be read, or is none.
+    """
+    paths = [option.removeprefix(_OPTION) for option in config.security_opt if option.startswith(_OPTION)]
+    if not paths or paths[-1] == "unconfined":
+        return paths[-1] if paths else None
+    try:
+        profile = json.loads(Path(paths[-1]).read_text(encoding="utf-8"))
+    except OSError as error:
+        why = f"it can't be read: {error.strerror}"
+    except ValueError as error:
+        why = f"it is no JSON: {error}"
+    else:
+        if isinstance(profile, dict) and "defaultAction" in profile:
+            return json.dumps(profile)
+        why = "it has no defaultAction; what is accepted is a profile in Docker's JSON format"
+    msg = f"wrong config: security_opt = {_OPTION + paths[-1]!r}: {why}"
+    raise ConfigError(msg)
+
+
+@contextlib.contextmanager
+def delivered(client: PodmanClient, image: str, config: SandboxConfig) -> Iterator[dict[str, Any]]:
+    """Bring a config's profile to the service, and give the request's part for it.
+
+    Podman wants a path of its own host, which may be another one, or whose user may not read this user's files. So the
+    profile is put into an anonymous volume of a container that is never started, for as long as the block runs:
+    Podman reads it while it makes the sandbox, and keeps its content.
+
+    Args:
+        client: The service.
+        image: The id of any image, as a container has to have one.
+        config: What the sandbox is asked to be.
+
+    Raises:
+        ConfigError: The profile can't be read, or is none.
+    """
+    profile = seccomp_profile(config)
+    if profile is None or profile == "unconfined":
+        yield {} if profile is None else {"seccomp_profile_path": profile}
+        return
+    spec = {
+        "name": f"samebox-seccomp-{secrets.token_hex(8)}",
+        "image": image,
+        "entrypoint": [_PLACE],
+        "command": [],
+        "user": "0:0",
+        "netns": {"nsmode": "none"},
+        "image_volume_mode": "ignore",
+        "labels": {LABEL: ""},
+        "volumes": [{"Name": "", "Dest": _PLACE, "Options": ["rw", "nocopy"]}],
+    }
+    container = str(client.call("post", "/containers/create", body=spec).json()["Id"])
+    try:
+        (volume,) = client.json(f"/containers/{container}/json")["Mounts"]
+        where = f"/containers/{container}/archive"
+        client.call("put", where, params={"path": _PLACE, "copyUIDGID": "false"}, data=_archive(profile))
+        yield {"seccomp_profile_path": f"{volume['Source']}/{_FILE}"}
+    finally:
+        remove_container(client, container)
+
+
+def _archive(profile: str) -> bytes:
+    data, buffer = profile.encode(), io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        member = tarfile.TarInfo(_FILE)
+        member.size, member.mode = len(data), 0o644
+        archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()

@@ -1,0 +1,84 @@
+"""Volumes: the named volumes of a service, of which only samebox's own are listed and removed."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from samebox.engine import VolumeStatus
+from samebox.errors import EngineError, SandboxError
+from samebox.owner import MANAGED
+from samebox_podman.failure import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from samebox_podman.client import PodmanClient
+
+
+class Volumes:
+    """The named volumes of one service.
+
+    A container that names an absent volume makes it, but without a label; so they are made before.
+
+    Args:
+        client: The service.
+    """
+
+    def __init__(self, client: PodmanClient) -> None:
+        self._client = client
+
+    @contextlib.contextmanager
+    def made(self, names: Iterable[str]) -> Iterator[None]:
+        """Make those of some volumes that are absent; they are removed again if the block raises."""
+        new = [name for name in names if self._make(name)]
+        try:
+            yield
+        except BaseException:
+            for name in new:
+                with contextlib.suppress(SandboxError):  # another sandbox may use it by now
+                    self.remove(name)
+            raise
+
+    def _make(self, name: str) -> bool:
+        try:
+            self._client.call("post", "/volumes/create", body={"Name": name, "Label": {MANAGED: "1"}})
+        except RefusedError as error:
+            if "already exists" in error.words.lower():
+                return False
+            raise
+        return True
+
+    def list(self) -> list[VolumeStatus]:
+        """Return the volumes that samebox made for sandboxes."""
+        found = self._client.json("/volumes/json", {"filters": f'{{"label":["{MANAGED}=1"]}}'})
+        return sorted(map(_status, found or ()), key=lambda status: status.name)
+
+    def remove(self, name: str) -> None:
+        """Remove a volume; nothing happens if it is not there.
+
+        Raises:
+            EngineError: It is in use, or samebox did not make it.
+        """
+        url = self._client.address.url
+        response = self._client.call("get", f"/volumes/{name}/json", accept=(404,))
+        # Podman takes the beginning of a name as well.
+        if response.status_code == 404 or (found := _status(response.json())).name != name:
+            return
+        if found.labels.get(MANAGED) != "1":
+            msg = f"the volume {name!r} on Podman at {url} was not made by samebox, and is not removed"
+            raise EngineError(msg)
+        try:
+            self._client.call("delete", f"/volumes/{name}", accept=(404,))
+        except RefusedError as error:
+            msg = f"Podman at {url} could not remove the volume {name!r}: {error.words}"
+            raise EngineError(msg) from None
+
+
+def _status(volume: dict[str, Any]) -> VolumeStatus:
+    labels = {str(name): str(value) for name, value in (volume.get("Labels") or {}).items()}
+    created = volume.get("CreatedAt")
+    return VolumeStatus(
+        str(volume["Name"]), datetime.fromisoformat(str(created)).timestamp() if created else None, labels
+    )
