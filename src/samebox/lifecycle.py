@@ -28,7 +28,7 @@ from samebox.owner import KEEP, MANAGED, NAME, OWNER, VERSION, Owner
 from samebox.ports import container_port
 from samebox.record import LABEL, differences, record
 from samebox.requirements import lacking
-from samebox.selection import Selection, select
+from samebox.selection import Choice, Selection
 from samebox.version import __version__
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Lifecycle:
         self._progress = progress or silent
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self._choice: Choice | None = None
         self._selection: Selection | None = None
         self._id = ""
         self._name = config.name or f"samebox-{secrets.token_hex(6)}"
@@ -117,14 +118,27 @@ class Lifecycle:
                 raise SandboxClosedError(msg)
             if self._guest is not None:
                 return
-            if self._selection is None:
-                self._selection = select(self.config)
-            engine = self._selection.engine
-            connections = self._named(engine) if self.config.name is not None else self._make(engine)
+            if self._choice is None or self._selection is None:
+                self._choice = Choice(self.config)
+                self._selection = self._choice.next()
+            connections = self._connected(self._choice)
+            engine = self._started()
             self._connections = connections
             self._guest = AgentGuest(connections, self.config.file_limit, self.config.output_limit)
             if not self._attached and not self.config.keep:
                 self._finalizer = weakref.finalize(self, _remove, engine, self._id, self.config, self._pid)
+
+    def _connected(self, choice: Choice) -> AgentConnections:
+        """Make or attach to the sandbox, on the next engine where the one chosen refuses what it is asked for."""
+        while True:
+            engine = self._started()
+            try:
+                return self._named(engine) if self.config.name is not None else self._make(engine)
+            except UnsupportedError as error:
+                self._selection = None
+                engine.close()
+                self._selection = choice.next(error)
+                self._progress(f"{error}; taking {self._selection.engine.name} instead")
 
     def _named(self, engine: Engine) -> AgentConnections:
         """Attach to what has the name or make it.
@@ -258,7 +272,7 @@ class Lifecycle:
         return await Blocking(lambda: engine.commit(self._id, image))
 
     def _started(self) -> Engine:
-        assert self._selection is not None  # noqa: S101 - after guest()
+        assert self._selection is not None  # noqa: S101 - it is chosen before
         return self._selection.engine
 
     def _info(self) -> EngineInfo:

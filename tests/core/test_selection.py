@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,11 +14,16 @@ from samebox import (
     EngineUnavailableError,
     Isolation,
     IsolationError,
+    Sandbox,
     SandboxConfig,
     UnsupportedError,
 )
+from samebox.engines.local import LocalEngine
 from samebox.registry import Registry
 from samebox.selection import select
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 IMAGE = frozenset({Capability.CONTAINER_IMAGE})
 EVERY = frozenset(Capability)
@@ -137,3 +142,47 @@ def test_an_engine_without_a_default_image_asks_for_one() -> None:
     """Before anything is contacted twice."""
     with pytest.raises(ConfigError, match="engine 'docker' has no default image; name one with image="):
         select(SandboxConfig(engine="docker"), known(engine("docker")))
+
+
+class Picky(LocalEngine):
+    """An engine that probes well and refuses what it is asked to make, as a combination that no capability names."""
+
+    name = "bubblewrap"
+    closed = 0
+
+    def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """Refuse."""
+        raise UnsupportedError(Capability.BIND_MOUNTS, self.name, "no such mount")
+
+    def close(self) -> None:
+        """Count."""
+        super().close()
+        type(self).closed += 1
+
+
+class Willing(LocalEngine):
+    """The next one."""
+
+    name = "docker"
+
+
+def test_auto_goes_on_where_the_first_choice_refuses_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so; with the engine named, or no other left, the refusal stands."""
+    monkeypatch.setattr("samebox.selection.registry", lambda: known(Picky, Willing))
+    Picky.closed = 0
+    said: list[str] = []
+
+    with Sandbox(isolation="none", progress=said.append) as box:
+        assert box.info is not None
+        assert box.exec(["echo", box.engine.name]).text == "docker\n"  # type: ignore[union-attr]
+    assert said == ["engine 'bubblewrap' does not support bind-mounts: no such mount; taking docker instead"]
+    assert Picky.closed == 1
+    for _ in range(2):
+        with pytest.raises(UnsupportedError, match="no such mount"):
+            Sandbox(engine="bubblewrap", isolation="none").start()
+    monkeypatch.setattr("samebox.selection.registry", lambda: known(Picky))
+    box = Sandbox(isolation="none")
+    for _ in range(2):
+        with pytest.raises(EngineUnavailableError, match=r"- bubblewrap: .* no such mount"):
+            box.start()
+    box.close()

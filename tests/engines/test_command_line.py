@@ -17,12 +17,11 @@ import pytest
 
 from samebox import Capability, Sandbox
 from samebox.registry import registry
+from targets import TARGETS, Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from targets import Target
 
 SAMEBOX = [sys.executable, "-c", "from samebox.cli import main; main()"]
 
@@ -161,6 +160,22 @@ def test_settings_of_files_hold_and_are_told(target: Target, tmp_path: Path) -> 
 
     done = run(command(target, "-q", "-u", "55", "--", "sh", "-c", script), cwd=tmp_path, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"/two 55 b\n", b""), done
+
+
+@pytest.mark.parametrize(
+    "target", [target for target in TARGETS if target.name == "docker"], indirect=True, ids=["docker"]
+)
+def test_auto_passes_over_an_engine_that_cannot_make_such_a_mount(target: Target, tmp_path: Path) -> None:
+    """Relabelling for SELinux is nothing that bwrap does; another engine that is there is taken, and said why."""
+    (tmp_path / "samebox.toml").write_text(f'mounts = ["{tmp_path}:/data:ro,z"]\n')
+    image = f"tar:{os.environ['SAMEBOX_TEST_IMAGE_DIR']}/busybox.docker.tar"
+    done = run(
+        [*SAMEBOX, "run", "--trust", "--image", image, "--", "ls", "/data"],
+        cwd=tmp_path, env={**reached(target), "SAMEBOX_DISABLED_ENGINES": "podman"},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (0, b"samebox.toml\n"), done
+    assert b"leave z and Z out; taking docker instead\n" in done.stderr, done
 
 
 def test_a_projects_file_opens_nothing_unless_it_is_trusted(target: Target, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "gcc": "gcc",
     "chromium": "chromium",
+    "docker-registry": "docker-registry",
 }
 """Packages, each with a program that shows that it is there, whoever packaged it.
 

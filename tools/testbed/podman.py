@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 READY_WITHIN = 60
 """In seconds."""
 
-REGISTRIES = 'unqualified-search-registries = ["docker.io"]\nshort-name-mode = "permissive"\n'
-"""So that `busybox` means the same image as on Docker. Nothing is pulled for the tests: they find it loaded."""
+REGISTRIES = """\
+unqualified-search-registries = ["docker.io"]
+short-name-mode = "permissive"
+[[registry]]
+location = "127.0.0.1"
+insecure = true
+"""
+"""So that `busybox` means the same image as on Docker, and a registry on loopback needs no certificate, as there."""
 
 
 class Podman:
@@ -114,7 +120,8 @@ class Podman:
             network = self._networks / f"{self._layout.podman_network}.json"
             if not network.exists():
                 write_atomically(network, self._network())
-            return {**environment, "HOME": "/root"}
+            # There it looks for auth.json, where the machine's own root has what `podman login` kept.
+            return {**environment, "HOME": "/root", "XDG_RUNTIME_DIR": str(self._run)}
         own = {"HOME": str(self._layout.home), "USER": self._layout.user, "XDG_RUNTIME_DIR": str(self._run)}
         return {**environment, **own}
 

@@ -358,7 +358,7 @@ def test_failed_and_killed_unpacking_leaves_nothing(tmp_path: Path, rootfs: Path
 @pytest.mark.parametrize(
     ("reference", "error", "said"),
     [
-        ("busybox", UnsupportedError, "other images of this engine are 'host', 'dir:/path'"),
+        ("busybox", UnsupportedError, "engine are 'host', 'dir:/path'"),
         ("tar:", ConfigError, "a path is missing, as in 'tar:/path'"),
         ("dir:{tmp}/none", ImageNotFoundError, "there is no directory {tmp}/none; unpack a root file system there"),
         ("tar:{tmp}/none", ImageNotFoundError, "no file {tmp}/none (No such file or directory); `docker save -o FILE"),

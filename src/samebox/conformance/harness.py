@@ -70,6 +70,13 @@ class Harness:
             return self.image
         return FALLBACK_IMAGE
 
+    @property
+    def build_base(self) -> str:
+        """The image that builds begin with: a container image, or on an engine without those the one of the run."""
+        if Capability.CONTAINER_IMAGE in self.claimed:
+            return self.container_image
+        return self.image or registry().get(self.engine).default_image or FALLBACK_IMAGE
+
     def settings(self, **settings: Any) -> dict[str, Any]:
         """Return a sandbox's settings with those of the run beneath; each engine runs at its own tier of isolation."""
         beneath = {"engine": self.engine, "options": self.options, "isolation": self.info.isolation}

@@ -200,7 +200,7 @@ def test_dockerfile_is_built(new_box: NewBox, harness: Harness) -> None:
     Why: the steps have to run on the engine, and the result has to be found again.
     Check: the engine's build call.
     """
-    text = f"FROM {harness.container_image}\nRUN mkdir /built && echo yes > /built/mark\n"
+    text = f"FROM {harness.build_base}\nRUN mkdir /built && echo yes > /built/mark\n"
     settings = {"image": None, "build": {"dockerfile": text}}
     assert new_box(**settings).read_text("/built/mark") == "yes\n"
 
@@ -213,7 +213,7 @@ def test_failing_build_names_its_step(new_box: NewBox, harness: Harness) -> None
     Why: "returned a non-zero code" and an exit code leave one to build by hand.
     Check: what is kept of the log.
     """
-    text = f"FROM {harness.container_image}\nRUN echo it went wrong here && exit 3\n"
+    text = f"FROM {harness.build_base}\nRUN echo it went wrong here && exit 3\n"
     with refused("it went wrong here"):
         new_box(image=None, build={"dockerfile": text})
 
@@ -263,7 +263,7 @@ def test_snapshot_keeps_removals_and_modes(new_box: NewBox) -> None:
     assert box.read_text("/etc/snap/gone") == "x\n"
 
 
-@requires(Capability.SNAPSHOT)
+@requires(Capability.SNAPSHOT, Capability.TMPFS)
 def test_snapshot_leaves_memory_out(new_box: NewBox) -> None:
     """What is in a memory file system that was asked for is in no snapshot.
 

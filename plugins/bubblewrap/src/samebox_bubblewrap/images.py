@@ -19,7 +19,7 @@ from samebox.errors import ConfigError, EngineError, ImageNotFoundError, Unsuppo
 from samebox.requirements import image_capability
 from samebox_bubblewrap.archive import unpack_archive
 from samebox_bubblewrap.hostroot import HostLayerRootfs, HostRootfs
-from samebox_bubblewrap.named import NamedImages
+from samebox_bubblewrap.named import NamedImages, check_name
 from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs
 
 if TYPE_CHECKING:
@@ -80,9 +80,14 @@ class ImageStore:
             return HOST
         kind, _, path = reference.partition(":")
         if kind not in {"dir", "tar"}:
-            if (made := self.named.find(reference)) is None:
-                raise UnsupportedError(Capability.CONTAINER_IMAGE, "bubblewrap", self.without(reference))
-            return _MADE + made
+            if (made := self.made(reference)) is None:
+                reason = (
+                    f"image={reference!r}: no snapshot and no build of this user has that name; other images of this "
+                    "engine are 'host', 'dir:/path' (a root file system) and 'tar:/path' (a root file system, "
+                    "`docker save` or OCI archive), and engines docker and podman have container images by name"
+                )
+                raise UnsupportedError(Capability.CONTAINER_IMAGE, "bubblewrap", reason)
+            return made
         if not path:
             raise ConfigError(f"image={reference!r}: a path is missing, as in '{kind}:/path'")
         place = Path(path).expanduser().absolute()
@@ -94,14 +99,23 @@ class ImageStore:
             return f"dir:{place}"
         return self._ensure_archive(place, reference, progress)
 
-    @staticmethod
-    def without(reference: str) -> str:
-        """Return why there is no image of a name."""
-        return (
-            f"image={reference!r}: no snapshot of this user has that name, and the other images of this engine are "
-            "'host', 'dir:/path' (a root file system) and 'tar:/path' (a root file system, `docker save` or OCI "
-            "archive); engines docker and podman have container images by name"
-        )
+    def made(self, name: str) -> str | None:
+        """Return what `rootfs` takes for the image of that name that was made here; None if there is none."""
+        found = self.named.find(name)
+        return None if found is None else _MADE + found
+
+    def name(self, image: str, name: str) -> None:
+        """Give an image that was made here a further name.
+
+        Raises:
+            ConfigError: The name is none.
+            EngineError: It can't be written.
+        """
+        check_name(name)
+        try:
+            self.named.name(image.removeprefix(_MADE), name)
+        except OSError as error:
+            raise EngineError(f"the image can't be called {name!r} in the cache {self.directory} ({error})") from error
 
     def use(self, image: str) -> DirectoryUse | None:
         """Keep what `ensure` returned from being removed while a sandbox has it; None where nothing removes it.

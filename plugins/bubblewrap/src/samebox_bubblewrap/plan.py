@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from samebox_bubblewrap.ulimits import Limits
     from samebox_bubblewrap.users import Identity
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["DEFAULT_PATH", "Plan", "make_plan"]
 
 Word = str | bytes
 """A word of bwrap's command line; bytes stand for the number of a descriptor from which they can be read."""
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's default
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's default
 
 _NAMESPACES = (
     "--unshare-all",
@@ -154,7 +154,7 @@ def make_plan(
         left = [layer for layer in [*layers[::-1], "/"] if layer not in {*writable, workdir}]
         for layer in dict.fromkeys(layer for layer in left if not is_inside(layer, targets)):
             words += ["--remount-ro", layer]
-    environment = {"PATH": _PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
+    environment = {"PATH": DEFAULT_PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
     for key, value in environment.items():
         words += ["--setenv", key, value]
     words += ["--chdir", workdir]

@@ -134,6 +134,7 @@ class Images:
         repository, tag = split_reference(image)
         try:
             with self._pool.client() as client:
+                client.reload_config()  # a `docker login` since the client was made counts
                 for line in follow(client.pull(repository, tag=tag, stream=True, decode=True, platform=platform)):
                     progress(line)
         except (RefusedError, StreamError) as error:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from samebox.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+_NUMBER = re.compile(r"\b\d+ seconds?$")
 
 
 class StreamError(EngineError):
@@ -28,8 +32,9 @@ def follow(lines: Iterable[Any]) -> Iterator[str]:
         if error := line.get("error") or (line.get("errorDetail") or {}).get("message"):
             raise StreamError(str(error))
         status, layer = str(line.get("status") or line.get("stream") or "").strip(), str(line.get("id") or "")
-        if status and seen.get(layer) != status:
-            seen[layer] = status
+        kind = _NUMBER.sub("", status)  # "Retrying in 5 seconds" counts down
+        if status and seen.get(layer) != kind:
+            seen[layer] = kind
             yield f"{layer}: {status}" if layer else status
 
 

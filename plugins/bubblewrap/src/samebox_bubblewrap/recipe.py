@@ -1,0 +1,219 @@
+"""Recipe: a Dockerfile as steps for a sandbox, all of it checked and worked out before the first one runs."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from e2b_dockerfile_utils import ShellLex, parse_dockerfile_ast
+
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from e2b_dockerfile_utils import DockerfileAst, DockerfileInstruction
+
+    from samebox.build import ImageBuild
+
+__all__ = ["ROOT", "Copy", "MakeDirectory", "Recipe", "Run", "check_instructions"]
+
+ROOT = "0:0"
+"""Who copies files and makes directories, and runs commands unless the Dockerfile says otherwise."""
+_INSTRUCTIONS = ("FROM", "ARG", "ENV", "RUN", "COPY", "ADD", "WORKDIR", "USER")
+_REMOTE = ("http://", "https://", "git@", "ssh://", "git://", "ftp://")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A command."""
+
+    text: str
+    """The instruction, for the log."""
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Files of the context, as root."""
+
+    text: str
+    sources: tuple[str, ...]
+    """Names in the context, without a leading slash; "": all of it."""
+    target: str
+    """A path inside."""
+    into: bool
+    """Whether the target is a directory that gets the files under their own names."""
+    user: str = ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory:
+    """A directory with its parents, as root."""
+
+    text: str
+    path: str
+    user: str = ROOT
+
+
+def check_instructions(build: ImageBuild) -> DockerfileAst:
+    """Read a Dockerfile, and refuse what can't be done.
+
+    Raises:
+        ConfigError: It can't be read.
+        UnsupportedError: An instruction, or an option of one, that only Docker and Podman have; the text has it and its
+            line.
+    """
+    try:
+        parsed = parse_dockerfile_ast(build.text)
+    except ValueError as error:
+        raise ConfigError(f"wrong config: build: {error}") from None
+    begun = False
+    for instruction in parsed.instructions:
+        _check(instruction)
+        if begun and instruction.name == "FROM":
+            raise _refused(instruction, "it builds one stage")
+        begun |= instruction.name == "FROM"
+        if not begun and instruction.name != "ARG":
+            raise ConfigError(f"wrong config: build: line {instruction.start_line}: {instruction.name} before FROM")
+    if not begun:
+        raise ConfigError("wrong config: build: the Dockerfile has no FROM")
+    return parsed
+
+
+def _check(instruction: DockerfileInstruction) -> None:
+    if instruction.name not in _INSTRUCTIONS:
+        raise _refused(instruction, f"it knows {', '.join(_INSTRUCTIONS)}")
+    if instruction.flags:
+        raise _refused(instruction, f"it knows no option of {instruction.name}, as {instruction.flags[0]}")
+    if instruction.heredocs:
+        raise _refused(instruction, "it knows no here-documents")
+    if not instruction.args:
+        line = f"line {instruction.start_line}: {instruction.name}"
+        raise ConfigError(f"wrong config: build: {line} without an argument")
+
+
+def _refused(instruction: DockerfileInstruction, why: str) -> UnsupportedError:
+    where = f"{instruction.name} in line {instruction.start_line} of the Dockerfile"
+    reason = f"{where}: a build in a sandbox can't do that, {why}; engines docker and podman build all of Dockerfiles"
+    return UnsupportedError(Capability.BUILD, "bubblewrap", reason)
+
+
+@dataclass
+class Recipe:
+    """The steps of a Dockerfile over its base image.
+
+    Args:
+        build: What to build.
+        environment: That of the base image's commands.
+        user: The base image's user.
+        names: What the context has.
+
+    Raises:
+        ConfigError: It can't be read, or names files that are not there.
+        UnsupportedError: It needs what only Docker and Podman have.
+    """
+
+    build: ImageBuild
+    environment: Mapping[str, str]
+    user: str
+    names: Sequence[str]
+    steps: list[Run | Copy | MakeDirectory] = field(default_factory=list)
+    set: dict[str, str] = field(default_factory=dict)
+    """What the image adds to the environment."""
+
+    def __post_init__(self) -> None:
+        parsed = check_instructions(self.build)
+        self._args: dict[str, str] = {}
+        self._cwd = "/"
+        self._runs_as = ROOT
+        self._escape = parsed.escape_token
+        stage = ""
+        for instruction in parsed.instructions:
+            if instruction.name == "FROM":
+                self._args = {}  # arguments before it count for it alone
+                stage = instruction.args[2] if len(instruction.args) == 3 else ""
+                continue
+            try:
+                self._take(instruction)
+            except ValueError as error:
+                if isinstance(error, ConfigError):
+                    raise
+                raise self._wrong(instruction, str(error)) from None
+        if self.build.target not in {None, stage, "0"}:
+            raise ConfigError(f"wrong config: build: target={self.build.target!r} is no stage of the Dockerfile")
+
+    def _take(self, instruction: DockerfileInstruction) -> None:
+        name, args = instruction.name, instruction.args
+        if name == "RUN":
+            # Both streams in one, so that the last lines of the log are the last that were written.
+            argv = tuple(args) if instruction.json else ("/bin/sh", "-c", f"exec 2>&1\n{args[0]}")
+            env = {**self._args, **self.set}
+            self.steps.append(Run(instruction.original, argv, env, self._cwd, self._runs_as))
+        elif name == "ENV":
+            for key, value in [(args[at], self._word(args[at + 1])) for at in range(0, len(args), 3)]:
+                self.set[self._word(key)] = value
+        elif name == "ARG":
+            for word in args:
+                key, equals, default = word.partition("=")
+                if key in self.build.args or equals:
+                    self._args[key] = self.build.args.get(key, self._word(default))
+        elif name == "WORKDIR":
+            self._cwd = posixpath.normpath(posixpath.join(self._cwd, self._word(args[0])))
+            self.steps.append(MakeDirectory(instruction.original, self._cwd))
+        elif name == "USER":
+            self.user = self._runs_as = self._word(args[0])
+        else:
+            self._copy(instruction)
+
+    def _word(self, text: str) -> str:
+        values = {**self.environment, **self._args, **self.set}
+        return ShellLex(self._escape, env=values, skip_unset_env=False).process_word(text)
+
+    def _copy(self, instruction: DockerfileInstruction) -> None:
+        *patterns, target = [self._word(word) for word in instruction.args]
+        if not patterns:
+            raise self._wrong(instruction, "it needs a source and a destination")
+        into = target in {".", ".."} or target.endswith(("/", "/.", "/.."))
+        found: list[str] = []
+        for pattern in patterns:
+            if pattern.startswith(_REMOTE):
+                raise _refused(instruction, f"it fetches nothing, as {pattern}")
+            matching = self._matching(pattern)
+            if not matching:
+                raise self._wrong(instruction, f"the context has no {pattern!r}, or .dockerignore leaves it out")
+            found += matching
+        if instruction.name == "ADD" and (archive := next((n for n in found if n.endswith(_ARCHIVES)), None)):
+            raise _refused(instruction, f"it unpacks no archive, as {archive}; COPY copies it as it is")
+        if len(found) > 1 and not into:
+            raise self._wrong(instruction, f"several files need a destination that ends in '/', not {target!r}")
+        where = posixpath.normpath(posixpath.join(self._cwd, target))
+        self.steps.append(Copy(instruction.original, tuple(dict.fromkeys(found)), where, into))
+
+    def _matching(self, pattern: str) -> list[str]:
+        """Return the names in the context that a pattern stands for; "" is the context itself."""
+        wanted = posixpath.normpath("/" + pattern).lstrip("/")
+        if not wanted:
+            return [""]
+        if wanted in self.names:
+            return [wanted]
+        return _topmost(name for name in self.names if PurePosixPath("/" + name).match("/" + wanted))
+
+    def _wrong(self, instruction: DockerfileInstruction, why: str) -> ConfigError:
+        return ConfigError(f"wrong config: build: line {instruction.start_line}: {instruction.name}: {why}")
+
+
+def _topmost(names: Iterable[str]) -> list[str]:
+    """Leave out what comes with a directory that is there too."""
+    found: list[str] = []
+    for name in sorted(names):
+        if not any(name.startswith(f"{other}/") for other in found):
+            found.append(name)
+    return found
