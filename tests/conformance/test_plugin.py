@@ -416,6 +416,30 @@ def test_profile_asks_for_its_capabilities(suite: pytest.Pytester) -> None:
     done.stdout.fnmatch_lines(["FAIL: profile limits asks for memory-limit, which fake does not claim"])
 
 
+@pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_report_of_a_pytest_run(suite: pytest.Pytester, words: tuple[str, ...]) -> None:
+    """It is that of `samebox conformance`, written once, with the engine's name as its label."""
+    suite.makepyfile(test_table=TABLE)
+    done = run(suite, "--report", "out/deep", *words)
+
+    done.stdout.fnmatch_lines(["written: */out/deep/result.json, */junit.xml, */report.html"])
+    document = json.loads((suite.path / "out" / "deep" / "result.json").read_text())
+    (engine,) = document["engines"]
+    assert (engine["label"], engine["info"]["version"]) == ("fake", "1.2")
+    seen = {name: words.partition(" ")[0] for name, words in verdicts(suite).items()}
+    assert {result["id"]: result["verdict"] for result in engine["results"]} == seen
+
+
+def test_report_of_an_engine_that_is_not_there(suite: pytest.Pytester) -> None:
+    """It says why, and names no verdict."""
+    suite.makepyfile(test_table=TABLE)
+    run(suite, "--report", "out", engine="absent")
+
+    (engine,) = json.loads((suite.path / "out" / "result.json").read_text())["engines"]
+    assert "nothing answers at unix:///absent.sock" in engine["unavailable"]
+    assert engine["counts"] == {}
+
+
 def test_hanging_test_fails(suite: pytest.Pytester) -> None:
     """A test that takes too long fails as one that hangs, and the next one runs."""
     suite.makeconftest(CONFTEST + "\nsession.HANG = 1\n")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine_pages import HOST_SIDE
 from samebox.capabilities import Capability
 from samebox.config import SandboxConfig
 from samebox.conformance.profiles import PROFILES
@@ -66,13 +67,6 @@ def test_no_test_skips_or_looks_at_the_engine() -> None:
         code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
         assert not re.search(r"pytest\.(skip|xfail|importorskip)|mark\.(skip|skipif|xfail)", code), path.name
         assert not re.search(rf"==\s*[\"']({names})|[\"']({names})[\"']\s*(==|in\b)", code), path.name
-
-
-HOST_SIDE = {
-    "engine": "it chooses the column",
-    "options": "each engine has its own, by a model of its own; every run of the suite sets those that it needs",
-}
-"""Settings that say nothing of a sandbox, and why."""
 
 
 def test_every_setting_is_verified() -> None:

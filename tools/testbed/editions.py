@@ -81,7 +81,7 @@ EDITIONS = tuple(
     Edition(kind, version, suite)
     for kind, versions in (
         ("docker", (("20.10", "bookworm"), ("26", "trixie"), ("28", "forky"))),
-        ("docker-rootless", (("28", "forky"), ("20.10", "bookworm"))),
+        ("docker-rootless", (("28", "forky"),)),
         ("podman", (("4.3", "bookworm"), ("5.4", "trixie"), ("5.8", "forky"))),
     )
     for version, suite in versions

@@ -46,6 +46,7 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "help": "a known failure with its issue, or a file of them, a line `ID URL` each; may be repeated",
         },
     ),
+    ("report", {"metavar": "DIR", "help": "write result.json, junit.xml and report.html there"}),
     (
         "allow-unavailable",
         {"action": "store_true", "help": "an engine that can't be reached is not a failure"},
@@ -76,6 +77,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from samebox.conformance.session import ConformanceSession  # noqa: PLC0415 - imports the core, and so pydantic
 
         config.pluginmanager.register(ConformanceSession(config), "samebox-conformance")
+        directory = config.getoption("samebox_report")
+        if directory is not None and not hasattr(config, "workerinput"):
+            from samebox.conformance.reporter import Reporter  # noqa: PLC0415
+
+            config.pluginmanager.register(Reporter(config, Path(directory).absolute()), "samebox-reporter")
     elif any(_names_suite(argument, config) for argument in config.args):
         raise pytest.UsageError(_NO_ENGINE)
 
