@@ -49,10 +49,14 @@ class SocketStream(ByteStream):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError(str(error)) from None
 
-    def close(self) -> None:
-        """Close the socket and its owner."""
+    def shutdown(self) -> None:
+        """End both directions, so that whoever reads finds the end; the descriptor stays until `close`."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket and its owner."""
+        self.shutdown()
         self._socket.close()
         close = getattr(self._owner, "close", None)
         if close is not None:

@@ -13,6 +13,7 @@ from testbed import host
 from testbed.account import ensure_user, find_user, remove_user
 from testbed.dockerd import Docker
 from testbed.failure import TestbedError, run
+from testbed.gvisor import Gvisor
 from testbed.images import RECIPES, ImageStore
 from testbed.leftovers import end_helpers, note_shared, remove_shared, remove_tree, unmount
 from testbed.network import ensure_network, remove_network
@@ -73,7 +74,8 @@ class Bed:
             user: The ordinary user; None if there is none yet.
         """
         rootless = Podman(self.layout, self.state, user or (0, 0))
-        return Docker(self.layout, self.state), Podman(self.layout, self.state), rootless
+        docker = Docker(self.layout, self.state, gvisor=Gvisor(self.layout.state / "gvisor"))
+        return docker, Podman(self.layout, self.state), rootless
 
     def environment(self) -> dict[str, str]:
         """Return what the tests read."""

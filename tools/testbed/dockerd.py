@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from typing import TYPE_CHECKING
 
 from testbed import host
@@ -14,7 +16,9 @@ from testbed.state import write_atomically
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from testbed.gvisor import Gvisor
     from testbed.layout import Layout
+    from testbed.process import ProcessRecord
     from testbed.state import State
 
 READY_WITHIN = 60
@@ -28,14 +32,18 @@ class Docker:
         layout: Where it lives.
         state: Where it records what it starts.
         programs: Where its programs are; default: the machine's own.
+        gvisor: gVisor, if it is to be one of the daemon's runtimes.
     """
 
     name = "docker"
 
-    def __init__(self, layout: Layout, state: State, programs: Programs | None = None) -> None:
+    def __init__(
+        self, layout: Layout, state: State, programs: Programs | None = None, *, gvisor: Gvisor | None = None
+    ) -> None:
         self._layout = layout
         self._state = state
         self._programs = programs or Programs()
+        self._gvisor = gvisor
         self._toml = layout.state / "docker" / "containerd.toml"
         self._containerd_socket = layout.run / "containerd" / "containerd.sock"
         self._place(layout.state / "docker", layout.run / "docker.sock")
@@ -65,12 +73,14 @@ class Docker:
         Raises:
             TestbedError: It does not come up; the end of its log is in the text.
         """
-        if self._state.daemon("dockerd") is not None and self.api.answers():
+        running = self._state.daemon("dockerd")
+        if running is not None and self.api.answers():
+            self._reload(running)
             return
         self.stop()
         if not self._programs.alone:
             self._start_containerd()
-        write_atomically(self._config, "{}\n")
+        write_atomically(self._config, self._settings())
         pidfile = self._layout.run / "docker.pid"
         # Left by a daemon that was killed; dockerd refuses to start if another process has that number now.
         pidfile.unlink(missing_ok=True)
@@ -99,6 +109,27 @@ class Docker:
         if not wait_until(lambda: self.api.answers() or not record.alive, READY_WITHIN) or not record.alive:
             found = f"it does not answer: {tail(log)}"
             raise TestbedError(tried=f"start dockerd at {self.url}", found=found, remedy=f"Read {log}.")
+
+    def _settings(self) -> str:
+        """Return what daemon.json has to say, with the runtimes made available."""
+        if self._gvisor is None:
+            return "{}\n"
+        self._gvisor.ensure()
+        return json.dumps({"runtimes": self._gvisor.runtimes}, indent=1) + "\n"
+
+    def _reload(self, running: ProcessRecord) -> None:
+        """Let a daemon that was started with other settings have these, and leave its containers alone."""
+        settings = self._settings()
+        if self._config.read_text(encoding="utf-8") == settings:
+            return
+        write_atomically(self._config, settings)
+        # https://docs.docker.com/reference/cli/dockerd/#configuration-reload-behavior
+        running.send(signal.SIGHUP)
+        runtimes = json.loads(settings).get("runtimes", {})
+        if not wait_until(lambda: runtimes.keys() <= self.api.call("/info")["Runtimes"].keys(), READY_WITHIN):
+            log = self._layout.logs / "dockerd.log"
+            found = f"it does not know {', '.join(runtimes)}: {tail(log)}"
+            raise TestbedError(tried=f"give dockerd at {self.url} new settings", found=found, remedy=f"Read {log}.")
 
     def _start_containerd(self) -> None:
         """Start a containerd: left to itself, dockerd takes the machine's own, and shares it with another dockerd."""

@@ -178,8 +178,11 @@ def test_gvisor() -> None:
     profiles = {Capability.SECCOMP, Capability.SECCOMP_PROFILE, Capability.APPARMOR, *USUAL}
     bare = {"path": "/usr/bin/runsc", "runtimeArgs": ["--platform=systrap", "--ignore-cgroups", "-network=none"]}
 
-    assert profiles == set(info("runsc").missing)
-    assert profiles | limits | networks == set(info("runsc", Runtimes={"runsc": bare}).missing)
+    files = {Capability.SNAPSHOT, Capability.PERSISTENT}
+    assert profiles | files == set(info("runsc").missing)
+    layered = {"path": "/usr/bin/runsc", "runtimeArgs": ["--overlay2=none"]}
+    assert profiles == set(info("runsc", Runtimes={"runsc": layered}).missing)
+    assert profiles | files | limits | networks == set(info("runsc", Runtimes={"runsc": bare}).missing)
 
 
 def test_windows() -> None:

@@ -232,7 +232,7 @@ def test_unpublished_port_is_an_error(new_box: NewBox) -> None:
         box.host_port(8081)
 
 
-@requires(Capability.DNS)
+@requires(Capability.DNS, Capability.NETWORK)
 @verifies("dns", "extra_hosts")
 def test_extra_hosts_are_known(new_box: NewBox) -> None:
     """`extra_hosts` and `dns` are what the sandbox's resolver reads.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.agent.connections import describe_end
 from samebox.agent.program import agent_program
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
 from samebox.errors import (
     ConfigError,
@@ -322,7 +322,8 @@ class DockerEngine(Engine):
         from samebox_docker.streams import open_exec  # noqa: PLC0415
 
         try:
-            return open_exec(self._daemon.pool, self._exact(sandbox_id), user)
+            watched = self.probe().isolation > Isolation.ROOTLESS
+            return open_exec(self._daemon.pool, self._exact(sandbox_id), user, watched=watched)
         except SandboxNotFoundError as error:
             raise SandboxGoneError(str(error)) from None
         except RefusedError as error:

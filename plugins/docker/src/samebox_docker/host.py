@@ -175,6 +175,11 @@ def _gvisor(runtime: Mapping[str, Any], isolation: Isolation) -> dict[Capability
     arguments = {str(argument).removeprefix("-").removeprefix("-") for argument in runtime.get("runtimeArgs") or ()}
     if arguments & {"ignore-cgroups", "ignore-cgroups=true"}:
         missing |= {capability: "the daemon runs gVisor with --ignore-cgroups" for capability, _, _ in LIMITS}
+    if "overlay2=none" not in arguments:
+        # https://gvisor.dev/docs/user_guide/filesystem/#overlayfs
+        reason = "gVisor keeps what a sandbox writes in an overlay of its own, which ends with the sandbox's processes"
+        reason += "; give it --overlay2=none in the daemon's runtimeArgs"
+        missing |= {Capability.SNAPSHOT: reason, Capability.PERSISTENT: reason}
     if "network=none" in arguments:
         reason = "the daemon runs gVisor with --network=none"
         missing |= {Capability.NETWORK: reason, Capability.NETWORK_NAMED: reason, Capability.PORTS: reason}

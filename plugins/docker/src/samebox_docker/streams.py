@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
 from samebox.agent.program import SERVE_ARGV
+from samebox.agent.transport import transport
 from samebox.errors import EngineError
 from samebox.streams import MultiplexedStream, SocketStream
 
@@ -46,22 +48,79 @@ class ExecStream(MultiplexedStream):
         return "\n".join(filter(None, (self._words, super().diagnostics())))
 
 
-def open_exec(pool: ClientPool, container: str, user: str | None) -> ExecStream:
+class WatchedStream(ExecStream):
+    """An exec's stream that ends with its container, whether the daemon ends it or not.
+
+    With gVisor an exec may be told to have ended after its container, and then dockerd knows no container to end the
+    streams of ("exit event", "no such container" in its log). The container's own output always ends.
+
+    Args:
+        stream: The exec's.
+        backlog: Bytes that were read already.
+        watched: The container's own output.
+    """
+
+    def __init__(self, stream: SocketStream, backlog: bytes, watched: SocketStream) -> None:
+        super().__init__(stream, backlog)
+        self._end = _End(watched, stream)
+        transport().add(self._end)
+
+    def close(self) -> None:
+        """Close both streams."""
+        transport().remove(self._end)
+        super().close()
+
+
+class _End:
+    """What the transport serves: the output of a container, at whose end another stream is ended."""
+
+    def __init__(self, watched: SocketStream, ended: SocketStream) -> None:
+        self._watched = watched
+        self._ended = ended
+
+    def fileno(self) -> int | None:
+        return self._watched.fileno()
+
+    def readable(self) -> bool:
+        try:
+            if self._watched.recv(_WORDS):
+                return True
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        self._ended.shutdown()
+        return False
+
+    def writable(self) -> bool:
+        return False
+
+    def closed(self) -> None:
+        self._watched.close()
+
+
+def open_exec(pool: ClientPool, container: str, user: str | None, *, watched: bool = False) -> ExecStream:
     """Start an agent as an exec of a running container, and return the stream to it.
 
     Args:
         pool: Clients of the daemon.
         container: The container.
         user: Who it runs as; None: the container's own user.
+        watched: End the stream with the container, where the daemon may not.
 
     Raises:
         RefusedError: The daemon refused.
     """
-    with pool.client() as client:
+    end: SocketStream | None = None
+    with contextlib.ExitStack() as stack, pool.client() as client:
+        if watched:
+            end, _ = _hijack(client.attach_socket(container, {"stdout": 1, "stream": 1}))
+            stack.callback(end.close)
         # In "/", as the user may not enter every workdir; the agent goes there itself and says what is wrong with it.
         created = client.exec_create(container, list(SERVE_ARGV), stdin=True, user=user or "", workdir="/")
         hijacked: Any = client.exec_start(created["Id"], socket=True)
-    return ExecStream(*_hijack(hijacked))
+        stack.pop_all()
+    return ExecStream(*_hijack(hijacked)) if end is None else WatchedStream(*_hijack(hijacked), end)
 
 
 def _hijack(hijacked: Any) -> tuple[SocketStream, bytes]:

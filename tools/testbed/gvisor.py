@@ -1,0 +1,53 @@
+"""Gvisor: gVisor's OCI runtime from Debian's backports, unpacked and not installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from testbed.leftovers import remove_tree
+from testbed.suite import Suite, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RELEASE = "bookworm-backports"
+"""The release of Debian that has the package runsc."""
+
+ARGUMENTS = ("--platform=systrap", "--ignore-cgroups", "--network=none")
+"""What runs anywhere: without KVM, in cgroups that it can't handle, and beside other networks of the host."""
+
+
+class Gvisor:
+    """The program runsc.
+
+    Args:
+        directory: Where it is downloaded and unpacked to, once.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._root = directory / "root"
+
+    def ensure(self) -> None:
+        """Download and unpack it, unless it is there.
+
+        Raises:
+            TestbedError: It can't be had.
+        """
+        if self._root.exists():
+            return
+        draft = self._directory / "draft"
+        remove_tree(draft)
+        packages = Suite(RELEASE, self._directory / "packages").download(["runsc"])
+        draft.mkdir(parents=True)
+        unpack(packages, draft)
+        draft.rename(self._root)
+
+    @property
+    def runtimes(self) -> dict[str, dict[str, Any]]:
+        """What daemon.json says of it: as it is, and with a sandbox's writes in the container's own layer."""
+        path = str(self._root / "usr" / "bin" / "runsc")
+        return {
+            "runsc": {"path": path, "runtimeArgs": [*ARGUMENTS]},
+            "runsc-layered": {"path": path, "runtimeArgs": [*ARGUMENTS, "--overlay2=none"]},
+        }
