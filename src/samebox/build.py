@@ -116,14 +116,10 @@ class Runtime(_Model):
     def dockerfile(self) -> str:
         """The Dockerfile, every command in exec form."""
         lines = [f"FROM {self.base_image}"]
-        lines += [
-            f"ENV {name}={json.dumps(text).replace('$', chr(92) + '$')}" for name, text in sorted(self.env.items())
-        ]
+        lines += [f"ENV {name}={_quoted(text)}" for name, text in sorted(self.env.items())]
         lines += [f"RUN {json.dumps(step)}" for step in self.steps]
-        lines += (
-            [f"WORKDIR {json.dumps(self.workdir)}"]
-            if re.search(r"[^\w/.-]", self.workdir)
-            else [f"WORKDIR {self.workdir}"]
+        lines.append(
+            f"WORKDIR {_quoted(self.workdir) if re.search(r'[^a-zA-Z0-9_/.-]', self.workdir) else self.workdir}"
         )
         return "\n".join(lines) + "\n"
 
@@ -188,6 +184,11 @@ class ImageBuild(_Model):
         if self.context is not None:
             return (self.context / (self.dockerfile or "Dockerfile")).read_text(encoding="utf-8")
         return self.dockerfile or ""
+
+
+def _quoted(text: str) -> str:
+    """Return one word of a Dockerfile: no JSON, for which a backslash and a u are two characters."""
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 def _below(path: str) -> bool:

@@ -42,6 +42,8 @@ class BuildContext:
         """The Dockerfile's path in the archive."""
         self.ignored: list[str] = []
         """The patterns of .dockerignore."""
+        self.unwanted: list[str] = []
+        """What is sent although it is ignored, as the builder needs it; no `COPY` has it."""
         self._digest = hashlib.sha256()
         self.file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115 - closed by __exit__
         """The archive, to be read from its beginning."""
@@ -78,7 +80,9 @@ class BuildContext:
         try:
             self.ignored = _patterns(directory / IGNORE)
             matcher = PatternMatcher(self.ignored)
-            for name in _names(directory, "", matcher, {self.dockerfile, IGNORE}):
+            always = {self.dockerfile, IGNORE}
+            self.unwanted = [name for name in sorted(always) if matcher.matches(name)]
+            for name in _names(directory, "", matcher, always):
                 self._add(archive, directory / name, name)
         except OSError as error:
             msg = f"wrong config: build: {error.filename!r} in the context can't be read: {error.strerror}"

@@ -9,9 +9,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from e2b_dockerfile_utils import ShellLex, parse_dockerfile_ast
 
 from samebox import ConfigError, SandboxConfig
-from samebox.build import ImageBuild
+from samebox.build import ImageBuild, Runtime
 from samebox.build_context import BuildContext
 from samebox.dockerfile import base_images
 from samebox.errors import BuildError
@@ -47,7 +48,8 @@ def sent(context: Path, **settings: str) -> tuple[list[str], bytes]:
         BuildContext(ImageBuild.model_validate({"context": context, **settings})) as found,
         tarfile.open(fileobj=found.file) as archive,
     ):
-        return sorted(archive.getnames()), found.digest
+        assert set(found.unwanted) <= {".dockerignore", found.dockerfile}
+        return sorted(set(archive.getnames()) - set(found.unwanted)), found.digest
 
 
 def test_dockerignore(tmp_path: Path) -> None:
@@ -62,16 +64,11 @@ def test_dockerignore(tmp_path: Path) -> None:
     )
     names, first = sent(tmp_path, dockerfile="docker/Dockerfile")
 
-    assert names == [
-        ".dockerignore",
-        "d",
-        "d/keep.key",
-        "docker/Dockerfile",
-        "link",
-        "node/keep",
-        "node/keep/y",
-        "z[1]",
-    ]
+    assert names == ["d", "d/keep.key", "link", "node/keep", "node/keep/y", "z[1]"]
+    with BuildContext(ImageBuild(context=tmp_path, dockerfile="docker/Dockerfile")) as found:
+        assert found.unwanted == [".dockerignore", "docker/Dockerfile"]
+        with tarfile.open(fileobj=found.file) as archive:
+            assert set(found.unwanted) <= set(archive.getnames())
     (tmp_path / "a.key").write_text("changed")
     os.utime(tmp_path / "d" / "keep.key", (1, 1))
     assert sent(tmp_path, dockerfile="docker/Dockerfile")[1] == first
@@ -182,3 +179,15 @@ def test_one_of_two_waits(builder: Builder) -> None:
         thread.join(20)
     assert found == ["image 1", "image 1"]
     assert "another process builds the same image; waiting for it" in lines
+
+
+def test_a_runtime_is_quoted() -> None:
+    """What a Dockerfile's parser makes of the text is what was asked for."""
+    odd = "a \"b\" $c \\u00e9 é\t'd'"
+    runtime = Runtime(name="x", base_image="a", env={"ODD": odd}, workdir="/w $x → y", setup_commands=(("echo", odd),))
+    parsed = parse_dockerfile_ast(runtime.dockerfile)
+    found = {instruction.name: instruction.args for instruction in parsed.instructions}
+    lex = ShellLex(parsed.escape_token)
+    assert lex.process_word(found["ENV"][1]) == odd
+    assert found["RUN"] == ["echo", odd]
+    assert lex.process_word(found["WORKDIR"][0]) == "/w $x → y"

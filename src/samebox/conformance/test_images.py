@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 import shutil
 import tarfile
 import tempfile
@@ -216,6 +217,88 @@ def test_failing_build_names_its_step(new_box: NewBox, harness: Harness) -> None
     text = f"FROM {harness.build_base}\nRUN echo it went wrong here && exit 3\n"
     with refused("it went wrong here"):
         new_box(image=None, build={"dockerfile": text})
+
+
+@requires(Capability.BUILD)
+@verifies("build")
+def test_build_sends_its_directory(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """A build from a directory has the directory's files, but for those that .dockerignore leaves out.
+
+    Why: a secret beside the sources that ends up in an image is in every copy of it.
+    Check: the patterns: `!` takes back, `**` is any depth, and the last one that matches decides.
+    """
+    for name in ("kept", "deep/er/kept", "key.pem", "deep/er/key.pem", "deep/public.pem", "cache/x", "cache/keep/y"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".dockerignore").write_text("# no keys\n**/*.pem\n!deep/public.pem\ncache\n!cache/keep\nDockerfile\n")
+    (tmp_path / "kept").write_text(secrets.token_hex())  # else it may be an image of an earlier run
+    (tmp_path / "Dockerfile").write_text(f"FROM {harness.build_base}\nCOPY . /sent\n")
+    box = new_box(image=None, build=tmp_path)
+    found = {info.name for info in box.walk("/sent") if info.type == "file"} - {".dockerignore"}
+    assert found == {"kept", "deep/er/kept", "deep/public.pem", "cache/keep/y"}
+    assert box.read_text("/sent/deep/er/kept") == "deep/er/kept"
+
+
+@requires(Capability.BUILD)
+@verifies("build")
+def test_build_is_made_once(new_box: NewBox, harness: Harness) -> None:
+    """The same content is built once, and anew when the image that it begins with is another one.
+
+    Why: a build for each sandbox takes minutes; one that is never made again misses the fixes of its base.
+    Check: what the digest is made of: the identity of the base, not its name.
+    """
+    name = "localhost/samebox-conformance-base"
+    build = {"dockerfile": f"FROM {name}\nRUN cp /etc/base /etc/derived\n"}
+    for content in ("one", "two"):
+        base = {"dockerfile": f"FROM {harness.build_base}\nRUN echo {content} > /etc/base\n", "tag": name}
+        new_box(image=None, build=base)
+        lines: list[str] = []
+        assert new_box(image=None, build=build).read_text("/etc/derived") == f"{content}\n"
+        assert new_box(image=None, build=build, progress=lines.append).read_text("/etc/derived") == f"{content}\n"
+        assert not [line for line in lines if "RUN" in line], f"it was built again: {lines}"
+
+
+@requires(Capability.BUILD)
+@verifies("build")
+def test_runtime_runs_its_commands_literally(new_box: NewBox, harness: Harness) -> None:
+    """A Runtime's commands and environment are what they say, whatever quotes and dollars are in them.
+
+    Why: a list that is joined to a line of a Dockerfile is split again by a shell, at somebody else's quotes.
+    Check: the exec form, and what is escaped in it.
+    """
+    odd = f"{secrets.token_hex()} \"b\" 'c' $HOME \\ ; `d` é"
+    commands = [["sh", "-c", 'printf %s "$1" > /etc/said', "sh", odd]]
+    runtime = {"name": "odd", "base_image": harness.build_base, "setup_commands": commands, "env": {"ODD": odd}}
+    box = new_box(image=None, build={"runtime": runtime})
+    assert box.read_text("/etc/said") == odd
+    assert box.sh('printf %s "$ODD"', timeout=DEADLINE).text == odd
+
+
+@pytest.mark.parametrize("manager", ["pip", "npm", "apt", "cargo"])
+@requires(Capability.BUILD)
+@verifies("build")
+def test_package_is_no_command(new_box: NewBox, harness: Harness, manager: str) -> None:
+    """A package called `x; touch /tmp/here` is an error, before anything is built.
+
+    Why: names of packages come from configs and from models, and end in a command line.
+    Check: the grammar of each package manager's names.
+    """
+    runtime = {"name": "evil", "base_image": harness.build_base, "package_manager": manager}
+    for package in ("x; touch /tmp/here", "--config=/etc/passwd", "x\nRUN touch /tmp/here", "$(id)", ""):
+        with refused("is no package"):
+            new_box(image=None, build={"runtime": runtime | {"packages": [package]}})
+
+
+@requires(Capability.BUILD, Capability.CONTAINER_IMAGE)
+@verifies("build")
+def test_missing_base_is_an_error(new_box: NewBox) -> None:
+    """A build on an image that is not there is an error with its name; one below localhost/ is asked of no network.
+
+    Why: a builder of its own looks for `localhost/name` at a server of that name.
+    Check: that bases are found by the same rules as images.
+    """
+    with refused("localhost/samebox-no-such-base"):
+        new_box(image=None, build={"dockerfile": "FROM localhost/samebox-no-such-base\nRUN true\n"})
 
 
 @requires(Capability.SNAPSHOT, Capability.USER)

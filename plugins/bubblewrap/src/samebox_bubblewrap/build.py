@@ -96,7 +96,9 @@ class BubblewrapBuilder(ImageBuilder):
         with tempfile.TemporaryDirectory(prefix="samebox-build-") as files:
             with tarfile.open(fileobj=context.file, mode="r:") as archive:
                 archive.extractall(files, filter="tar")
-                names = [member.name for member in archive.getmembers()]
+                names = [member.name for member in archive.getmembers() if member.name not in context.unwanted]
+            for unwanted in context.unwanted:
+                Path(files, unwanted).unlink(missing_ok=True)
             recipe = Recipe(config.build, {"PATH": DEFAULT_PATH, **rootfs.environment}, user, names)
             _Kitchen(self, recipe, Path(files), log).cook(base, name)
 
