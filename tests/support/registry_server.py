@@ -150,8 +150,12 @@ class BreakingRelay:
         with contextlib.suppress(OSError):
             while not self.broken.is_set():
                 client, _ = self._listener.accept()
+                self._open.append(client)
                 registry = socket.create_connection((self._target[0], int(self._target[2])))
-                self._open += [client, registry]
+                self._open.append(registry)
+                if self.broken.is_set():
+                    self.close()
+                    return
                 threading.Thread(target=self._copy, args=(client, registry, False), daemon=True).start()
                 threading.Thread(target=self._copy, args=(registry, client, True), daemon=True).start()
 
