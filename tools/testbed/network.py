@@ -19,7 +19,10 @@ FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 ADDRESSES = Path("/run/containers/networks/ipam.db")
 """Where all rootful Podmans of a machine note which addresses their containers have."""
 
-SHARED_CHAINS = {"NETAVARK_FORWARD", "NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPORT-MASQ", "NETAVARK-HOSTPORT-SETMARK"}
+SHARED_CHAINS = {
+    *("NETAVARK_FORWARD", "NETAVARK_INPUT", "NETAVARK_ISOLATION_2", "NETAVARK_ISOLATION_3"),
+    *("NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPORT-MASQ", "NETAVARK-HOSTPORT-SETMARK"),
+}
 """What Podman's netavark makes once for all rootful Podmans of a machine, and leaves behind."""
 
 
@@ -122,9 +125,12 @@ def _shared_rules() -> list[list[str]] | None:
     rules: list[list[str]] = []
     chains: list[list[str]] = []
     for table in ("filter", "nat"):
-        for line in run(["iptables-save", "--table", table]).splitlines():
+        lines = run(["iptables-save", "--table", table]).splitlines()
+        # A container's published ports can leave a chain that is empty, and that nothing leads to.
+        used = {word for line in lines if line.startswith("-A ") for word in line.split()}
+        for line in lines:
             name = re.match(r":(NETAVARK\S*)", line)
-            if name is not None and name[1] not in SHARED_CHAINS:
+            if name is not None and name[1] not in SHARED_CHAINS and name[1] in used:
                 return None
             if name is not None:
                 rules.append(["iptables", "--table", table, "--flush", name[1]])
