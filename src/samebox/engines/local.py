@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import os
 import platform
 import shutil
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from samebox.engine import ByteStream, State
 
 _STOP_WAIT = 10.0
+_PREFIX = "samebox-local-"
 
 
 @dataclass
@@ -41,6 +43,8 @@ class _Local:
     name: str
     labels: Mapping[str, str]
     directory: Path
+    lock: int
+    """The directory's descriptor, locked for as long as its owner lives."""
     process: subprocess.Popen[bytes] | None = None
     control: socket.socket | None = None
     pid: int = field(default_factory=os.getpid)
@@ -76,8 +80,9 @@ class LocalEngine(Engine):
             if name in self._sandboxes:
                 msg = f"local: there is a sandbox of the name {name!r} already"
                 raise SandboxExistsError(msg)
-            directory = Path(tempfile.mkdtemp(prefix="samebox-local-"))
-            self._sandboxes[name] = _Local(config, name, dict(labels), directory)
+            _remove_left()
+            directory, lock = _make_directory()
+            self._sandboxes[name] = _Local(config, name, dict(labels), directory, lock)
         return name
 
     def start(self, sandbox_id: str) -> None:
@@ -116,6 +121,7 @@ class LocalEngine(Engine):
         if sandbox is not None:
             _end(sandbox)
             shutil.rmtree(sandbox.directory, ignore_errors=True)
+            os.close(sandbox.lock)
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """See `Engine.inspect`."""
@@ -163,6 +169,36 @@ class LocalEngine(Engine):
         except KeyError:
             msg = f"local: there is no sandbox {sandbox_id!r}"
             raise SandboxNotFoundError(msg) from None
+
+
+def _make_directory() -> tuple[Path, int]:
+    """Make a directory for a sandbox and lock it; the kernel lets go of it when this process ends, however it does."""
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = _lock(directory)
+        if lock is not None:
+            return directory, lock
+
+
+def _lock(directory: Path) -> int | None:
+    """Lock a directory and return its descriptor; None if it belongs to somebody, or is not there any more."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), directory.lstat()):
+                return descriptor
+        os.close(descriptor)
+    return None
+
+
+def _remove_left() -> None:
+    """Remove the directories of this user's sandboxes whose owners were killed."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if directory.lstat().st_uid == os.geteuid() and (lock := _lock(directory)) is not None:
+                shutil.rmtree(directory, ignore_errors=True)
+                os.close(lock)
 
 
 def _running(sandbox: _Local) -> bool:
