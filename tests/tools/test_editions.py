@@ -41,7 +41,7 @@ def test_beds_have_nothing_in_common() -> None:
     assert all(after - before >= 2 for before, after in pairwise(subnets)), subnets
     assert all(len(layout.podman_bridge) <= 15 for layout in layouts)
     # A socket's path has at most 107 bytes.
-    assert all(len(f"{layout.run}/docker-rootless/docker/containerd/containerd.sock.ttrpc") < 108 for layout in layouts)
+    assert all(len(f"{layout.run}/user/docker/containerd/containerd-debug.sock") < 108 for layout in layouts)
     assert not any(layout.state.is_relative_to(LAYOUT.state) for layout in layouts[1:])
 
 

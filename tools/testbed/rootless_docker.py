@@ -31,8 +31,8 @@ class RootlessDocker(Docker):
     def __init__(self, layout: Layout, state: State, programs: Programs, user: tuple[int, int]) -> None:
         super().__init__(layout, state, programs)
         self._user = user
-        #: The user's XDG_RUNTIME_DIR.
-        self._run = layout.run / self.name
+        #: The user's XDG_RUNTIME_DIR; a short name, as paths of sockets have to be.
+        self._run = layout.run / "user"
         self._place(layout.state / self.name, self._run / "docker.sock")
 
     def ensure(self) -> None:
