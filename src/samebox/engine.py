@@ -133,6 +133,8 @@ class Engine(ABC):
     """The engine's name, the same as that of its entry point."""
     capabilities: ClassVar[frozenset[Capability]]
     """What it claims on a host that lacks nothing."""
+    lacks: ClassVar[Mapping[Capability, str]] = {}
+    """Why it does not claim what it lacks, and what to do instead; for errors."""
     default_image: ClassVar[str | None] = None
     """The image where the config has none; None: an image has to be named."""
     options_model: ClassVar[type[EngineOptions]] = EngineOptions

@@ -89,7 +89,7 @@ _HARDENING = (
 def lacking(engine: Engine, info: EngineInfo, capability: Capability) -> str | None:
     """Return why an engine has not got a capability on this host; None if it has."""
     if capability not in engine.capabilities:
-        return "no such thing on this engine"
+        return engine.lacks.get(capability, "no such thing on this engine")
     return info.missing.get(capability)
 
 

@@ -134,7 +134,7 @@ def test_failing_program_is_an_error(engine: BubblewrapEngine) -> None:
     if reason := engine.probe().missing.get(Capability.NETWORK):
         pytest.skip(reason)
     with pytest.raises(EngineError, match="the sandbox's network can't be made: "):
-        UserNetwork(2**22 + 1)
+        UserNetwork(2**22 + 1, {})
 
 
 @pytest.mark.parametrize("settings", [{}, {"user": "alice"}, {"read_only": True}, {"image": None}])

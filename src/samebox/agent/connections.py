@@ -118,9 +118,12 @@ class AgentConnections:
         return connection
 
     def _end(self) -> str:
-        """Return in words how the sandbox ended, as far as the engine knows."""
+        """Return in words how the sandbox ended, as far as the engine knows; may block until it knows."""
+        deadline = time.monotonic() + _SETTLE
         try:
-            return describe_end(self._engine.inspect(self._id))
+            while (status := self._engine.inspect(self._id)).state == "running" and time.monotonic() < deadline:
+                time.sleep(0.02)
+            return describe_end(status)
         except SandboxNotFoundError:
             return "it was removed"
         except EngineError as error:

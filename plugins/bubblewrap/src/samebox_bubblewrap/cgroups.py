@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Cgroup", "Hierarchies", "hierarchies"]
 
 _CONTROLLERS = ("pids", "memory", "cpu")
+_SWAP_FILES = {2: "memory.swap.max", 1: "memory.memsw.limit_in_bytes"}
 _PERIOD = 100_000  # µs, the kernel's default
 _PREFIX = "samebox-"
 _NAME = re.compile(_PREFIX + r"(\d+)-(\d+)-\d+")
@@ -37,7 +38,7 @@ class Hierarchies:
     parents: dict[str, Path]
     """The directory for our groups, by controller; all the same with version 2."""
     missing: dict[str, str]
-    """Why a controller can't be used."""
+    """Why a controller, or "swap", can't be used."""
     version: int
     """2 or 1; 0 where there is none."""
     own: bool = False
@@ -51,6 +52,7 @@ class Cgroup:
         where: Where groups can be made.
         pids: Most processes, or None.
         memory: Most memory in bytes, or None.
+        swap: Most memory and swap together in bytes; None: as `memory`.
         cpus: Most processor time in processors, or None.
 
     Raises:
@@ -58,7 +60,13 @@ class Cgroup:
     """
 
     def __init__(
-        self, where: Hierarchies, *, pids: int | None = None, memory: int | None = None, cpus: float | None = None
+        self,
+        where: Hierarchies,
+        *,
+        pids: int | None = None,
+        memory: int | None = None,
+        swap: int | None = None,
+        cpus: float | None = None,
     ) -> None:
         self._version = where.version
         self._where = where
@@ -78,7 +86,7 @@ class Cgroup:
                 # Two more for the thread that enters and for bwrap, which stays outside with `add`.
                 self._write("pids", "pids.max", pids + 2 * self.by_thread)
             if memory is not None:
-                self._limit_memory(memory)
+                self._limit_memory(memory, memory if swap is None else swap)
             if cpus is not None:
                 self._limit_cpu(cpus)
         except OSError as error:
@@ -88,13 +96,13 @@ class Cgroup:
     def _write(self, controller: str, file: str, value: object) -> None:
         (self._directories[controller] / file).write_text(f"{value}\n", encoding="ascii")
 
-    def _limit_memory(self, limit: int) -> None:
-        # No swap on top: "most memory" would mean nothing with it.
+    def _limit_memory(self, limit: int, both: int) -> None:
         version_2 = self._version == 2
         self._write("memory", "memory.max" if version_2 else "memory.limit_in_bytes", limit)
-        file, swap = ("memory.swap.max", 0) if version_2 else ("memory.memsw.limit_in_bytes", limit)
+        # Without this there would be as much swap on top as the host has: "most memory" would mean nothing.
+        file, value = _SWAP_FILES[self._version], both - limit if version_2 else both
         if (self._directories["memory"] / file).exists():
-            self._write("memory", file, swap)
+            self._write("memory", file, value)
 
     def _limit_cpu(self, cpus: float) -> None:
         quota = max(1000, round(cpus * _PERIOD))
@@ -172,6 +180,8 @@ def hierarchies() -> Hierarchies:
             parents[controller] = _unified(mounts[""], controller) if version == 2 else _legacy(mounts, own, controller)
         except (OSError, LookupError) as error:
             missing[controller] = _reason(controller, error)
+    if "memory" in missing or not _counts_swap(parents["memory"], version):
+        missing["swap"] = missing.get("memory") or "this kernel does not count swap; boot it with swapaccount=1"
     for parent in set(parents.values()):
         _prune(parent)
     at_home = all(
@@ -261,9 +271,22 @@ def _legacy(mounts: dict[str, Path], own: dict[str, str], controller: str) -> Pa
 
 
 def _try(parent: Path) -> None:
+    _group(parent).rmdir()
+
+
+def _group(parent: Path) -> Path:
     directory = parent / f"{_PREFIX}{os.getpid()}-{_start_time(os.getpid())}-{next(_COUNTER)}"
     directory.mkdir()
-    directory.rmdir()
+    return directory
+
+
+def _counts_swap(parent: Path, version: int) -> bool:
+    """Tell whether a group has a limit for swap, which is a setting of the kernel of its own."""
+    directory = _group(parent)
+    try:
+        return (directory / _SWAP_FILES[version]).exists()
+    finally:
+        directory.rmdir()
 
 
 def _prune(parent: Path) -> None:

@@ -10,49 +10,105 @@ import contextlib
 import os
 import stat
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from samebox.errors import EngineUnavailableError
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, EngineUnavailableError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from samebox.mounts import Device
 
 __all__ = ["device_words"]
 
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
 _NOBODY = 65534
+_TAKEN = ("console", "core", "fd", "mqueue", "ptmx", "pts", "shm", "stderr", "stdin", "stdout", *_NODES)
+"""What is in /dev already."""
 
 
-@cache
-def device_words(directory: Path, shm_size: int | None = None) -> tuple[str, ...]:
+def device_words(directory: Path, shm_size: int | None = None, devices: Iterable[Device] = ()) -> list[str]:
     """Return bwrap's words for /dev.
 
     Args:
         directory: Where nodes of our own are made, if they are needed.
         shm_size: The size of /dev/shm; None: the kernel's default, half of the memory.
+        devices: The host's devices that are given.
 
     Returns:
         The words.
 
     Raises:
-        EngineUnavailableError: They are needed and can't be made there.
+        EngineUnavailableError: Nodes are needed and can't be made there.
+        ConfigError: A device is not there, or its place is taken.
+        UnsupportedError: A device can't be given.
     """
-    words = ["--dev", "/dev"]
-    if Path("/dev/null").stat().st_uid == os.geteuid():
-        try:
-            for name in _NODES:
-                words += ["--dev-bind", str(_node(directory, name)), f"/dev/{name}"]
-        except OSError as error:
-            raise EngineUnavailableError(
-                "bubblewrap as root needs device nodes of its own, or a sandbox could change the mode of the host's; "
-                f"they can't be made in {directory} ({error}). Run as an ordinary user, or set options.cache_dir to a "
-                "directory on a file system that is mounted without nodev."
-            ) from error
+    words = ["--dev", "/dev", *_usual(directory)]
+    for device in devices:
+        words += _given(directory, device)
     size = ["--size", str(shm_size)] if shm_size is not None else []
-    return (*words, *size, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev")  # noqa: S108
+    return [*words, *size, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
 
 
-def _node(directory: Path, name: str) -> Path:
+@cache
+def _usual(directory: Path) -> tuple[str, ...]:
+    """Return the words for nodes of our own where bwrap would bind nodes that the caller owns."""
+    if Path("/dev/null").stat().st_uid != os.geteuid():
+        return ()
+    words: list[str] = []
+    try:
+        for name in _NODES:
+            node = _node(directory, name, stat.S_IFCHR, Path("/dev", name).stat().st_rdev)
+            words += ["--dev-bind", str(node), f"/dev/{name}"]
+    except OSError as error:
+        raise EngineUnavailableError(
+            "bubblewrap as root needs device nodes of its own, or a sandbox could change the mode of the host's; "
+            f"they can't be made in {directory} ({error}). Run as an ordinary user, or set options.cache_dir to a "
+            "directory on a file system that is mounted without nodev."
+        ) from error
+    return tuple(words)
+
+
+def _given(directory: Path, device: Device) -> list[str]:
+    """Return the words for a device of the host: root gives a node of our own, anyone else the host's."""
+    what = f"the device {device.source!r}"
+    try:
+        found = Path(device.source).stat()
+    except OSError as error:
+        raise ConfigError(f"{what} can't be given: {error.strerror}") from None
+    kind = stat.S_IFMT(found.st_mode)
+    if kind not in {stat.S_IFCHR, stat.S_IFBLK}:
+        raise ConfigError(f"{what} can't be given: it is no device")
+    if PurePosixPath(device.target).parts[2] in _TAKEN:
+        raise ConfigError(f"{what} can't be at {device.target!r}, which the sandbox has already; choose another path")
+    if not {"r", "w"} <= set(device.permissions):
+        raise _refused(f"{what} is given for reading and writing, or not at all (found {device.permissions!r})")
+    node = os.path.realpath(device.source)
+    if os.geteuid() == 0:
+        name = f"{stat.filemode(kind)[0]}{os.major(found.st_rdev)}-{os.minor(found.st_rdev)}"
+        try:
+            node = str(_node(directory, name, kind, found.st_rdev))
+        except OSError as error:
+            raise _refused(f"{what} needs a node of our own in {directory}, which can't be made ({error})") from error
+    elif found.st_uid == os.geteuid():
+        raise _refused(f"{what} belongs to this user, so that the sandbox could change its mode for the whole host")
+    elif not os.access(device.source, os.R_OK | os.W_OK):
+        raise _refused(f"this user may not read and write {what}; a group may give the right to")
+    words: list[str] = []
+    for parent in [str(parent) for parent in PurePosixPath(device.target).parents][-3::-1]:
+        words += ["--perms", "0755", "--dir", parent]
+    return [*words, "--dev-bind", node, device.target]
+
+
+def _refused(reason: str) -> UnsupportedError:
+    return UnsupportedError(Capability.DEVICES, "bubblewrap", reason)
+
+
+def _node(directory: Path, name: str, kind: int, number: int) -> Path:
     """Make a node that belongs to nobody, unless it is there, and see that it works: nodev would forbid it."""
     path = directory / name
-    number = Path("/dev", name).stat().st_rdev
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -60,18 +116,18 @@ def _node(directory: Path, name: str) -> Path:
         temporary = directory / f".{name}-{os.getpid()}"
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-        os.mknod(temporary, stat.S_IFCHR | 0o600, number)
+        os.mknod(temporary, kind | 0o600, number)
         os.chown(temporary, _NOBODY, _NOBODY)
         temporary.chmod(0o666)
         temporary.rename(path)
         found = path.lstat()
     if (
-        not stat.S_ISCHR(found.st_mode)
+        stat.S_IFMT(found.st_mode) != kind
         or found.st_rdev != number
         or found.st_uid != _NOBODY
         or found.st_mode & 0o777 != 0o666
     ):
         raise OSError(f"{path} is there and is not what it should be; remove it")
-    if name != "tty":  # which can't be opened without a terminal
+    if name == "null":  # others may wait, or do something
         os.close(os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
     return path

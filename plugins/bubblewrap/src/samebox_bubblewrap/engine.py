@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from samebox.config import SandboxConfig
     from samebox.engine import ByteStream, SandboxStatus, VolumeStatus
+    from samebox.ports import HostPort
 
 __all__ = ["BubblewrapEngine", "BubblewrapOptions"]
 
@@ -36,6 +37,31 @@ _CONTROLLERS = {
     Capability.PIDS_LIMIT: "pids",
     Capability.MEMORY_LIMIT: "memory",
     Capability.CPU_LIMIT: "cpu",
+    Capability.SWAP_LIMIT: "swap",
+}
+_ONE_PROCESS = (
+    "a sandbox ends with the process that made it, and what it wrote with it; box.snapshot(name) keeps its files for "
+    "the next one, also in another process"
+)
+_LACKS = {
+    Capability.CONTAINER_IMAGE: (
+        "its images are 'host', 'dir:/path', 'tar:/path' (as `docker save` writes it) and the names of snapshots and "
+        "builds; engines docker and podman have container images by name"
+    ),
+    Capability.PULL: "it fetches nothing; give the image as 'tar:/path'",
+    Capability.PLATFORM: "programs run on this machine's own processor",
+    Capability.EXEC_USER: "a sandbox has one uid; make another one with user=, over a snapshot of this one if need be",
+    Capability.CAP_ADD: (
+        "what a capability of a nested user namespace can't reach, as the sandbox's own network and mounts, it would "
+        "only seem to allow; engines docker and podman have capabilities"
+    ),
+    Capability.PRIVILEGED: "it has no privilege to give; engines docker and podman do",
+    Capability.PERSISTENT: _ONE_PROCESS,
+    Capability.DISK_LIMIT: "the writable layer is in memory; `memory` limits it together with the processes",
+    Capability.GPUS: "it brings no drivers; give the nodes in devices, and the drivers in the image",
+    Capability.USERNS: "a sandbox always has a user namespace of its own, with one uid",
+    Capability.APPARMOR: "bwrap changes no AppArmor profile: the one of this process stays",
+    Capability.SELINUX: "bwrap changes no SELinux label: the one of this process stays",
 }
 _OVERLAYS = (Capability.DIRECTORY_IMAGE, Capability.ARCHIVE_IMAGE, Capability.SNAPSHOT, Capability.BUILD)
 # From here on RLIMIT_NPROC is counted for each user namespace, so that it limits one sandbox and not all that its user
@@ -84,6 +110,7 @@ class BubblewrapEngine(Engine):
             Capability.DNS,
             Capability.MEMORY_LIMIT,
             Capability.CPU_LIMIT,
+            Capability.SWAP_LIMIT,
             Capability.PIDS_LIMIT,
             Capability.READ_ONLY_ROOT,
             Capability.TMPFS,
@@ -97,8 +124,11 @@ class BubblewrapEngine(Engine):
             Capability.SECCOMP_PROFILE,
             Capability.SNAPSHOT,
             Capability.BUILD,
+            Capability.DEVICES,
+            Capability.PORTS,
         }
     )
+    lacks = _LACKS
     default_image = "host"
     options_model: ClassVar[type[EngineOptions]] = BubblewrapOptions
     agent_delivered = False
@@ -118,7 +148,7 @@ class BubblewrapEngine(Engine):
         if _process_limit_works():
             missing.pop(Capability.PIDS_LIMIT, None)
         if network_missing():
-            missing[Capability.NETWORK] = network_missing()
+            missing |= dict.fromkeys((Capability.NETWORK, Capability.PORTS), network_missing())
         if overlay:
             missing |= dict.fromkeys(_OVERLAYS, overlay)
         return EngineInfo(
@@ -155,7 +185,7 @@ class BubblewrapEngine(Engine):
         uses = [use] if (use := self._images.use(image)) is not None else []
         try:
             rootfs = self._images.rootfs(image)
-            devices = device_words(self._images.directory / "dev", config.shm_size)
+            devices = device_words(self._images.directory / "dev", config.shm_size, config.devices)
             plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name, volume=self._volumes.data)
             for volume in {mount.source for mount in config.mounts if mount.type == "volume"}:
                 uses += [self._volumes.use(volume, {**config.labels, MANAGED: "1"})]
@@ -185,9 +215,14 @@ class BubblewrapEngine(Engine):
     def _limits(self, config: SandboxConfig) -> tuple[Cgroup | None, int | None]:
         """Make the control group, and return the limit of processes where a resource limit has to do it."""
         groups = hierarchies()
-        wanted = {"pids": config.pids_limit, "memory": config.memory, "cpu": config.cpus}
+        wanted = {
+            "pids": config.pids_limit,
+            "memory": config.memory,
+            "cpu": config.cpus,
+            "swap": config.memory_swap,
+        }
         for capability, key in _CONTROLLERS.items():
-            field_name = {"pids": "pids_limit", "memory": "memory", "cpu": "cpus"}[key]
+            field_name = {"pids": "pids_limit", "memory": "memory", "cpu": "cpus", "swap": "memory_swap"}[key]
             if wanted[key] is not None and key in groups.missing:
                 by_resource_limit = key == "pids" and _process_limit_works()
                 if field_name in config.asked and not by_resource_limit:
@@ -196,7 +231,8 @@ class BubblewrapEngine(Engine):
         pids, memory, cpus = wanted["pids"], config.memory if wanted["memory"] else None, wanted["cpu"]
         cgroup = None
         if pids or memory or cpus:
-            cgroup = Cgroup(groups, pids=int(pids) if pids else None, memory=memory, cpus=cpus)
+            swap = config.memory_swap
+            cgroup = Cgroup(groups, pids=int(pids) if pids else None, memory=memory, swap=swap, cpus=cpus)
         process_limit = config.pids_limit if pids is None and _process_limit_works() else None
         return cgroup, process_limit
 
@@ -257,6 +293,15 @@ class BubblewrapEngine(Engine):
         """
         self._images.named.remove(name)
 
+    def host_port(self, sandbox_id: str, port: str) -> HostPort:
+        """Return where a published port of a sandbox is. See `Engine.host_port`."""
+        record = registry.find(sandbox_id)
+        ports = record.process.ports if record.process is not None else {}
+        if port not in ports:
+            published = ", ".join(ports) or "none"
+            raise EngineError(f"port {port} of sandbox {record.name!r} is not published; published are: {published}")
+        return ports[port]
+
     def volumes(self) -> Sequence[VolumeStatus]:
         """Return the volumes of this user, of every process. See `Engine.volumes`."""
         return [*self._volumes.volumes()]
@@ -268,7 +313,7 @@ class BubblewrapEngine(Engine):
     def connect(self, sandbox_id: str, user: str | None = None) -> ByteStream:
         """Open a stream to a new agent. See `Engine.connect`."""
         if user is not None:
-            raise UnsupportedError(Capability.EXEC_USER, self.name, "a sandbox of bwrap has one uid")
+            raise UnsupportedError(Capability.EXEC_USER, self.name, self.lacks[Capability.EXEC_USER])
         try:
             record = registry.find(sandbox_id)
         except SandboxNotFoundError as error:

@@ -7,11 +7,19 @@ import os
 import select
 import shutil
 import subprocess
+import tempfile
 from functools import cache
+from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.namespaces import namespace, wait_for_setup
+from samebox_bubblewrap.publishing import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from samebox.ports import HostPort
 
 __all__ = ["RESOLVER", "UserNetwork", "network_missing"]
 
@@ -39,12 +47,15 @@ class UserNetwork:
 
     Args:
         pid: A process in the sandbox's namespaces, that has not run anything of the sandbox yet.
+        ports: The sandbox's ports that are published, as "8080/tcp", and where.
 
     Raises:
-        EngineError: It can't be started; the text has its words.
+        EngineError: It can't be started, or a port can't be published; the text has its words.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, ports: Mapping[str, HostPort]) -> None:
+        self.ports: dict[str, HostPort] = {}
+        """Where the ports are."""
         self._exit_end, self._exit = os.pipe2(os.O_CLOEXEC)
         ready, ready_end = os.pipe2(os.O_CLOEXEC)
         said, said_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -53,15 +64,17 @@ class UserNetwork:
             # slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second,
             # fails with "loopback: Failed RTM_NEWADDR".
             wait_for_setup(pid)
-            with namespace(pid, "net") as (network, user):
+            with namespace(pid, "net") as (network, user), _api_socket(ports) as api:
                 argv = [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520"]
                 argv += ["--disable-host-loopback", f"--ready-fd={ready_end}", f"--exit-fd={self._exit_end}"]
                 argv += [f"--userns-path=/proc/self/fd/{user}", "--netns-type=path", f"/proc/self/fd/{network}", "tap0"]
                 fds = [ready_end, self._exit_end, network, user]
+                argv[1:1] = [f"--api-socket={api}"] if api else []
                 self._process = keeper().start(argv, fds=fds, stderr=said_end, within=contextlib.nullcontext())
-            os.close(ready_end)
-            ready_end = -1
-            self._wait(ready, said)
+                os.close(ready_end)
+                ready_end = -1
+                self._wait(ready, said)
+                self.ports = {port: publish(api, port, where) for port, where in ports.items()}
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
@@ -99,3 +112,13 @@ class UserNetwork:
         for fd in ends:
             if fd >= 0:
                 os.close(fd)
+
+
+@contextlib.contextmanager
+def _api_socket(ports: Mapping[str, HostPort]) -> Iterator[str]:
+    """Yield a path for slirp4netns's socket, which is needed for publishing ports alone; "" where there are none."""
+    if not ports:
+        yield ""
+        return
+    with tempfile.TemporaryDirectory(prefix="samebox-ports-") as directory:
+        yield f"{directory}/api"

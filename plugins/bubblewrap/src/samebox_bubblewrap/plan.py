@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from samebox.config import SandboxConfig
+    from samebox.ports import HostPort
     from samebox.units import Tmpfs
     from samebox_bubblewrap.rootfs import Rootfs
     from samebox_bubblewrap.ulimits import Limits
@@ -88,6 +89,8 @@ class Plan:
     """Whether it gets a network of its own; else it has none, or the host's by an option."""
     limits: Limits
     """Of each process."""
+    ports: Mapping[str, HostPort]
+    """Those of its network that are published."""
     settings: Mapping[str, str]
     """The settings behind mount points, for errors: words by path."""
 
@@ -119,6 +122,7 @@ def make_plan(
         ConfigError: A setting is wrong.
     """
     _refuse(config)
+    _check_ports(config)
     limits = resource_limits(config.ulimits)
     hostname = config.hostname or name[:63].rstrip("-.") or "sandbox"
     words: list[Word] = [*_NAMESPACES, "--uid", str(identity.uid), "--gid", str(identity.gid), "--hostname", hostname]
@@ -163,7 +167,7 @@ def make_plan(
     settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs}
     settings[workdir] = f"workdir={config.workdir!r}"
     settings |= {path: mount.setting for mount in mounts for path in (mount.source, mount.target)}
-    return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, settings)
+    return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, config.ports, settings)
 
 
 def _resolver(config: SandboxConfig) -> bytes | None:
@@ -191,12 +195,26 @@ def _refuse(config: SandboxConfig) -> None:
     if not config.no_new_privileges:
         reason = "bwrap always sets no_new_privs; leave no_new_privileges=False out"
         raise UnsupportedError(Capability.NO_NEW_PRIVILEGES, engine, reason)
-    if config.cap_add:
-        reason = "what a capability of a nested user namespace can't reach, as its network, it would only seem to allow"
-        raise UnsupportedError(Capability.CAP_ADD, engine, reason)
     if isinstance(config.network, str) and config.network not in {"none", "host"}:
         reason = f"its modes are none and host (found network={config.network!r}); it has no networks with names"
         raise UnsupportedError(Capability.NETWORK_NAMED, engine, reason)
+
+
+def _check_ports(config: SandboxConfig) -> None:
+    if config.ports and config.network is not True:
+        raise ConfigError(
+            f"ports: nothing is published with network={config.network!r}; give it network=True, or use "
+            "box.forward(port), which needs no network"
+        )
+    for port, where in config.ports.items():
+        reason = ""
+        if ":" in where.address:
+            reason = f"ports[{port!r}] asks for {where.address}, and slirp4netns publishes at IPv4 addresses alone"
+        elif port.endswith("/udp"):
+            # Answers go to the address that stands for the host's loopback, which is out of the sandbox's reach.
+            reason = f"ports[{port!r}]: slirp4netns loses UDP answers as long as the host's loopback is out of reach"
+        if reason:
+            raise UnsupportedError(Capability.PORTS, "bubblewrap", reason)
 
 
 def _tmpfs(path: str, options: Tmpfs | None) -> list[Word]:

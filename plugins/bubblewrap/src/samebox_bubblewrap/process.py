@@ -20,8 +20,10 @@ from samebox_bubblewrap.network import UserNetwork
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from samebox.ports import HostPort
     from samebox_bubblewrap.bwrap import Bwrap
     from samebox_bubblewrap.cgroups import Cgroup
     from samebox_bubblewrap.plan import Plan
@@ -80,6 +82,7 @@ class SandboxProcess:
         self._stderr, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._first: socket.socket | None = None
         self._network: UserNetwork | None = None
+        self._ports: Mapping[str, HostPort] = {}
         try:
             with control, contextlib.closing(Descriptors()) as fds:
                 fds.adopt(stderr)
@@ -125,11 +128,11 @@ class SandboxProcess:
         control.close()
         if info is not None and release is not None:
             fds.close_only(info_end, release_end)
-            self._prepare(info, limits, setup=bool(plan.limits), network=plan.network)
+            self._prepare(info, limits, plan)
             with contextlib.suppress(BrokenPipeError):  # bwrap has failed; _wait_for_init tells why
                 os.write(release, b"\n")
 
-    def _prepare(self, info: int, limits: Limits, *, setup: bool, network: bool) -> None:
+    def _prepare(self, info: int, limits: Limits, plan: Plan) -> None:
         """Limit and connect init while bwrap holds it before its start: no process of the sandbox is ever without."""
         text = read_all(info, _START_LIMIT)
         pid = text.partition(b'"child-pid": ')[2].partition(b",")[0].strip()
@@ -138,7 +141,7 @@ class SandboxProcess:
         try:
             if self._cgroup is not None and not self._cgroup.by_thread:
                 self._cgroup.add(int(pid))
-            if setup:
+            if plan.limits:
                 wait_for_setup(int(pid))  # bwrap itself needs files and memory for it
             for number, limit in limits.items():
                 resource.prlimit(int(pid), number, limit)
@@ -150,9 +153,10 @@ class SandboxProcess:
         except (OSError, ValueError) as error:
             self.kill()
             raise EngineError(f"the sandbox's limits can't be applied: {error}") from error
-        if network:
+        if plan.network:
             try:
-                self._network = UserNetwork(int(pid))
+                self._network = UserNetwork(int(pid), plan.ports)
+                self._ports = self._network.ports
             except EngineError:
                 self.kill()
                 raise
@@ -225,6 +229,11 @@ class SandboxProcess:
         """The id of its bwrap."""
         assert self._process is not None  # noqa: S101 - it has started, or there would be no object
         return self._process.pid
+
+    @property
+    def ports(self) -> Mapping[str, HostPort]:
+        """Its published ports, as "8080/tcp", and where they are."""
+        return self._ports
 
     @property
     def borrowed(self) -> bool:
