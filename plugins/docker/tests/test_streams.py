@@ -12,6 +12,7 @@ import pytest
 
 from samebox.errors import EngineUnavailableError
 from samebox.streams import SocketStream
+from samebox_docker.failure import RefusedError, refused
 from samebox_docker.ssh import ssh_argv
 from samebox_docker.streams import ExecStream
 
@@ -209,3 +210,31 @@ def test_words_before_the_agent() -> None:
 
     assert (b"", b"", "OCI runtime exec failed: x") == (early.recv(100), early.recv(100), early.diagnostics())
     assert (b"\0\0\0\x01", b"OCI", b"", "beside") == (late.recv(9), late.recv(9), late.recv(9), late.diagnostics())
+
+
+def test_an_answer_that_is_given_up_gives_no_connection_back_later(
+    engine: DockerEngine, make: Callable[..., Sandbox], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its client has another one by then, and urllib3 warns of the one too many ("Connection pool is full")."""
+    engine.probe()
+    pool = engine._daemon.pool
+    with make() as box:
+        box.exec(["true"])
+        used, streams = [], []
+
+        def give_up() -> None:
+            with pool.client() as client:
+                stream, _ = client.get_archive(box.id, "/bin/busybox", chunk_size=512)
+                next(stream)
+                used.append(client)
+                streams.append(stream)
+                raise refused(pool.address, 500, "no more of it")
+
+        with pytest.raises(RefusedError):
+            give_up()
+        with pool.client() as again:
+            assert [again] == used
+            assert again.ping()
+        streams[0].close()
+
+    assert caplog.messages == []

@@ -76,14 +76,15 @@ class ClientPool:
         try:
             with self._translated(client):
                 yield client
-        except RefusedError:
-            self._give_back(client)
-            raise
-        except BaseException:
-            # It may stand in the middle of an answer; as long as that is open, the daemon goes on with its work.
+        except BaseException as error:
+            # It may stand in the middle of an answer. As long as that is open, the daemon goes on with its work; and
+            # its connection would come back to a client that has another one by then.
             if client.latest is not None:
                 client.latest.close()
-            client.close()
+            if isinstance(error, RefusedError):
+                self._give_back(client)
+            else:
+                client.close()
             raise
         self._give_back(client)
 
