@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PROGRAM = "docker-registry"
@@ -30,6 +31,10 @@ PASSWORD = "correct-horse-battery"  # noqa: S105 - the one of the tests' registr
 _HASHED = "$2y$04$abcdefghijklmnopqrstuupOWRSKKNe562z1DsLEArFuJDHVyRIMa"
 READY = 20.0
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+OWN = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+"""This host's processor architecture, in the registries' words."""
+OTHER = "arm64" if OWN == "amd64" else "amd64"
 
 
 class RegistryServer:
@@ -86,14 +91,36 @@ class RegistryServer:
             layer: A tar archive.
             tag: Its tag.
         """
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        return self._manifest(name, tag, _MANIFEST, self._image(name, layer, OWN))
+
+    def push_index(self, name: str, layers: Mapping[str, bytes]) -> str:
+        """Store an image of several platforms and return its reference.
+
+        Args:
+            name: Its repository.
+            layers: The one layer for each processor architecture, as "arm64".
+        """
+        manifests = []
+        for architecture, data in layers.items():
+            content = json.dumps(self._image(name, data, architecture)).encode()
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            self._call("PUT", f"/v2/{name}/manifests/{digest}", content, _MANIFEST).close()
+            place = {"architecture": architecture, "os": "linux"}
+            manifests.append({"mediaType": _MANIFEST, "size": len(content), "digest": digest, "platform": place})
+        return self._manifest(name, "latest", _INDEX, {"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests})
+
+    def _manifest(self, name: str, tag: str, media_type: str, content: dict[str, Any]) -> str:
+        self._call("PUT", f"/v2/{name}/manifests/{tag}", json.dumps(content).encode(), media_type).close()
+        return f"{self.address}/{name}:{tag}"
+
+    def _image(self, name: str, layer: bytes, architecture: str) -> dict[str, Any]:
         config = {
-            "architecture": machine,
+            "architecture": architecture,
             "os": "linux",
             "config": {"Env": ["PATH=/bin:/usr/bin:/sbin:/usr/sbin"], "Cmd": ["sh"]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         }
-        manifest = {
+        return {
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
             "config": self._blob(name, json.dumps(config).encode(), "application/vnd.docker.container.image.v1+json"),
@@ -101,8 +128,6 @@ class RegistryServer:
                 self._blob(name, gzip.compress(layer, 1, mtime=0), "application/vnd.docker.image.rootfs.diff.tar.gzip")
             ],
         }
-        self._call("PUT", f"/v2/{name}/manifests/{tag}", json.dumps(manifest).encode(), _MANIFEST).close()
-        return f"{self.address}/{name}:{tag}"
 
     def _blob(self, name: str, data: bytes, media_type: str) -> dict[str, Any]:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"

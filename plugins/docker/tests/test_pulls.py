@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 import pytest
 
-from registry_server import PASSWORD, BreakingRelay, RegistryServer, auth_file, credentials, layer, require_registry
+from registry_server import (
+    OTHER,
+    OWN,
+    PASSWORD,
+    BreakingRelay,
+    RegistryServer,
+    auth_file,
+    credentials,
+    layer,
+    require_registry,
+)
 from samebox.build import ImageBuild
 from samebox.config import SandboxConfig
 from samebox.errors import ImageNotFoundError
@@ -105,6 +115,20 @@ def test_when_to_pull(registry: RegistryServer, pull: Callable[..., tuple[str, l
     assert new != old
     assert f"Status: Downloaded newer image for {image}" in lines
     assert pull(image) == (new, [])
+
+
+def test_platforms(registry: RegistryServer, engine: DockerEngine, pull: Callable[..., tuple[str, list[str]]]) -> None:
+    """Of an image of several platforms the one asked for, whatever is there already; else the daemon's own."""
+    image = registry.push_index("many", {OTHER: layer("other"), OWN: layer("own")})
+    own, _ = pull(image)
+    found = [
+        engine.ensure_image(SandboxConfig.model_validate({"image": image, "platform": f"linux/{name}"}), print)
+        for name in (OTHER, OTHER, OWN)
+    ]
+    assert found[0] == found[1] != own
+    assert found[2] == own
+    with pytest.raises(ImageNotFoundError, match="s390x"):
+        engine.ensure_image(SandboxConfig(image=image, platform="linux/s390x"), print)
 
 
 def test_builds_pull_their_base(registry: RegistryServer, engine: DockerEngine, raw: Any) -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import lzma
 import os
 import shutil
 import socket
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from samebox.config import SandboxConfig
-from samebox.errors import ConfigError, ImageNotFoundError
+from samebox.errors import ConfigError, ImageNotFoundError, UnsupportedError
 from samebox_podman.archives import ARCHIVES
-from samebox_podman.images import local_names, remote_name
+from samebox_podman.images import ImageFacts, local_names, remote_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from samebox import Sandbox
     from samebox_podman.client import PodmanClient
@@ -250,3 +252,63 @@ def test_an_archive_with_two_images(ensure: Callable[..., str], tmp_path: Path) 
         archive.add(tmp_path / "manifest.json", "manifest.json")
     with pytest.raises(ImageNotFoundError, match="it holds 2 images; save one alone"):
         ensure(f"tar:{tmp_path}/two.tar")
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "fits"),
+    [
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/arm64", "linux/arm64", True),
+        ("linux/amd64", None, True),
+        ("linux/arm", "linux/arm/v7", False),
+        ("linux/amd64", "linux/arm64", False),
+    ],
+)
+def test_platform_fits(own: str, asked: str | None, fits: bool) -> None:  # noqa: FBT001
+    """Podman tells no variant, and arm64 has only one."""
+    assert ImageFacts("id", "", (), platform=own).fits(asked) is fits
+
+
+@pytest.fixture
+def foreign(saved: Callable[[str], Path], tmp_path: Path) -> Path:
+    """Return the busybox image as one of another platform."""
+    path, other = tmp_path / "foreign.tar", {"amd64": "arm64", "arm64": "amd64"}
+    with tarfile.open(saved("docker-archive")) as source, tarfile.open(path, "w") as target:
+        (manifest,) = json.loads(content(source, "manifest.json"))
+        config = json.loads(content(source, manifest["Config"]))
+        config["architecture"] = other[config["architecture"]]
+        data = json.dumps(config).encode()
+        manifest["Config"] = f"{hashlib.sha256(data).hexdigest()}.json"
+        files = {name: content(source, name) for name in manifest["Layers"]}
+        files |= {manifest["Config"]: data, "manifest.json": json.dumps([manifest]).encode()}
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            target.addfile(member, io.BytesIO(data))
+    return path
+
+
+def content(archive: tarfile.TarFile, name: str) -> bytes:
+    """Return what a file of an archive holds, links followed."""
+    file = archive.extractfile(name)
+    assert file is not None
+    return file.read()
+
+
+def test_other_platform(
+    make: Callable[..., Sandbox], ensure: Callable[..., str], client: PodmanClient, foreign: Path, busybox: str
+) -> None:
+    """One that the image is not of is refused, and so is one that can't be run; nothing is left."""
+    with pytest.raises(ImageNotFoundError, match=r"is of linux/\w+, and linux/s390x is asked for"):
+        make(image=f"tar:{foreign}", platform="linux/s390x").start()
+    with pytest.raises(ImageNotFoundError, match=r"for linux/s390x \(the one there is of linux/\w+\), and names below"):
+        make(image=busybox, platform="linux/s390x").start()
+    known = {path.name for path in Path("/proc/sys/fs/binfmt_misc").glob("*")}
+    emulated = any(machine in name for name in known for machine in ("aarch64", "x86_64"))
+    for _ in range(2):  # the second time it is known
+        words = r"whose programs the \w+ host of Podman at .* can't run .* install an emulator there"
+        outcome = contextlib.nullcontext() if emulated else pytest.raises(UnsupportedError, match=words)
+        with outcome, make(image=f"tar:{foreign}"):
+            pass
+    filters = json.dumps({"ancestor": [ensure(f"tar:{foreign}")]})
+    assert not client.json("/containers/json", {"all": "true", "filters": filters})

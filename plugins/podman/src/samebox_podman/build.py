@@ -47,7 +47,7 @@ class PodmanBuilder(ImageBuilder):
 
     def base(self, image: str, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Make an image available that a build begins with; see `samebox.image_builder.ImageBuilder.base`."""
-        return find_image(self._client, image, config.pull, progress).id
+        return find_image(self._client, image, config.pull, progress, config.platform).id
 
     def run(self, config: SandboxConfig, name: str, context: BuildContext, log: BuildLog, *, fresh: bool) -> None:
         """Build an image, all steps as one layer; see `samebox.image_builder.ImageBuilder.run`.

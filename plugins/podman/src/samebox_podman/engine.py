@@ -31,6 +31,7 @@ from samebox_podman.host import PodmanHost, host_at, probe_host
 from samebox_podman.images import ImageFacts, find_image, inspect_image
 from samebox_podman.mounts import check_mounts, volume_names
 from samebox_podman.options import PodmanOptions
+from samebox_podman.platforms import check_runnable
 from samebox_podman.seccomp import delivered, seccomp_profile
 from samebox_podman.settings import check_settings, inspected_ulimits
 from samebox_podman.spec import HOSTS_TO_GIVE, container_spec, differences
@@ -76,6 +77,7 @@ class PodmanEngine(Engine):
             Capability.NO_NEW_PRIVILEGES,
             Capability.PERSISTENT,
             Capability.PIDS_LIMIT,
+            Capability.PLATFORM,
             Capability.PORTS,
             Capability.PRIVILEGED,
             Capability.PROCESS_ISOLATION,
@@ -139,7 +141,8 @@ class PodmanEngine(Engine):
         elif kind == "dir":
             facts = directory_image(self.client, Path(path).expanduser(), progress)
         else:
-            facts = find_image(self.client, reference, config.pull, progress)
+            facts = find_image(self.client, reference, config.pull, progress, config.platform)
+        facts.check_platform(reference, config.platform)
         self._host.images[facts.id] = facts
         return facts.id
 
@@ -188,6 +191,7 @@ class PodmanEngine(Engine):
         info = self.probe()
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
+        check_runnable(self.client, self._host, agent, volume, facts)
         directories = SandboxDirectories(self.client, self._host, facts, config)
         ulimits = self._default_ulimits(facts.id) if config.ulimits and not info.rootless else {}
         while True:

@@ -58,6 +58,8 @@ class PodmanHost:
     """By id."""
     present: dict[tuple[str, str], Present | None] = field(default_factory=dict)
     """What images, by id, have at a path; None: nothing."""
+    runs: dict[str, str] = field(default_factory=dict)
+    """Why programs for a machine other than the host's own can't be run, by machine; "": they can."""
     ulimits: dict[str, tuple[int, int]] | None = None
     """The limits, soft and hard, of a container that asks for none; None: not known yet."""
 
@@ -65,6 +67,11 @@ class PodmanHost:
     def version(self) -> tuple[int, ...]:
         """The service's version, as (5, 8, 2)."""
         return version_numbers(str(((self.info or {}).get("version") or {}).get("Version", "")))
+
+    @property
+    def machine(self) -> str:
+        """The host's processor architecture, as Podman calls it."""
+        return str(((self.info or {}).get("host") or {}).get("arch") or "")
 
     @property
     def rootless(self) -> bool:

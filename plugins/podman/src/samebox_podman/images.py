@@ -34,9 +34,26 @@ class ImageFacts:
     """The user that it names; "" is root."""
     snapshot: bool = False
     """Whether it was made of a sandbox; Podman puts that one's HOSTNAME into its environment."""
+    platform: str = ""
+    """As linux/arm64; Podman does not tell the variant."""
+
+    def check_platform(self, reference: str, platform: str | None) -> None:
+        """Check that it is of the platform asked for, if any.
+
+        Raises:
+            ImageNotFoundError: It is of another one.
+        """
+        if not self.fits(platform):
+            raise ImageNotFoundError(f"image {reference!r} is of {self.platform}, and {platform} is asked for")
+
+    def fits(self, platform: str | None) -> bool:
+        """Return whether it is of a platform."""
+        return platform is None or platform.replace("arm64/v8", "arm64") == self.platform  # there is no other variant
 
 
-def find_image(client: PodmanClient, reference: str, pull: str, progress: Callable[[str], None]) -> ImageFacts:
+def find_image(
+    client: PodmanClient, reference: str, pull: str, progress: Callable[[str], None], platform: str | None = None
+) -> ImageFacts:
     """Return the image of a reference, fetching it if need be.
 
     A name with a registry is taken as it is. Another one, as `busybox`, is `localhost/busybox` if that is there, else
@@ -49,6 +66,7 @@ def find_image(client: PodmanClient, reference: str, pull: str, progress: Callab
         reference: A name, with a tag or digest or without, or an id.
         pull: When to fetch it: "missing", "always" or "never".
         progress: Told what is being fetched, a line at a time.
+        platform: The one that it has to be of, as "linux/arm64"; None: any that is there, else the service's own.
 
     Returns:
         What is known of it.
@@ -58,17 +76,21 @@ def find_image(client: PodmanClient, reference: str, pull: str, progress: Callab
         ConfigError: It can't be an image's reference.
     """
     target = remote_name(reference)
-    here = _local(client, reference)
+    here, other = _local(client, reference), ""
+    if here is not None and not here[1].fits(platform):
+        other = f" for {platform} (the one there is of {here[1].platform})"
+        here = None
     if here is not None and (pull != "always" or target is None or here[0].startswith("localhost/")):
         return here[1]
-    where = f"image {reference!r} is not on Podman at {client.address.url}"
+    where = f"image {reference!r} is not on Podman at {client.address.url}{other}"
     if target is None or pull == "never":
         why = 'it may not be fetched (pull="never")' if target else "names below localhost/ and ids are never fetched"
         raise ImageNotFoundError(
             f"{where}, and {why}. Build it there with `podman build -t NAME DIRECTORY`, or load it with `podman load`. "
             "Rootless and rootful Podman, and each user, have images of their own."
         )
-    words = _pull(client, target, pull, progress)
+    # "missing" would be content with the one of another platform.
+    words = _pull(client, target, "always" if other else pull, progress, platform)
     facts = None if words else inspect_image(client, target, reference)
     if facts is None:
         beginning = where if here is None else f'image {reference!r} is to be fetched anew (pull="always")'
@@ -76,6 +98,7 @@ def find_image(client: PodmanClient, reference: str, pull: str, progress: Callab
             f"{beginning}, and fetching {target} failed: {words or 'no words'}. Check the name and the network there "
             f"(`podman pull {target}` says more; `podman login` for a private registry), or load it with `podman load`."
         )
+    facts.check_platform(reference, platform)
     return facts
 
 
@@ -165,13 +188,14 @@ def inspect_image(client: PodmanClient, name: str, reference: str | None = None)
     return ImageFacts(
         id=str(image["Id"]).removeprefix("sha256:"),
         architecture=str(image.get("Architecture") or ""),
+        platform=f"{image.get('Os', '')}/{image.get('Architecture', '')}",
         user=str((image.get("Config") or {}).get("User") or ""),
         snapshot=MANAGED in ((image.get("Config") or {}).get("Labels") or {}),
         volumes=tuple(sorted("/" + path.strip("/") for path in volumes if path.strip("/"))),
     )
 
 
-def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[str], None]) -> str:
+def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[str], None], platform: str | None) -> str:
     """Fetch an image.
 
     Returns:
@@ -179,6 +203,7 @@ def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[st
     """
     progress(f"fetching {target}")
     params = {"reference": target, "policy": policy}
+    params |= zip(("OS", "Arch", "Variant"), (platform or "").split("/"), strict=False) if platform else ()
     response = client.call(
         "post", "/images/pull", params=params, stream=True, timeout=PULL_SILENCE, accept=(400, 401, 403, 404, 500)
     )
