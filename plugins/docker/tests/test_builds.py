@@ -14,7 +14,7 @@ import pytest
 
 from samebox.build import ImageBuild, Runtime
 from samebox.config import SandboxConfig
-from samebox.errors import BuildError, ConfigError, EngineError, ImageNotFoundError
+from samebox.errors import BuildError, ConfigError, EngineError, ImageNotFoundError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +36,8 @@ def built(engine: DockerEngine, raw: Any) -> Iterator[Callable[..., tuple[str, l
 
     def build(**settings: Any) -> tuple[str, list[str]]:
         lines: list[str] = []
-        pull = settings.pop("pull", "missing")
-        image = engine.build_image(SandboxConfig(build=ImageBuild(**settings), pull=pull), lines.append)
+        others = {name: settings.pop(name) for name in ("pull", "platform") if name in settings}
+        image = engine.build_image(SandboxConfig(build=ImageBuild(**settings), **others), lines.append)
         made[image] = None
         return image, lines
 
@@ -176,6 +176,21 @@ def test_missing_base(built: Callable[..., tuple[str, list[str]]]) -> None:
         built(dockerfile="FROM localhost/samebox-no-such-image\n")
     with pytest.raises(ImageNotFoundError, match=r'may not be pulled \(pull="never"\)'):
         built(dockerfile="FROM samebox-no-such-image\n", pull="never")
+
+
+def test_platform(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
+    """A build is of the platform asked for, or refused: Docker takes its own for what begins with nothing."""
+    own = f"linux/{raw.inspect_image(busybox)['Architecture']}"
+    text = f"FROM {busybox}\nLABEL mark={mark}\n"
+    assert built(dockerfile=text, platform=own)[0] != built(dockerfile=text + "LABEL other=1\n")[0]
+    with pytest.raises(ImageNotFoundError, match=rf"the one there is of {own}, and linux/s390x is asked for"):
+        built(dockerfile=text, platform="linux/s390x")
+    before = leftovers(raw, mark)
+    with pytest.raises(
+        UnsupportedError, match=rf"FROM scratch is of the daemon's own platform, {own}, not linux/s390x"
+    ):
+        built(dockerfile=f"FROM scratch\nLABEL mark={mark}\n", platform="linux/s390x")
+    assert leftovers(raw, mark) == before
 
 
 @pytest.mark.parametrize("text", ["NONSENSE\n", ""], ids=["word", "no"])

@@ -39,8 +39,8 @@ def built(engine: PodmanEngine, client: PodmanClient) -> Iterator[Built]:
 
     def build(**settings: Any) -> tuple[str, list[str]]:
         lines: list[str] = []
-        pull = settings.pop("pull", "missing")
-        image = engine.build_image(SandboxConfig(build=ImageBuild(**settings), pull=pull), lines.append)
+        others = {name: settings.pop(name) for name in ("pull", "platform") if name in settings}
+        image = engine.build_image(SandboxConfig(build=ImageBuild(**settings), **others), lines.append)
         made[image] = None
         return image, lines
 
@@ -164,6 +164,14 @@ def test_nothing_but_a_base(built: Built, busybox: str, mark: str, client: Podma
     image, _ = built(dockerfile=f"FROM {busybox}\nLABEL mark={mark}\n", tag=base)
     assert built(dockerfile=f"FROM {base}\n")[0] == image
     assert leftovers(client, mark) == [image]
+
+
+def test_platform(built: Built, mark: str, client: PodmanClient) -> None:
+    """A build is for the platform asked for, and another one is another image."""
+    text = f"FROM scratch\nLABEL mark={mark}\n"
+    image, _ = built(dockerfile=text, platform="linux/s390x")
+    assert inspected(client, image)["Architecture"] == "s390x"
+    assert built(dockerfile=text)[0] != image
 
 
 def test_missing_base(built: Built) -> None:

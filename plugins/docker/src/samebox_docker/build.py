@@ -7,6 +7,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from samebox.capabilities import Capability
+from samebox.errors import UnsupportedError
 from samebox.image_builder import ImageBuilder
 from samebox_docker.failure import RefusedError
 from samebox_docker.images import split_reference
@@ -90,6 +92,13 @@ class DockerBuilder(ImageBuilder):
                 words = error.words if isinstance(error, RefusedError) else str(error)
                 raise log.failed(self.engine, words) from None
             raise
+        if config.platform is not None and not (facts := self._images.facts(name)).fits(config.platform):
+            with self._pool.client() as client:
+                client.remove_image(name)
+            reason = (
+                f"what is built FROM scratch is of the daemon's own platform, {facts.platform}, not {config.platform}"
+            )
+            raise UnsupportedError(Capability.PLATFORM, "docker", reason)
 
     def tag(self, image: str, name: str) -> None:
         """Give an image another name."""

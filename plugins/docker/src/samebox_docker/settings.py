@@ -35,9 +35,6 @@ def check_settings(config: SandboxConfig) -> None:
     if config.userns not in {None, "host"}:
         reason = f"the daemon decides on the user namespace; userns={config.userns!r} is not 'host', the one other mode"
         raise UnsupportedError(Capability.USERNS, "docker", reason)
-    if config.build is not None and config.platform is not None:
-        reason = "an image is built for the daemon's own platform; leave out platform, or give an image"
-        raise UnsupportedError(Capability.PLATFORM, "docker", reason)
     for option in security_options(config):
         if config.privileged and option.startswith("seccomp={"):
             reason = "a privileged container has no filter, whatever the profile; leave out the profile or privileged"
