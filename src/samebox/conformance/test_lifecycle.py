@@ -222,7 +222,7 @@ def test_process_that_ends_leaves_nothing(harness: Harness) -> None:
     """
     word = f"86400.{secrets.randbelow(10**9):09d}"
     name = f"samebox-conf-{secrets.token_hex(4)}"
-    persistent = Capability.PERSISTENT in harness.claimed
+    persistent = Capability.PERSISTENT in harness.claimed - harness.info.missing.keys()
     with owner(harness, word, **({"name": name} if persistent else {})) as (process, sandbox_id):
         process.stdin.close()
         assert process.wait(DEADLINE) == 0
