@@ -158,8 +158,8 @@ def test_wrong_places_are_told(make_box: Callable[..., Sandbox], shared: Path) -
     ):
         with pytest.raises(UnsupportedError, match="would be inside the mount"):
             make_box(**settings).start()
-    with pytest.raises(EngineError, match=r"The setting concerned: the mount '.*' at '/usr/place'"):
-        make_box(mounts=[f"{shared}:/usr/place"]).start()
+    with pytest.raises(EngineError, match=r"The setting concerned: the mount '.*' at '/etc/passwd'"):
+        make_box(mounts=[f"{shared}:/etc/passwd"]).start()
 
 
 def test_devices_and_setuid_programs_mean_nothing(make_box: Callable[..., Sandbox], shared: Path) -> None:
@@ -167,3 +167,22 @@ def test_devices_and_setuid_programs_mean_nothing(make_box: Callable[..., Sandbo
     box = make_box(mounts=[f"{shared}:/mnt"])
     line = next(line for line in box.read_text("/proc/self/mountinfo").splitlines() if " /mnt " in line)
     assert {"nosuid", "nodev"} <= set(line.split()[5].split(","))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"workdir": "/usr/new"}, "workdir='/usr/new' is in the host's /usr, where nothing can be written"),
+        ({"workdir": "/usr/bin"}, "workdir='/usr/bin' is in the host's /usr"),
+        ({"tmpfs": ["/usr/new"]}, r"tmpfs\['/usr/new'\]: /usr/new is not there, and can't be made in the host's /usr"),
+        ({"mounts": ["vol:/usr/new"]}, "the mount 'vol' at '/usr/new': /usr/new is not there"),
+    ],
+)
+def test_nothing_is_made_among_the_hosts_programs(
+    make_box: Callable[..., Sandbox], tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    """What would have to be made or written in the host's /usr is refused before anything starts."""
+    with pytest.raises(ConfigError, match=said):
+        make_box(**settings, options={"volume_dir": str(tmp_path)}).start()
+    box = make_box(tmpfs=["/usr/share"], workdir="/usr/share/work")
+    assert box.sh("pwd; touch x && ls").text.split() == ["/usr/share/work", "x"]

@@ -109,6 +109,10 @@ class HostRootfs(Rootfs):
         home = identity.home if identity.home != "/nonexistent" else "/"
         return words + (["--perms", "0700", "--dir", home] if home != "/" else [])
 
+    def fixed(self, path: str) -> str:
+        """Return which of the host's directories a path is in."""
+        return _host_directory(path)
+
     def resolve(self, path: str) -> str:
         """Resolve what leads into the host's programs or a link of ours; the rest is a tree without links."""
         first, *rest = components(path) or [""]
@@ -140,6 +144,10 @@ class HostLayerRootfs(ImageRootfs):
             words += ["--perms", "0700", "--tmpfs", path] if path not in kept else []
         return words
 
+    def fixed(self, path: str) -> str:
+        """Return which of the host's directories a path is in."""
+        return _host_directory(path)
+
     def resolve(self, path: str) -> str:
         """Resolve a path in the layer, and what leads into the host's programs there."""
         for _ in range(_MOST_TURNS):
@@ -158,6 +166,10 @@ class HostLayerRootfs(ImageRootfs):
 def host_mount_points() -> list[str]:
     """Return where paths of the host are mounted in a sandbox on its programs."""
     return [target for _, target in _host_binds()]
+
+
+def _host_directory(path: str) -> str:
+    return next((target for target in host_mount_points() if f"{path}/".startswith(f"{target}/")), "")
 
 
 def _host_binds() -> list[tuple[str, str]]:

@@ -63,6 +63,9 @@ def host_mounts(config: SandboxConfig, rootfs: Rootfs, volume: Callable[[str], P
     places += [(rootfs.resolve(path), f"tmpfs[{path!r}]") for path in config.tmpfs]
     if config.shm_size is not None:
         places.append(("/dev/shm", f"shm_size={config.shm_size}"))  # noqa: S108 - inside
+    for target, setting in places:
+        if (place := rootfs.fixed(target)) and not os.path.exists(target):  # noqa: PTH110 - as on the host
+            raise ConfigError(f"{setting}: {target} is not there, and can't be made in the host's {place}")
     for number, (target, setting) in enumerate(places):
         if other := next((words for path, words in places[:number] if path == target), None):
             raise ConfigError(f"{setting} and {other} are at the same place, {target}")
@@ -107,12 +110,20 @@ def _bind_source(mount: Mount, setting: str) -> str:
     return real
 
 
-def check_workdir(workdir: str, mounts: Iterable[HostMount]) -> None:
-    """Check that a workdir which is inside a mount is there: to make it is not the sandbox's business.
+def check_workdir(workdir: str, rootfs: Rootfs, mounts: Iterable[HostMount], tmpfs: Iterable[str]) -> None:
+    """Check that a workdir can be written, and is there if it is inside a mount: to make it is not our business there.
+
+    Args:
+        workdir: Its path, resolved.
+        rootfs: The sandbox's root file system.
+        mounts: The mounts of the config.
+        tmpfs: Its memory file systems, resolved.
 
     Raises:
-        ConfigError: It is not there.
+        ConfigError: It is not there, or among the host's programs.
     """
+    if (place := rootfs.fixed(workdir)) and not is_inside(workdir, [*tmpfs, *(mount.target for mount in mounts)]):
+        raise ConfigError(f"workdir={workdir!r} is in the host's {place}, where nothing can be written; choose another")
     for mount in mounts:
         if is_inside(workdir, [mount.target]):
             rest = "/".join(components(workdir)[len(components(mount.target)) :])

@@ -132,7 +132,7 @@ def make_plan(
     mounts = host_mounts(config, rootfs, volume)
     targets = [mount.target for mount in mounts]
     workdir = rootfs.resolve(config.workdir)
-    check_workdir(workdir, mounts)
+    check_workdir(workdir, rootfs, mounts, tmpfs)
     ordinary = identity.uid != 0 and not config.read_only
     own = rootfs.own_directories(identity) if ordinary else []
     if ordinary and rootfs.is_directory(workdir):

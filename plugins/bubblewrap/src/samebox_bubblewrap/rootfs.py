@@ -78,6 +78,14 @@ class Rootfs(ABC):
     def is_directory(self, path: str) -> bool:
         """Tell whether the image has a directory there."""
 
+    def fixed(self, path: str) -> str:
+        """Return the mount of the host's that a resolved path is in, where nothing can be made or written; "" if none.
+
+        An image has none: its sandbox has a layer over all of it.
+        """
+        del path
+        return ""
+
     @abstractmethod
     def files(self, identity: Identity, names: Names, *, read_only: bool) -> list[Word]:
         """Return the words for the files that tell the sandbox about itself."""
