@@ -169,6 +169,8 @@ def host_mount_points() -> list[str]:
 
 
 def _host_directory(path: str) -> str:
+    if components(path)[:1] not in [["usr"], ["etc"], *([name] for name in _PROGRAMS)]:
+        return ""  # without a look at the host's files
     return next((target for target in host_mount_points() if f"{path}/".startswith(f"{target}/")), "")
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from samebox.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["LayerCopy", "own_mounts"]
 
@@ -30,18 +30,25 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _OWN_KINDS = ("overlay", "tmpfs")
 
 
-def own_mounts(pid: int) -> frozenset[int]:
+def own_mounts(pid: int, sources: Iterable[str]) -> frozenset[int]:
     """Return the ids of the mounts that a sandbox has for itself: memory and layers that this process does not see.
 
     A path of the host that is mounted there is on a file system of the host, which this process sees too.
 
     Args:
         pid: A process in the sandbox.
+        sources: What of the host is mounted there: where this process is in a chroot, it does not see its own root
+            among the mounts.
 
     Raises:
         OSError: It has ended.
     """
     known = {fields[2] for fields, _ in _mounts("self")}
+    for source in sources:
+        for path in (source, os.path.dirname(source)):  # noqa: PTH120
+            with contextlib.suppress(OSError):
+                device = os.stat(path).st_dev  # noqa: PTH116
+                known.add(f"{os.major(device)}:{os.minor(device)}")
     return frozenset(int(fields[0]) for fields, kind in _mounts(pid) if kind in _OWN_KINDS and fields[2] not in known)
 
 
@@ -179,6 +186,8 @@ class LayerCopy:
             elif stat.S_ISFIFO(info.st_mode):
                 os.mkfifo(name, 0o600, dir_fd=target)
                 self._mark(name, info, target)
+        except FileExistsError:
+            return False  # a name that was given anew while the directory was read comes twice
         finally:
             os.close(found)
         return False
@@ -210,11 +219,11 @@ class LayerCopy:
         while place < size:
             try:
                 place = os.lseek(data, place, os.SEEK_DATA)
+                end = min(size, os.lseek(data, place, os.SEEK_HOLE))
             except OSError as error:
                 if error.errno != errno.ENXIO:
                     raise
-                break
-            end = min(size, os.lseek(data, place, os.SEEK_HOLE))
+                break  # nothing but a hole is left, or it was cut meanwhile
             os.lseek(data, place, os.SEEK_SET)
             os.lseek(out, place, os.SEEK_SET)
             while place < end and (chunk := os.read(data, min(_CHUNK, end - place))):

@@ -91,6 +91,8 @@ class Plan:
     """Of each process."""
     ports: Mapping[str, HostPort]
     """Those of its network that are published."""
+    sources: tuple[str, ...]
+    """The paths of the host that the config mounts."""
     settings: Mapping[str, str]
     """The settings behind mount points, for errors: words by path."""
 
@@ -167,7 +169,8 @@ def make_plan(
     settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs}
     settings[workdir] = f"workdir={config.workdir!r}"
     settings |= {path: mount.setting for mount in mounts for path in (mount.source, mount.target)}
-    return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, config.ports, settings)
+    sources = tuple(mount.source for mount in mounts)
+    return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, config.ports, sources, settings)
 
 
 def _resolver(config: SandboxConfig) -> bytes | None:

@@ -88,7 +88,7 @@ def _copy(record: SandboxRecord, rootfs: Rootfs, target: Path) -> None:
     with contextlib.ExitStack() as stack:
         try:
             source, pid = stack.enter_context(root_of(process.pid))
-            mounts = own_mounts(pid)
+            mounts = own_mounts(pid, ["/usr", *record.plan.sources])
         except OSError as error:
             raise SandboxGoneError(f"sandbox {record.name!r} has ended ({error})") from error
         out = _opened(stack, str(target))
