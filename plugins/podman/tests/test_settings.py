@@ -65,7 +65,7 @@ def test_a_port_of_the_host_by_number(make: Callable[..., Sandbox], engine: Podm
     with make(ports={80: None}, network=True) as box:
         port = engine.host_port(box.id, "80/tcp").port
         second = make(ports={80: port}, network=True)
-        with pytest.raises(EngineError, match=r"(?i)could not be started: .*address already in use"):
+        with pytest.raises(EngineError, match=r"(?is)could not be started: .*address already in use"):
             second.start()
         assert [status.id for status in engine.list() if status.name == box.name] == [box.id]
 

@@ -92,7 +92,10 @@ class SandboxDirectories:
             mode = plan.put
             if plan.mounted and (present := self._present(container, self._config.workdir)) is not None:
                 mode = present.mode | 0o700 if present.kind == "directory" else mode
-            self._put(container, self._config.workdir, mode, owner="user")
+            # After the first time that something is put into a volume, 5.4 gives it to whom the image's directory below
+            # the mount belongs to.
+            for _ in range(2 if plan.mounted else 1):
+                self._put(container, self._config.workdir, mode, owner="user")
         if not self._host.hides_modes(runtime):
             return
         for path, mode in tmpfs_modes(spec).items():

@@ -263,7 +263,7 @@ class PodmanEngine(Engine):
                 ) from error
             if "storage_opts" in spec and "storage" in error.words.lower():
                 raise UnsupportedError(Capability.DISK_LIMIT, self.name, error.words) from error
-            if "enough available ids" in error.words.lower():
+            if any(words in error.words.lower() for words in ("enough available ids", "enough unused ids")):
                 reason = (
                     f"{error.words}; give the user that Podman takes them from (on a rootful one `containers`) more "
                     "subordinate ids in /etc/subuid and /etc/subgid, or ask for fewer with auto:size=NUMBER"
