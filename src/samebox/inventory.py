@@ -12,7 +12,7 @@ from samebox.owner import KEEP, MANAGED, OWNER, Owner
 from samebox.registry import Registry, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from samebox.engine import Engine
@@ -109,7 +109,7 @@ class Inventory:
         self,
         names: Iterable[str] = (),
         known: Registry | None = None,
-        options: dict[str, dict[str, object]] | None = None,
+        options: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         known = known or registry()
         options = options or {}

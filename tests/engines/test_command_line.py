@@ -211,7 +211,10 @@ def reached(target: Target) -> dict[str, str]:
 
 def manage(target: Target, *words: str, code: int = 0) -> Any:
     """Run a command on one engine and return the JSON that it prints."""
-    done = run([*SAMEBOX, words[0], "--engine", target.engine, "--json", *words[1:]], env=reached(target))
+    options = [
+        word for key, value in target.options.items() for word in ("--engine-option", f"{target.engine}.{key}={value}")
+    ]
+    done = run([*SAMEBOX, words[0], "--engine", target.engine, *options, "--json", *words[1:]])
     assert done.returncode == code, done
     return json.loads(done.stdout)
 

@@ -11,8 +11,10 @@ import typer
 from rich.table import Table
 
 from samebox.cli.console import OWN_FAILURE, err, failures, out
+from samebox.cli.subjects import parse_options
 from samebox.errors import SandboxError
 from samebox.inventory import Inventory
+from samebox.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,12 +23,19 @@ if TYPE_CHECKING:
 
 _Wanted = TypeVar("_Wanted")
 _Engines = Annotated[list[str], typer.Option("--engine", help="Only this engine; may be repeated.")]
+_Options = Annotated[
+    list[str], typer.Option("--engine-option", metavar="ENGINE.KEY=VALUE", help="One of an engine's own options.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def ps(engine: _Engines = [], as_json: _Json = False) -> None:  # noqa: B006 - typer copies it
+def ps(
+    engine: _Engines = [],  # noqa: B006 - typer copies it
+    engine_option: _Options = [],  # noqa: B006
+    as_json: _Json = False,
+) -> None:
     """List the sandboxes on every engine, with the process that each belongs to."""
-    with failures(), Inventory(engine) as inventory:
+    with failures(), _inventory(engine, engine_option) as inventory:
         found = inventory.sandboxes()
     rows = [
         (each.engine, each.status.name, each.status.state, _date(each.status.created), each.owner_text,
@@ -40,16 +49,21 @@ def ps(engine: _Engines = [], as_json: _Json = False) -> None:  # noqa: B006 - t
 def rm(
     names: Annotated[list[str], typer.Argument(help="Names or ids.")],
     engine: _Engines = [],  # noqa: B006
+    engine_option: _Options = [],  # noqa: B006
     as_json: _Json = False,
 ) -> None:
     """Remove sandboxes by name; only those that samebox made."""
-    with failures(), Inventory(engine) as inventory:
+    with failures(), _inventory(engine, engine_option) as inventory:
         _remove(inventory, names, inventory.sandbox, as_json=as_json)
 
 
-def prune(engine: _Engines = [], as_json: _Json = False) -> None:  # noqa: B006
+def prune(
+    engine: _Engines = [],  # noqa: B006
+    engine_option: _Options = [],  # noqa: B006
+    as_json: _Json = False,
+) -> None:
     """Remove the sandboxes of owners that are dead; what was to be kept stays, and so do volumes."""
-    with failures(), Inventory(engine) as inventory:
+    with failures(), _inventory(engine, engine_option) as inventory:
         abandoned = inventory.abandoned()
         if not as_json:
             _complain(inventory.unreachable.values())
@@ -61,16 +75,21 @@ def volumes(
         list[str], typer.Option(help="Remove this one instead, which no sandbox may use; may be repeated.")
     ] = [],  # noqa: B006
     engine: _Engines = [],  # noqa: B006
+    engine_option: _Options = [],  # noqa: B006
     as_json: _Json = False,
 ) -> None:
     """List the named volumes that samebox made, or remove some of them."""
-    with failures(), Inventory(engine) as inventory:
+    with failures(), _inventory(engine, engine_option) as inventory:
         if remove:
             _remove(inventory, remove, inventory.volume, as_json=as_json)
             return
         found = inventory.volumes()
     rows = [(each.engine, each.status.name, _date(each.status.created)) for each in found]
     _list("volumes", found, ("engine", "name", "created"), rows, inventory.unreachable, as_json=as_json)
+
+
+def _inventory(engines: list[str], options: list[str]) -> Inventory:
+    return Inventory(engines, options=parse_options(options, engines or sorted(registry().engines)))
 
 
 def _list(

@@ -1,4 +1,4 @@
-"""parse_subjects: the engines that a command is about, with options and images by label."""
+"""parse_subjects and parse_options: the engines that a command is about, with options and images by label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from samebox.errors import ConfigError
 from samebox.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -36,15 +36,7 @@ def parse_subjects(engines: Sequence[str], options: Sequence[str], images: Seque
             raise ConfigError(f"{label!r} is there twice: give one of them a label, as in other={engine}")
         registry().get(engine)
         names[label] = engine
-    settings: dict[str, dict[str, str]] = {label: {} for label in names}
-    for text in options:
-        key, equals, value = text.partition("=")
-        label, dot, name = key.partition(".")
-        if not (equals and dot and name):
-            raise ConfigError(f"--engine-option {text!r}: an option is ENGINE.KEY=VALUE, as podman.url=unix:///run/...")
-        if label not in names:
-            raise ConfigError(f"--engine-option {text!r}: {label!r} is none of {', '.join(names)}")
-        settings[label][name] = value
+    settings = parse_options(options, names)
     references: dict[str, str] = {}
     for text in images:
         label, equals, reference = text.partition("=")
@@ -53,3 +45,25 @@ def parse_subjects(engines: Sequence[str], options: Sequence[str], images: Seque
         else:
             references |= {other: references.get(other, text) for other in names}
     return [Subject(label, engine, settings[label], references.get(label)) for label, engine in names.items()]
+
+
+def parse_options(options: Iterable[str], labels: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the options of each engine.
+
+    Args:
+        options: LABEL.KEY=VALUE, each.
+        labels: The engines that there are.
+
+    Raises:
+        ConfigError: One is wrong; the text says which.
+    """
+    settings: dict[str, dict[str, str]] = {label: {} for label in labels}
+    for text in options:
+        key, equals, value = text.partition("=")
+        label, dot, name = key.partition(".")
+        if not (equals and dot and name):
+            raise ConfigError(f"--engine-option {text!r}: an option is ENGINE.KEY=VALUE, as podman.url=unix:///run/...")
+        if label not in settings:
+            raise ConfigError(f"--engine-option {text!r}: {label!r} is none of {', '.join(settings)}")
+        settings[label][name] = value
+    return settings
