@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LOCAL = "localhost/"
 """What names of images begin with that were made on a machine; there is no registry behind them."""
 ID = "sha256:"
+PULL_SILENCE = 600.0
+"""How long a pull may say nothing, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Images:
         progress(f"pulling {image}")
         repository, tag = split_reference(image)
         try:
-            with self._pool.client() as client:
+            with self._pool.client(timeout=PULL_SILENCE) as client:
                 client.reload_config()  # a `docker login` since the client was made counts
                 for line in follow(client.pull(repository, tag=tag, stream=True, decode=True, platform=platform)):
                     progress(line)
