@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import tarfile
 import tempfile
 import threading
 from pathlib import Path
@@ -23,6 +22,7 @@ from samebox_bubblewrap.recipe import ROOT, Copy, MakeDirectory, Recipe, Run, ch
 from samebox_bubblewrap.rootfs import ImageRootfs
 from samebox_bubblewrap.sandboxes import registry
 from samebox_bubblewrap.snapshot import commit
+from samebox_bubblewrap.unpack import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -94,12 +94,10 @@ class BubblewrapBuilder(ImageBuilder):
         rootfs = self._images.rootfs(self._images.ensure(base, lambda _line: None))
         user = rootfs.user if isinstance(rootfs, ImageRootfs) else "sandbox"
         with tempfile.TemporaryDirectory(prefix="samebox-build-") as files:
-            with tarfile.open(fileobj=context.file, mode="r:") as archive:
-                archive.extractall(files, filter="tar")
-                names = [member.name for member in archive.getmembers() if member.name not in context.unwanted]
+            Unpacker(Path(files)).add(context.file, layer=False)
             for unwanted in context.unwanted:
                 Path(files, unwanted).unlink(missing_ok=True)
-            recipe = Recipe(config.build, {"PATH": DEFAULT_PATH, **rootfs.environment}, user, names)
+            recipe = Recipe(config.build, {"PATH": DEFAULT_PATH, **rootfs.environment}, user, [*_names(files)])
             _Kitchen(self, recipe, Path(files), log).cook(base, name)
 
     @contextlib.contextmanager
@@ -205,6 +203,13 @@ class _Kitchen:
         hint = f" The steps had no network: {missing}." if missing else ""
         one = " Steps run with one uid, so that programs which give files to others, or become others, fail."
         return self._log.failed(self._builder.engine, f"{words}.{one}{hint}")
+
+
+def _names(directory: str) -> Iterator[str]:
+    """Yield what is below a directory, by paths relative to it."""
+    for where, directories, files in os.walk(directory):
+        for name in directories + files:
+            yield os.path.relpath(os.path.join(where, name), directory)  # noqa: PTH118
 
 
 def _is_directory(box: Sandbox, path: str) -> bool:
