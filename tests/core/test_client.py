@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.agent import frames
-from samebox.agent.client import Connection, OperationFailedError
+from samebox.agent.call import OperationFailedError
+from samebox.agent.client import Connection
 from samebox.agent.frames import frame
 from samebox.agent.output import Collector, Pipe
 from samebox.agent.records import encode_record

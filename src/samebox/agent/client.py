@@ -1,4 +1,4 @@
-"""Connection and Call: the agent's client over one byte stream, with any number of operations at once."""
+"""Connection: the agent's client over one byte stream, with any number of operations at once."""
 
 from __future__ import annotations
 
@@ -7,170 +7,24 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from samebox.agent import frames
-from samebox.agent.frames import Event, HostSide
+from samebox.agent.call import Call, OperationFailedError, resolve
+from samebox.agent.frames import HostSide
 from samebox.agent.transport import transport
-from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
-from samebox.operation import Wait
+from samebox.errors import ConnectionLostError, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from samebox.agent.frames import Event
     from samebox.agent.output import Sink
     from samebox.agent.records import Field, Record
     from samebox.engine import ByteStream
 
 READ_SIZE = 256 << 10
 HELLO_TIMEOUT = 30.0
-
-
-class OperationFailedError(SandboxError):
-    """The agent answered ERROR; whoever called knows what that means. Never leaves samebox."""
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(record.text("message") or f"errno {record.number('errno', 0)}")
-        self.record = record
-
-
-class Call:
-    """One operation on a connection.
-
-    `started` is resolved by the agent's interim answer, `finished` by its last one; both fail with
-    `OperationFailedError` or `ConnectionLostError`.
-    """
-
-    def __init__(self, connection: Connection, sinks: Mapping[int, Sink]) -> None:
-        self._connection = connection
-        self._sinks = sinks
-        self.stream = 0
-        self.started: Future[Record] = Future()
-        self.finished: Future[Record] = Future()
-        self.over = False
-        """Whether the agent has given its last answer, or the connection is lost."""
-        self._room: Future[bool] | None = None
-        self._pending = memoryview(b"")
-        self._pending_end = False
-
-    def feed(self, data: bytes) -> None:
-        """Hand over the whole input; it is sent as the agent takes it, without a thread."""
-        with self._connection.lock:
-            self._pending, self._pending_end = memoryview(data), True
-            self._connection.queue(self._pump())
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Send as much of the input as the agent takes now, and return how much.
-
-        Once the operation is over that is all of it: nobody waits for it any more.
-        """
-        view = memoryview(data)
-        with self._connection.lock:
-            if self.over:
-                return len(view)
-            out, sent = self._chunks(view)
-            self._connection.queue(out)
-        return sent
-
-    async def write_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it as the agent takes it; what is left when the operation is over is dropped."""
-        view = memoryview(data)
-        while view:
-            more: bool = await Wait(self.room())
-            if not more:
-                return
-            view = view[self.write(view) :]
-
-    def end_input(self) -> None:
-        """Tell the agent that no more input comes."""
-        with self._connection.lock:
-            if not self.over:
-                self._connection.queue(frames.frame(frames.EOF, self.stream, b"\0"))
-
-    def room(self) -> Future[bool]:
-        """Return a future that is resolved when `write` takes something again; False: the operation is over."""
-        with self._connection.lock:
-            future: Future[bool] = Future()
-            if self.over or self._connection.protocol.sendable(self.stream):
-                future.set_result(not self.over)
-            else:
-                self._room = future
-            return future
-
-    def credit(self, channel: int, size: int) -> None:
-        """Let the agent send `size` bytes more."""
-        if size:
-            with self._connection.lock:
-                self._connection.queue(self._connection.protocol.credit(self.stream, channel, size))
-
-    def control(self, kind: int, payload: bytes = b"") -> None:
-        """Send SIGNAL, RESIZE or CANCEL; nothing happens once the operation is over."""
-        with self._connection.lock:
-            if not self.over:
-                self._connection.queue(frames.frame(kind, self.stream, payload))
-
-    def cancel(self) -> None:
-        """Ask the agent to end the operation, and everything that a command has started."""
-        self.control(frames.CANCEL)
-
-    def _chunks(self, view: memoryview) -> tuple[bytes, int]:
-        protocol = self._connection.protocol
-        sent = 0
-        out = []
-        while sent < len(view) and (size := min(frames.CHUNK, protocol.sendable(self.stream), len(view) - sent)):
-            out.append(protocol.input(self.stream, view[sent : sent + size]))
-            sent += size
-        return b"".join(out), sent
-
-    def _pump(self) -> bytes:
-        out, sent = self._chunks(self._pending)
-        self._pending = self._pending[sent:]
-        if self._pending_end and not self._pending:
-            self._pending_end = False
-            out += frames.frame(frames.EOF, self.stream, b"\0")
-        return out
-
-    def take(self, event: Event) -> None:
-        """Take one event of this stream, in the transport's thread."""
-        if event.type == frames.DATA:
-            sink = self._sinks.get(event.channel)
-            if sink is None:
-                msg = f"the agent sent output on channel {event.channel}, which this operation does not have"
-                raise ProtocolError(msg)
-            self.credit(event.channel, sink.receive(event.data))
-        elif event.type == frames.CREDIT:
-            with self._connection.lock:
-                if self._pending_end:
-                    self._connection.queue(self._pump())
-            self._wake_writer(more=True)
-        elif event.type == frames.REPLY:
-            resolve(self.started, event.record)
-        elif event.type == frames.EOF:
-            self._sinks[event.channel].finish(None)
-        elif event.type == frames.END:
-            self._end(event.record, None)
-        else:
-            self._end(None, OperationFailedError(event.record))
-
-    def lost(self, error: BaseException) -> None:
-        """The connection is over before the operation was."""
-        self._end(None, error)
-
-    def _end(self, record: Record | None, error: BaseException | None) -> None:
-        self.over = True
-        # An answer of the agent is told by `finished`; only a loss is told to who reads on.
-        lost = error if isinstance(error, ConnectionLostError) else None
-        for sink in self._sinks.values():
-            sink.finish(lost)
-        resolve(self.started, record, error)
-        resolve(self.finished, record, error)
-        self._pending, self._pending_end = memoryview(b""), False
-        self._wake_writer(more=False)
-
-    def _wake_writer(self, *, more: bool) -> None:
-        room, self._room = self._room, None
-        if room is not None:
-            resolve(room, more)
 
 
 class Connection:
@@ -376,13 +230,3 @@ class Connection:
             call.lost(error)
         if not removed and self._pid == os.getpid():
             self._transport.remove(self)
-
-
-def resolve(future: Future[Any], result: object, error: BaseException | None = None) -> None:
-    """Resolve a future that may be resolved or cancelled already."""
-    if future.done() or not future.set_running_or_notify_cancel():  # a waiter that was cancelled cancels its future
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)

@@ -7,7 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from samebox.agent.client import Connection, OperationFailedError
+from samebox.agent.call import OperationFailedError
+from samebox.agent.client import Connection
 from samebox.agent.program import agent_program
 from samebox.agent.records import encode_path
 from samebox.capabilities import Capability

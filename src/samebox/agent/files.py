@@ -6,7 +6,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from samebox.agent.client import OperationFailedError
+from samebox.agent.call import OperationFailedError
 from samebox.agent.frames import STDOUT
 from samebox.agent.output import Collector, Pipe
 from samebox.agent.records import ItemDecoder, Record, decode_path, encode_path
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
-    from samebox.agent.client import Call, Connection
+    from samebox.agent.call import Call
+    from samebox.agent.client import Connection
     from samebox.agent.output import Sink
     from samebox.agent.records import Field
     from samebox.files import Path, Progress

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import IO
 
-    from samebox.agent.client import Call
+    from samebox.agent.call import Call
     from samebox.agent.files import Connections
     from samebox.agent.records import Field
     from samebox.files import Path

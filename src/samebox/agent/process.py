@@ -9,14 +9,14 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from samebox.agent import frames
-from samebox.agent.client import resolve
+from samebox.agent.call import resolve
 from samebox.errors import ConnectionLostError, ExecTimeoutError, SandboxError
 from samebox.operation import Blocking, Wait
 from samebox.process import InputCore, OutputCore, ProcessCore
 from samebox.results import ExecResult, display, signal_name
 
 if TYPE_CHECKING:
-    from samebox.agent.client import Call
+    from samebox.agent.call import Call
     from samebox.agent.files import AgentCaller
     from samebox.agent.output import Collector, Pipe
     from samebox.agent.records import Record

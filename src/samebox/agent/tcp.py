@@ -10,7 +10,7 @@ from samebox.guest import SocketCore
 from samebox.operation import Wait
 
 if TYPE_CHECKING:
-    from samebox.agent.client import Call
+    from samebox.agent.call import Call
     from samebox.agent.files import AgentCaller
     from samebox.agent.records import Field
 

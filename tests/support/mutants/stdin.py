@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mutants.mutant import mutant
 from mutants.results import change_call, wrap
 from samebox.agent import frames
-from samebox.agent.client import Call
+from samebox.agent.call import Call
 from samebox.agent.guest import AgentGuest, _Feeder
 
 if TYPE_CHECKING:

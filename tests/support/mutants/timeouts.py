@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mutants.mutant import mutant
 from mutants.results import wrap
 from samebox.agent import frames, guest
-from samebox.agent.client import Call
+from samebox.agent.call import Call
 from samebox.agent.guest import AgentGuest
 from samebox.errors import ExecTimeoutError
 from samebox.results import ExecResult
