@@ -275,8 +275,6 @@ def test_runtime_runs_its_commands_literally(new_box: NewBox, harness: Harness) 
 
 
 @pytest.mark.parametrize("manager", ["pip", "npm", "apt", "cargo"])
-@requires(Capability.BUILD)
-@verifies("build")
 def test_package_is_no_command(new_box: NewBox, harness: Harness, manager: str) -> None:
     """A package called `x; touch /tmp/here` is an error, before anything is built.
 
