@@ -125,10 +125,14 @@ def test_failed_create_leaves_no_volume(make: Callable[..., Sandbox], engine: Po
     with pytest.raises(EngineError):
         make(mounts=[f"{volume}:/data"], network="no-such-network").start()
     assert volume not in {status.name for status in engine.volumes()}
+    with pytest.raises(EngineError, match="could not be started"):  # Podman looks for the user then
+        make(mounts=[f"{volume}:/data"], user="no-such-user").start()
+    assert volume not in {status.name for status in engine.volumes()}
     with make(mounts=[f"{volume}:/data"]):
         pass
-    with pytest.raises(EngineError):
-        make(mounts=[f"{volume}:/data"], network="no-such-network").start()
+    for wrong in ({"network": "no-such-network"}, {"user": "no-such-user"}):
+        with pytest.raises(EngineError):
+            make(mounts=[f"{volume}:/data"], **wrong).start()
     assert volume in {status.name for status in engine.volumes()}
 
 

@@ -252,6 +252,22 @@ def test_user_of_the_config(user_box: Sandbox) -> None:
 
 
 @requires(Capability.USER)
+@verifies("user")
+@pytest.mark.parametrize(
+    ("user", "uid", "gid"), [("65533", "65533", None), ("65533:65532", "65533", "65532"), ("root", "0", "0")]
+)
+def test_spellings_of_the_user(new_box: NewBox, user: str, uid: str, gid: str | None) -> None:
+    """A user is a name, a uid or uid:gid; the workdir is writable by each.
+
+    Why: a uid alone becomes a name that nobody has, and a group is cut off.
+    Check: who the commands run as, and who the workdir belongs to.
+    """
+    box = new_box(user=user)
+    found = box.sh("id -u; id -g; echo x > file; stat -c %u file", timeout=DEADLINE)
+    assert found.text.split() == [uid, gid or found.text.split()[1], uid], found
+
+
+@requires(Capability.USER)
 def test_user_has_no_other_groups(user_box: Sandbox) -> None:
     """A user that is given as uid:gid is in no further groups.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, requires, verifies
+from samebox.conformance.harness import DEADLINE, ORDINARY_USER, requires, verifies
 from samebox.errors import SandboxError, UnsupportedError
 from samebox.registry import make_engine
 
@@ -142,6 +142,37 @@ def test_volumes_can_go_with_the_sandbox(volume: str, new_box: NewBox) -> None:
     box.write_text("/data/file", "x")
     box.close()
     assert volume not in {status.name for status in engine.volumes()}
+
+
+@requires(Capability.VOLUMES, Capability.USER)
+@verifies("mounts", "workdir")
+@pytest.mark.parametrize("target", ["/workspace", "/workspace/cache"])
+def test_workdir_beside_volumes(volume: str, new_box: NewBox, target: str) -> None:
+    """The workdir is writable by a user who is not root also where a volume of root's is mounted there or below.
+
+    Why: the engine makes the directories of mounts as root, and a volume belongs to who used it first.
+    Check: who owns the workdir, with the volume mounted.
+    """
+    with new_box(mounts=[f"{volume}:/first"]) as first:
+        first.write_text("/first/of-root", "x")
+    box = new_box(mounts=[f"{volume}:{target}"], workdir="/workspace", user=ORDINARY_USER)
+    box.write_text("file", "x")
+    assert box.exec(["cat", "file"], timeout=DEADLINE).stdout == b"x"
+    assert box.read_text(f"{target}/of-root") == "x"
+
+
+@requires(Capability.VOLUMES, Capability.USER)
+def test_failed_start_leaves_no_volume(volume: str, new_box: NewBox, harness: Harness) -> None:
+    """A sandbox that can't be started leaves no volume that was not there before.
+
+    Why: a mistake in a config, tried again and again, fills the list of volumes.
+    Check: what is made before the engine refuses.
+    """
+    with pytest.raises(SandboxError):
+        new_box(mounts=[f"{volume}:/data"], user="no-such-user").exec(["true"], timeout=DEADLINE)
+    engine = make_engine(harness.engine, harness.options)
+    assert volume not in {status.name for status in engine.volumes()}
+    engine.close()
 
 
 @requires(Capability.DEVICES)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import DEADLINE, enforced, refused, requires, verifies
+from samebox.conformance.harness import DEADLINE, ORDINARY_USER, enforced, refused, requires, verifies
 from samebox.conformance.servers import server
 
 if TYPE_CHECKING:
@@ -206,17 +206,38 @@ def test_published_port_is_reached(new_box: NewBox) -> None:
     """
     box = new_box(ports={8080: None}, network=True)
     port = box.host_port(8080)
+    assert b"published" in _fetched(box, port)
+
+
+def _fetched(box: Sandbox, port: int) -> bytes:
+    """Return what a server at the sandbox's port 8080 answers at a port of the host."""
+    seen = b""
     with server(box, "published", 8080):
         box.wait_for_port(8080, DEADLINE)
         deadline = time.monotonic() + DEADLINE
-        seen = b""
         while b"published" not in seen and time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as connection:
                 connection.settimeout(5)
                 connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 while data := connection.recv(4096):
                     seen += data
-        assert b"published" in seen, seen
+    return seen
+
+
+@requires(Capability.PORTS)
+@verifies("ports")
+def test_port_of_the_host_is_the_one_asked_for(new_box: NewBox) -> None:
+    """A port of the host that is asked for by its number is the one that is bound.
+
+    Why: with the two numbers in the wrong order it is another port.
+    Check: the engine's inspect, and which port is bound.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    box = new_box(ports={8080: port}, network=True)
+    assert box.host_port(8080) == port
+    assert b"published" in _fetched(box, port)
 
 
 @requires(Capability.PORTS)
@@ -244,3 +265,16 @@ def test_extra_hosts_are_known(new_box: NewBox) -> None:
     lines = [line.split() for line in box.read_text("/etc/hosts").splitlines()]
     assert ["192.0.2.7", "conformance.example"] in lines, lines
     assert "nameserver 192.0.2.53" in box.read_text("/etc/resolv.conf"), box.read_text("/etc/resolv.conf")
+
+
+@requires(Capability.DNS, Capability.USER)
+@verifies("extra_hosts")
+def test_extra_hosts_need_no_network(new_box: NewBox) -> None:
+    """`extra_hosts` are known without a network as well, to a user who is not root too.
+
+    Why: without a network engines leave /etc/hosts to the image, or unreadable.
+    Check: /etc/hosts inside.
+    """
+    box = new_box(extra_hosts=["conformance.example:2001:db8::7"], user=ORDINARY_USER)
+    lines = [line.split() for line in box.sh("cat /etc/hosts", timeout=DEADLINE).text.splitlines()]
+    assert ["2001:db8::7", "conformance.example"] in lines, lines

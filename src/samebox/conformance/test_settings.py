@@ -65,6 +65,35 @@ def test_ulimits_are_kept(new_box: NewBox) -> None:
     assert result.text.split() == ["256", "512", "0"], result
 
 
+@requires(Capability.ULIMITS)
+@verifies("ulimits")
+def test_other_ulimits_stay(new_box: NewBox) -> None:
+    """A limit that `ulimits` does not name is as it is without any.
+
+    Why: Podman forgets its defaults as soon as one limit is asked for, and sets the others as high as it can.
+    Check: all of `ulimit` inside, with and without the setting.
+    """
+    script = "ulimit -n; ulimit -u 2>/dev/null || ulimit -p; ulimit -f; ulimit -s"
+    usual = new_box().sh(script, timeout=DEADLINE)
+    limited = new_box(ulimits={"core": 0}).sh(script + "; ulimit -c", timeout=DEADLINE)
+    assert limited.text == usual.text + "0\n", (usual, limited)
+
+
+@requires(Capability.SHM_SIZE, Capability.READ_ONLY_ROOT)
+@verifies("shm_size")
+def test_shm_size_under_a_read_only_root(new_box: NewBox) -> None:
+    """`shm_size` holds with `read_only` too, and /dev/shm stays writable.
+
+    Why: engines mount it anew then, with a size of their own, or read-only.
+    Check: what is mounted at /dev/shm.
+    """
+    box = new_box(shm_size="2m", read_only=True)
+    box.write_bytes("/dev/shm/fits", b"x" * (1 << 20))  # noqa: S108 - inside
+    with pytest.raises(OSError, match=r".") as caught:
+        box.write_bytes("/dev/shm/large", b"x" * (3 << 20))  # noqa: S108 - inside
+    assert caught.value.errno == 28, caught.value
+
+
 @requires(Capability.DISK_LIMIT)
 @verifies("disk")
 def test_disk_limit_is_kept(new_box: NewBox) -> None:

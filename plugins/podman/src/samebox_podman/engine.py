@@ -109,6 +109,8 @@ class PodmanEngine(Engine):
         self._attached: dict[tuple[int, str], AttachedStream | None] = {}
         """What this object has created and not connected to, by process and id: None before its start, then the stream
         to its first agent. A forked child has no part in its parent's."""
+        self._made: dict[tuple[int, str], list[str]] = {}
+        """Volumes that were made for what this object has created and not started, by process and id."""
 
     @property
     def client(self) -> PodmanClient:
@@ -175,8 +177,14 @@ class PodmanEngine(Engine):
         """
         self._check(config)
         facts = self._facts(image)
-        with self._volumes.made(volume_names(config)), delivered(self.client, facts.id, config) as seccomp:
-            return self._create_with(config, facts, name, labels, seccomp)
+        with (
+            self._volumes.made(volume_names(config)) as made,
+            delivered(self.client, facts.id, config) as seccomp,
+        ):
+            sandbox_id = self._create_with(config, facts, name, labels, seccomp)
+        if made:
+            self._made[os.getpid(), sandbox_id] = made
+        return sandbox_id
 
     def _create_with(
         self,
@@ -329,6 +337,7 @@ class PodmanEngine(Engine):
                 self._raise_missing(error, sandbox_id)
                 raise EngineError(f"sandbox {sandbox_id[:12]} could not be started: {error}") from error
             raise
+        self._made.pop(first, None)
 
     def _detach(self, container: str) -> None:
         stream = self._attached.pop((os.getpid(), container), None)
@@ -356,6 +365,7 @@ class PodmanEngine(Engine):
             container = self._id(sandbox_id)
             self._detach(container)
             remove_container(self.client, container)
+            self._volumes.unmake(self._made.pop((os.getpid(), container), ()))
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what is known of a sandbox, by id or name; see `samebox.engine.Engine.inspect`."""

@@ -30,16 +30,21 @@ class Volumes:
         self._client = client
 
     @contextlib.contextmanager
-    def made(self, names: Iterable[str]) -> Iterator[None]:
-        """Make those of some volumes that are absent; they are removed again if the block raises."""
-        new = [name for name in names if self._make(name)]
+    def made(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """Make those of some volumes that are absent, and tell which; they are removed again if the block raises."""
+        new: list[str] = []
         try:
-            yield
+            new.extend(name for name in names if self._make(name))
+            yield new
         except BaseException:
-            for name in new:
-                with contextlib.suppress(SandboxError):  # another sandbox may use it by now
-                    self.remove(name)
+            self.unmake(new)
             raise
+
+    def unmake(self, names: Iterable[str]) -> None:
+        """Remove volumes that were made for a sandbox that has come to nothing."""
+        for name in names:
+            with contextlib.suppress(SandboxError):  # another sandbox may use it by now
+                self.remove(name)
 
     def _make(self, name: str) -> bool:
         try:
