@@ -312,5 +312,7 @@ def test_other_platform(
         outcome = contextlib.nullcontext() if emulated else pytest.raises(UnsupportedError, match=words)
         with outcome, make(image=f"tar:{foreign}"):
             pass
-    filters = json.dumps({"ancestor": [ensure(f"tar:{foreign}")]})
+    image = ensure(f"tar:{foreign}")
+    filters = json.dumps({"ancestor": [image]})
     assert not client.json("/containers/json", {"all": "true", "filters": filters})
+    client.call("delete", f"/images/{image}", params={"force": "true"})
