@@ -401,10 +401,31 @@ static void tell_init(void)
         kill(1, SIGUSR1);
 }
 
-/* Each stream takes some descriptors; commands get back the limit that we found. */
+/* An exec by runc before 1.1.13 sometimes has its soft limit raised by Go, up to the hard one; what was asked for is
+ * init's. https://github.com/opencontainers/runc/issues/4195 */
+static void take_inits_limit(struct rlimit *limit)
+{
+    struct proc first;
+    char text[2048], *line, *end;
+    if (!proc_read(&first, 1) || strcmp(first.name, "samebox-init") != 0)
+        return;
+    int fd = open("/proc/1/limits", O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[len > 0 ? len : 0] = 0;
+    if (!(line = strstr(text, "Max open files")))
+        return;
+    rlim_t soft = strtoul(line + strlen("Max open files"), &end, 10);
+    if (soft > 0 && soft < limit->rlim_cur && strtoul(end, NULL, 10) == limit->rlim_max)
+        limit->rlim_cur = soft;
+}
+
+/* Each stream takes some descriptors; commands get back the limit that the sandbox began with. */
 static void raise_limit(void)
 {
     if (getrlimit(RLIMIT_NOFILE, &server.files) == 0) {
+        take_inits_limit(&server.files);
         struct rlimit more = server.files;
         more.rlim_cur = more.rlim_max < 65536 ? more.rlim_max : 65536;
         if (more.rlim_cur > server.files.rlim_cur)
