@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from samebox_docker.agent_volume import AgentVolume
 from samebox_docker.build import DockerBuilder
 from samebox_docker.clients import ClientPool, Greeting
+from samebox_docker.containers import Containers
 from samebox_docker.images import Images
 from samebox_docker.users import Users
 from samebox_docker.volumes import Volumes
@@ -46,6 +47,7 @@ class Daemon:
     def __init__(self, address: Address, timeout: float) -> None:
         self.address = address
         self.pool = ClientPool(address, timeout)
+        self.containers = Containers(self.pool)
         self.images = Images(self.pool)
         self.agent = AgentVolume(self.pool)
         self.users = Users(self.pool)

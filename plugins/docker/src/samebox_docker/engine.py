@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
-import re
-import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samebox.agent.connections import describe_end
 from samebox.agent.program import agent_program
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
 from samebox.errors import (
     ConfigError,
     EngineError,
-    EngineUnavailableError,
-    ImageNotFoundError,
-    SandboxExistsError,
     SandboxGoneError,
     SandboxNotFoundError,
-    UnsupportedError,
 )
-from samebox.ports import HostPort
 from samebox_docker.address import find_address
 from samebox_docker.container import container_body
 from samebox_docker.failure import RefusedError
@@ -33,21 +24,17 @@ from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_m
 from samebox_docker.options import DockerOptions
 from samebox_docker.privilege import no_privilege
 from samebox_docker.settings import check_settings
-from samebox_docker.status import IMAGE_LABEL, status_of
+from samebox_docker.status import IMAGE_LABEL
 from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from samebox.config import SandboxConfig
     from samebox.engine import ByteStream, VolumeStatus
+    from samebox.ports import HostPort
     from samebox_docker.daemon import Daemon
     from samebox_docker.users import Owner
-
-_ID = re.compile("[0-9a-f]{64}")
-_MANAGED = "samebox.managed=1"
-_REMOVAL = 30.0
-"""How long to wait for a removal that someone else has begun, in seconds."""
 
 
 class DockerEngine(Engine):
@@ -208,15 +195,15 @@ class DockerEngine(Engine):
             )
 
         owner = daemon.users.known(facts.id, user)
-        container = self._post(name, body(owner), labels)
+        container = daemon.containers.create(name, body(owner), labels)
         try:
             daemon.agent.ensure(program, container=container, image=facts.id)
             on_tmpfs = workdir_tmpfs(config, mounted, owner) is not None
             if owner is None:
                 owner = daemon.users.look_up(container, facts.id, user)
                 if on_tmpfs:  # whose options name the owner, and nothing can be changed in a container that exists
-                    self.remove(container)
-                    container = self._post(name, body(owner), labels)
+                    daemon.containers.remove(container)
+                    container = daemon.containers.create(name, body(owner), labels)
             mount = mount_of(config, config.workdir)
             # A directory of the host keeps its owner, whoever may write it.
             if not on_tmpfs and (mount is None or (mount.type == "volume" and not mount.read_only)):
@@ -232,7 +219,7 @@ class DockerEngine(Engine):
                 keep_modes(daemon.pool, container, config)
         except BaseException:
             with contextlib.suppress(EngineError):
-                self.remove(container)
+                daemon.containers.remove(container)
             raise
         return container
 
@@ -243,8 +230,7 @@ class DockerEngine(Engine):
             SandboxNotFoundError: It is not there.
             EngineError: It can't be started; the text has Docker's words.
         """
-        with self._about(sandbox_id, "start") as container, self._daemon.pool.client() as client:
-            client.start(container)
+        self._daemon.containers.start(sandbox_id)
 
     def stop(self, sandbox_id: str, grace: float = 0.0) -> None:
         """End a container's processes; nothing happens to a stopped one.
@@ -256,26 +242,11 @@ class DockerEngine(Engine):
         Raises:
             SandboxNotFoundError: It is not there.
         """
-        with self._about(sandbox_id, "stop", harmless=409) as container, self._daemon.pool.client() as client:
-            if grace > 0:
-                client.stop(container, timeout=math.ceil(grace))
-            else:
-                client.kill(container)
+        self._daemon.containers.stop(sandbox_id, grace)
 
     def remove(self, sandbox_id: str) -> None:
         """End and remove a container, with the volumes that its image asked for; nothing happens if it is not there."""
-        try:
-            container = self._exact(sandbox_id)
-        except SandboxNotFoundError:
-            return
-        try:
-            with self._daemon.pool.client() as client:
-                client.remove_container(container, force=True, v=True)
-        except RefusedError as error:
-            if error.status == 409:
-                self._await_removal(container, error)
-            elif not error.no_container:
-                raise
+        self._daemon.containers.remove(sandbox_id)
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what Docker knows of a container, by its id or name.
@@ -283,27 +254,11 @@ class DockerEngine(Engine):
         Raises:
             SandboxNotFoundError: There is none.
         """
-        try:
-            with self._daemon.pool.client() as client:
-                status = status_of(client.inspect_container(sandbox_id))
-        except RefusedError as error:
-            if not error.no_container:
-                raise
-            raise self._not_found(sandbox_id) from None
-        # Docker also takes the beginning of an id, and a name may look like one.
-        if sandbox_id not in {status.id, status.name}:
-            raise self._not_found(sandbox_id)
-        return status
+        return self._daemon.containers.inspect(sandbox_id)
 
     def list(self) -> list[SandboxStatus]:
         """Return all containers that samebox made here."""
-        with self._daemon.pool.client() as client:
-            found = client.containers(all=True, quiet=True, filters={"label": [_MANAGED]})
-        statuses = []
-        for container in found:
-            with contextlib.suppress(SandboxNotFoundError):  # removed meanwhile
-                statuses.append(self.inspect(str(container["Id"])))
-        return statuses
+        return self._daemon.containers.list()
 
     def connect(self, sandbox_id: str, user: str | None = None) -> ByteStream:
         """Start an agent in a running container and return the stream to it.
@@ -323,11 +278,11 @@ class DockerEngine(Engine):
 
         try:
             watched = self.probe().isolation > Isolation.ROOTLESS
-            return open_exec(self._daemon.pool, self._exact(sandbox_id), user, watched=watched)
+            return open_exec(self._daemon.pool, self._daemon.containers.exact(sandbox_id), user, watched=watched)
         except SandboxNotFoundError as error:
             raise SandboxGoneError(str(error)) from None
         except RefusedError as error:
-            raise self._unconnected(sandbox_id, error) from None
+            raise self._daemon.containers.unconnected(sandbox_id, error) from None
 
     def build_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Build the config's image on the daemon, once for each content, and return its id.
@@ -351,7 +306,7 @@ class DockerEngine(Engine):
         from samebox_docker.snapshot import commit  # noqa: PLC0415 - it needs docker-py
 
         pause = Capability.PIDS_LIMIT not in self.probe().missing  # as without cgroups nothing can be paused
-        with self._about(sandbox_id, "commit") as container:
+        with self._daemon.containers.about(sandbox_id, "commit") as container:
             return commit(self._daemon.pool, container, image, pause=pause)
 
     def host_port(self, sandbox_id: str, port: str) -> HostPort:
@@ -361,13 +316,7 @@ class DockerEngine(Engine):
             SandboxNotFoundError: The container is not there.
             EngineError: The port is not published, or the container does not run.
         """
-        with self._about(sandbox_id, "inspect") as container, self._daemon.pool.client() as client:
-            ports = (client.inspect_container(container).get("NetworkSettings") or {}).get("Ports") or {}
-        for where in ports.get(port) or ():
-            return HostPort(address=str(where["HostIp"]), port=int(where["HostPort"]))
-        published = ", ".join(sorted(each for each, where in ports.items() if where)) or "none"
-        msg = f"port {port} of the sandbox {sandbox_id!r} is not published; published are: {published}"
-        raise EngineError(msg)
+        return self._daemon.containers.host_port(sandbox_id, port)
 
     def volumes(self) -> Sequence[VolumeStatus]:
         """Return the named volumes that samebox made on the daemon."""
@@ -389,73 +338,3 @@ class DockerEngine(Engine):
         """Close idle connections."""
         if self._found is not None and self._found[0] == os.getpid():
             self._found[1].pool.close()
-
-    def _post(self, name: str, body: dict[str, Any], labels: Mapping[str, str]) -> str:
-        url = self._daemon.address.url
-        try:
-            with self._daemon.pool.client() as client:
-                return str(client.create_container_from_config(body, name)["Id"])
-        except RefusedError as error:
-            if error.status == 409:
-                raise SandboxExistsError(
-                    f"a container named {name!r} is already on Docker at {url}; "
-                    "attach to it, remove it or choose another name"
-                ) from None
-            if error.status == 404:
-                raise ImageNotFoundError(
-                    f"the image was removed from Docker at {url} meanwhile: {error.words}"
-                ) from None
-            if "storage-opt" in error.words:
-                raise UnsupportedError(Capability.DISK_LIMIT, self.name, error.words) from None
-            raise EngineError(f"Docker at {url} could not create the sandbox {name!r}: {error.words}") from None
-        except EngineUnavailableError:
-            # The answer was lost, so it may have been created all the same.
-            with contextlib.suppress(EngineError):
-                status = self.inspect(name)
-                if dict(status.labels) == dict(labels):
-                    self.remove(status.id)
-            raise
-
-    def _exact(self, sandbox_id: str) -> str:
-        """Return a container's id for an id or a name; Docker would also take the beginning of another one's id."""
-        return sandbox_id if _ID.fullmatch(sandbox_id) else self.inspect(sandbox_id).id
-
-    @contextlib.contextmanager
-    def _about(self, sandbox_id: str, verb: str, *, harmless: int = 0) -> Iterator[str]:
-        try:
-            yield self._exact(sandbox_id)
-        except RefusedError as error:
-            if error.no_container:
-                raise self._not_found(sandbox_id) from None
-            if error.status != harmless:
-                url = self._daemon.address.url
-                raise EngineError(
-                    f"Docker at {url} could not {verb} the sandbox {sandbox_id!r}: {error.words}"
-                ) from None
-
-    def _await_removal(self, container: str, error: RefusedError) -> None:
-        """Wait for a removal that is under way elsewhere."""
-        deadline = time.monotonic() + _REMOVAL
-        while time.monotonic() < deadline:
-            try:
-                self.inspect(container)
-            except SandboxNotFoundError:
-                return
-            time.sleep(0.05)
-        raise error
-
-    def _unconnected(self, sandbox_id: str, error: RefusedError) -> EngineError | SandboxGoneError:
-        url = self._daemon.address.url
-        try:
-            status = self.inspect(sandbox_id)
-        except SandboxNotFoundError:
-            return SandboxGoneError(f"the sandbox {sandbox_id!r} is gone from Docker at {url}")
-        if status.state == "running":
-            return EngineError(
-                f"Docker at {url} could not open a stream into the sandbox {status.name!r}: {error.words}"
-            )
-        how = "it was never started" if status.state == "created" else describe_end(status)
-        return SandboxGoneError(f"the sandbox {status.name!r} on Docker at {url} is gone: {how}")
-
-    def _not_found(self, sandbox_id: str) -> SandboxNotFoundError:
-        return SandboxNotFoundError(f"there is no sandbox {sandbox_id!r} on Docker at {self._daemon.address.url}")
