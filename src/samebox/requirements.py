@@ -93,6 +93,22 @@ def lacking(engine: Engine, info: EngineInfo, capability: Capability) -> str | N
     return info.missing.get(capability)
 
 
+def _check_offline(config: SandboxConfig) -> None:
+    # Docker takes both and drops the name servers.
+    if config.ports:
+        msg = (
+            f"wrong config: ports: nothing is published with network={config.network!r}; "
+            "give network=True or the name of a network, or use forward, which needs none"
+        )
+        raise ConfigError(msg)
+    if config.dns:
+        msg = (
+            f"wrong config: dns: name servers can't be reached with network={config.network!r}; "
+            "give it a network, or leave dns out"
+        )
+        raise ConfigError(msg)
+
+
 def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Capability, str]:
     """Check that an engine can honour a config on this host, before anything has started.
 
@@ -102,7 +118,8 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
     Raises:
         UnsupportedError: It can't honour a setting that was asked for.
         IsolationError: Its wall is weaker than the config accepts.
-        ConfigError: The engine has no default image, and the config has none.
+        ConfigError: The engine has no default image, and the config has none; or it has ports or name servers without
+            a network.
     """
     if info.isolation < config.isolation:
         msg = (
@@ -120,6 +137,8 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
     if config.image is None and config.build is None and engine.default_image is None:
         msg = f"engine {engine.name!r} has no default image; name one with image="
         raise ConfigError(msg)
+    if config.network is False or config.network == "none":
+        _check_offline(config)
     return hardening_lacking(config, engine, info)
 
 

@@ -35,11 +35,10 @@ def test_ports(make: Callable[..., Sandbox], engine: DockerEngine, raw: Any) -> 
     assert [{"HostIp": "127.0.0.2", "HostPort": str(names.port)}] == bound["53/udp"]
 
 
-@pytest.mark.parametrize("network", [False, "none", "host"], ids=str)
-def test_ports_without_network(network: bool | str) -> None:  # noqa: FBT001
+def test_ports_without_network() -> None:
     """Docker drops ports silently where there is no network of the sandbox's own."""
     with pytest.raises(ConfigError, match=r"^wrong config: ports: nothing is published with network="):
-        check_settings(SandboxConfig(ports={80: None}, network=network))
+        check_settings(SandboxConfig(ports={80: None}, network="host"))
 
 
 def test_names_and_limits(make: Callable[..., Sandbox], raw: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 from samebox.capabilities import Capability
 from samebox.conformance.harness import DEADLINE, ORDINARY_USER, enforced, refused, requires, verifies
 from samebox.conformance.servers import server
+from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,6 +252,20 @@ def test_unpublished_port_is_an_error(new_box: NewBox) -> None:
     box = new_box(ports={8080: None}, network=True)
     with refused("8081"):
         box.host_port(8081)
+
+
+@requires(Capability.PORTS, Capability.DNS)
+@verifies("ports", "dns")
+@pytest.mark.parametrize("setting", ["ports", "dns"])
+def test_nothing_is_published_or_asked_without_a_network(new_box: NewBox, setting: str) -> None:
+    """Published ports and name servers need a network: without one they are an error, before anything starts.
+
+    Why: engines take both, and drop them silently.
+    Check: what the engine's `create` and the core look at in a config.
+    """
+    value = {8080: None} if setting == "ports" else ["192.0.2.53"]
+    with pytest.raises(ConfigError, match=f"^wrong config: {setting}: .* with network=False"):
+        new_box(**{setting: value})
 
 
 @requires(Capability.DNS, Capability.NETWORK)

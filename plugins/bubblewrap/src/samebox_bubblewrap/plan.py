@@ -191,8 +191,6 @@ def _refuse(config: SandboxConfig) -> None:
         if not options.exec:
             reason = f"bwrap has no option for noexec (tmpfs[{path!r}]); leave it out"
             raise UnsupportedError(Capability.TMPFS, engine, reason)
-    if config.dns and (config.network is False or config.network == "none"):
-        raise ConfigError("dns: name servers can't be reached with network=False; give it a network, or leave dns out")
     if len(config.dns) > _MOST_SERVERS:
         raise ConfigError(f"dns: C libraries ask {_MOST_SERVERS} name servers at most (found {len(config.dns)})")
     if not config.no_new_privileges:

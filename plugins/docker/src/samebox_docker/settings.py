@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from samebox.config import SandboxConfig
 
 _SECCOMP = "seccomp="
-_NO_PORTS = frozenset({"none", "host"})
 
 
 def check_settings(config: SandboxConfig) -> None:
@@ -23,7 +22,7 @@ def check_settings(config: SandboxConfig) -> None:
         ConfigError: Two settings don't go together, or a seccomp profile can't be read.
         UnsupportedError: Docker has no way to honour a setting.
     """
-    if config.ports and (config.network is False or config.network in _NO_PORTS):
+    if config.ports and config.network == "host":
         msg = (
             f"wrong config: ports: nothing is published with network={config.network!r}; "
             "give network=True or the name of a network, or use forward, which needs none"

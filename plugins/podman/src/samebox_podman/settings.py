@@ -45,7 +45,7 @@ def check_settings(config: SandboxConfig, *, rootless: bool) -> None:
         UnsupportedError: Podman has no way to honour a setting.
     """
     mode = network_mode(config.network)
-    if config.ports and mode in {"none", "host", *_JOINED}:
+    if config.ports and mode in {"host", *_JOINED}:
         msg = (
             f"wrong config: ports: nothing is published with network={config.network!r}; "
             "give network=True or the name of a network, or use forward, which needs none"
@@ -54,9 +54,6 @@ def check_settings(config: SandboxConfig, *, rootless: bool) -> None:
     if mode == "container" and (config.dns or config.extra_hosts):
         msg = f"wrong config: dns and extra_hosts: with network={config.network!r} they are the other container's"
         raise ConfigError(msg)
-    if mode == "none" and config.dns:
-        reason = "without a network Podman gives the sandbox no name servers; leave out dns, or give network=True"
-        raise UnsupportedError(Capability.DNS, "podman", reason)
     if config.shm_size is not None and SHARED_MEMORY in config.tmpfs:
         msg = f"wrong config: shm_size and tmpfs at {SHARED_MEMORY} both say what is mounted there; give one of them"
         raise ConfigError(msg)
