@@ -204,8 +204,8 @@ def _refuse(config: SandboxConfig) -> None:
 def _check_ports(config: SandboxConfig) -> None:
     if config.ports and config.network is not True:
         raise ConfigError(
-            f"ports: nothing is published with network={config.network!r}; give it network=True, or use "
-            "box.forward(port), which needs no network"
+            f"wrong config: ports: nothing is published with network={config.network!r}; "
+            "give network=True, or use forward, which needs none"
         )
     for port, where in config.ports.items():
         reason = ""
