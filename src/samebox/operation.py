@@ -20,20 +20,36 @@ T = TypeVar("T")
 W = TypeVar("W")
 
 
+class Reader(Protocol):
+    """What can be read by a thread that waits for something that it brings."""
+
+    def read_until(self, future: Future[Any], timeout: float | None) -> None:
+        """Read until the future is resolved, or return at once if another thread reads.
+
+        Raises:
+            TimeoutError: The time, in seconds, is over.
+        """
+
+    def keep_reading(self) -> None:
+        """Have it read by another thread, as this one can't."""
+
+
 class Wait(Generic[T]):
     """Awaits a future of another thread.
 
     Args:
         future: Resolved by whoever; must not be shared with another waiter, as cancelling one cancels it.
         timeout: In seconds; None waits for ever.
+        reader: What brings the result, if a thread that has to wait for it can read that itself.
 
     Raises:
         TimeoutError: The time is over.
     """
 
-    def __init__(self, future: Future[T], timeout: float | None = None) -> None:
+    def __init__(self, future: Future[T], timeout: float | None = None, reader: Reader | None = None) -> None:
         self.future = future
         self.timeout = timeout
+        self.reader = reader
 
     def __await__(self) -> Generator[Any, Any, T]:
         result: T = yield self
@@ -41,10 +57,14 @@ class Wait(Generic[T]):
 
     def wait(self) -> T:
         """Wait in this thread."""
+        if self.reader is not None:
+            self.reader.read_until(self.future, self.timeout)
         return self.future.result(self.timeout)
 
     async def wait_async(self) -> T:
         """Wait in the event loop."""
+        if self.reader is not None:
+            self.reader.keep_reading()
         return await asyncio.wait_for(asyncio.wrap_future(self.future), self.timeout)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import queue
-import socket
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from agent_peer import WELCOME, Peer
 from samebox.agent import frames
 from samebox.agent.call import OperationFailedError
 from samebox.agent.client import Connection
@@ -19,51 +18,15 @@ from samebox.agent.output import Collector, Pipe
 from samebox.agent.records import encode_record
 from samebox.engine import ByteStream
 from samebox.errors import ConnectionLostError, ProtocolError
-from samebox.streams import MultiplexedStream, SocketStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WELCOME = frame(frames.WELCOME, 0, encode_record([("version", 1)]))
 
-
-class Peer:
-    """The agent's end of a connection, in a test's hands."""
-
-    def __init__(self, *, multiplexed: bool = False) -> None:
-        ours, self.socket = socket.socketpair()
-        self.socket.settimeout(10)
-        stream: ByteStream = SocketStream(ours)
-        self.connection = Connection(MultiplexedStream(stream) if multiplexed else stream, "sandbox 'x' on fake")
-
-    def greet(self) -> None:
-        """Make the first exchange."""
-        threading.Thread(target=self._welcome).start()
-        self.connection.hello([])
-
-    def _welcome(self) -> None:
-        self.frame()
-        self.socket.sendall(WELCOME)
-
-    def frame(self) -> tuple[int, int, bytes]:
-        """Return the next frame of the host: stream, type, payload."""
-        head = self._exactly(9)
-        length = int.from_bytes(head[:4], "big")
-        return int.from_bytes(head[4:8], "big"), head[8], self._exactly(length)
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            more = self.socket.recv(size - len(data))
-            assert more, "the host has closed the connection"
-            data += more
-        return data
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    """A connection after the first exchange."""
-    made = Peer()
+@pytest.fixture(params=["waiter", "transport"])
+def peer(request: pytest.FixtureRequest) -> Iterator[Peer]:
+    """A connection after the first exchange, whose answers are read by who waits or by the transport's thread."""
+    made = Peer(waits=request.param == "waiter")
     made.greet()
     yield made
     made.connection.close()
@@ -97,7 +60,7 @@ def test_calls_fail_when_the_connection_ends(peer: Peer) -> None:
     peer.socket.close()
 
     with pytest.raises(ConnectionLostError, match=r"the connection to the agent in sandbox 'x' on fake ended"):
-        call.finished.result(10)
+        peer.result(call)
     with pytest.raises(ConnectionLostError):
         peer.connection.call(1, [("argv", b"x")])
     assert not peer.connection.usable
@@ -110,12 +73,12 @@ def test_a_lying_agent_ends_its_own_connection_and_no_other(peer: Peer) -> None:
     call = peer.connection.call(1, [("argv", b"x")])
     peer.socket.sendall(frame(frames.DATA, 77, b"\x01x"))
     with pytest.raises(ProtocolError, match="stream 77, which is not open"):
-        call.finished.result(10)
+        peer.result(call)
     fine = other.connection.call(1, [("argv", b"x")])
     other.frame()
     other.socket.sendall(frame(frames.END, 1, encode_record([("exit_code", 0)])))
 
-    assert fine.finished.result(10).number("exit_code") == 0
+    assert other.result(fine).number("exit_code") == 0
     other.connection.close()
     other.socket.close()
 
@@ -125,7 +88,7 @@ def test_output_on_a_channel_that_the_operation_lacks_is_refused(peer: Peer) -> 
     call = peer.connection.call(10, [("path", b"x")], {1: Collector(10)})
     peer.socket.sendall(frame(frames.DATA, 1, b"\x02x"))
     with pytest.raises(ProtocolError, match="channel 2, which this operation does not have"):
-        call.finished.result(10)
+        peer.result(call)
 
 
 def test_a_slow_reader_stops_its_own_stream_alone(peer: Peer) -> None:
@@ -133,11 +96,12 @@ def test_a_slow_reader_stops_its_own_stream_alone(peer: Peer) -> None:
     pipe = Pipe()
     slow = peer.connection.call(1, [("argv", b"x")], {1: pipe})
     fast = peer.connection.call(1, [("argv", b"y")], {1: Collector(10)})
+    peer.connection.keep_reading()
     for _ in range(frames.WINDOW // 65536):
         peer.socket.sendall(frame(frames.DATA, slow.stream, b"\x01" + bytes(65536)))
     peer.socket.sendall(frame(frames.END, fast.stream, encode_record([("exit_code", 3)])))
 
-    assert fast.finished.result(10).number("exit_code") == 3
+    assert peer.result(fast).number("exit_code") == 3
     assert not slow.over
     data, credit = pipe.take()
     assert (len(data or b""), credit) == (65536, 0)
@@ -147,6 +111,7 @@ def test_input_waits_for_credit_and_then_goes_on(peer: Peer) -> None:
     """Nothing beyond the window is sent, and the rest follows without the caller."""
     data = os.urandom(frames.WINDOW + 100_000)
     peer.connection.call(1, [("argv", b"x")], input=data)
+    peer.connection.keep_reading()
     stream, kind, _ = peer.frame()
     assert kind == frames.OPEN
     got = b""
@@ -196,7 +161,7 @@ def test_a_forked_child_leaves_its_parents_connection_alone(peer: Peer) -> None:
     call = peer.connection.call(1, [("argv", b"x")])
     peer.frame()
     peer.socket.sendall(frame(frames.END, call.stream, encode_record([("exit_code", 0)])))
-    assert call.finished.result(10)
+    assert peer.result(call)
 
 
 def test_a_forked_child_has_a_transport_of_its_own(peer: Peer) -> None:
@@ -246,7 +211,7 @@ def test_a_stream_without_a_descriptor_works() -> None:
     collector = Collector(100)
     call = connection.call(1, [("argv", b"x")], {1: collector})
     stream.incoming.put(frame(frames.DATA, 1, b"\x01hello") + frame(frames.END, 1, encode_record([("exit_code", 0)])))
-    call.finished.result(10)
+    call.until(call.finished, 10).wait()
 
     assert collector.data == b"hello"
     assert [data[8] for data in (stream.outgoing.get(timeout=5), stream.outgoing.get(timeout=5))] == [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from samebox.agent import frames
 from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from samebox.agent.records import Record
 
 
+T = TypeVar("T")
+
+
 class OperationFailedError(SandboxError):
     """The agent answered ERROR; whoever called knows what that means. Never leaves samebox."""
 
@@ -29,15 +32,15 @@ class OperationFailedError(SandboxError):
 class Call:
     """One operation on a connection.
 
-    `started` is resolved by the agent's interim answer, `finished` by its last one; both fail with
-    `OperationFailedError` or `ConnectionLostError`.
+    `started`, which the caller may give, is resolved by the interim answer of an agent, `finished` by the last; both
+    fail with `OperationFailedError` or `ConnectionLostError`.
     """
 
-    def __init__(self, connection: Connection, sinks: Mapping[int, Sink]) -> None:
+    def __init__(self, connection: Connection, sinks: Mapping[int, Sink], started: Future[Record] | None) -> None:
         self._connection = connection
         self._sinks = sinks
         self.stream = 0
-        self.started: Future[Record] = Future()
+        self._started = started
         self.finished: Future[Record] = Future()
         self.over = False
         """Whether the agent has given its last answer, or the connection is lost."""
@@ -68,7 +71,7 @@ class Call:
         """Send all of it as the agent takes it; what is left when the operation is over is dropped."""
         view = memoryview(data)
         while view:
-            more: bool = await Wait(self.room())
+            more = await self.until(self.room())
             if not more:
                 return
             view = view[self.write(view) :]
@@ -78,6 +81,10 @@ class Call:
         with self._connection.lock:
             if not self.over:
                 self._connection.queue(frames.frame(frames.EOF, self.stream, b"\0"))
+
+    def until(self, future: Future[T], timeout: float | None = None) -> Wait[T]:
+        """Return what awaits a future that an answer of the agent resolves, for at most so many seconds."""
+        return Wait(future, timeout, self._connection)
 
     def room(self) -> Future[bool]:
         """Return a future that is resolved when `write` takes something again; False: the operation is over."""
@@ -123,7 +130,7 @@ class Call:
         return out
 
     def take(self, event: Event) -> None:
-        """Take one event of this stream, in the transport's thread."""
+        """Take one event of this stream, in the thread that reads the connection."""
         if event.type == frames.DATA:
             sink = self._sinks.get(event.channel)
             if sink is None:
@@ -136,7 +143,8 @@ class Call:
                     self._connection.queue(self._pump())
             self._wake_writer(more=True)
         elif event.type == frames.REPLY:
-            resolve(self.started, event.record)
+            if self._started is not None:
+                resolve(self._started, event.record)
         elif event.type == frames.EOF:
             self._sinks[event.channel].finish(None)
         elif event.type == frames.END:
@@ -154,7 +162,8 @@ class Call:
         lost = error if isinstance(error, ConnectionLostError) else None
         for sink in self._sinks.values():
             sink.finish(lost)
-        resolve(self.started, record, error)
+        if self._started is not None:
+            resolve(self._started, record, error)
         resolve(self.finished, record, error)
         self._pending, self._pending_end = memoryview(b""), False
         self._wake_writer(more=False)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samebox.agent import frames
 from samebox.agent.call import Call, OperationFailedError, resolve
 from samebox.agent.frames import HostSide
-from samebox.agent.transport import transport
+from samebox.agent.transport import Watch, transport
 from samebox.errors import ConnectionLostError, ProtocolError
+from samebox.operation import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from samebox.agent.records import Field, Record
     from samebox.engine import ByteStream
 
-READ_SIZE = 256 << 10
+READ_SIZE = 64 << 10
 HELLO_TIMEOUT = 30.0
 
 
@@ -47,7 +49,10 @@ class Connection:
         self._waiting_to_write = False
         self._over: BaseException | None = None
         self._welcome: Future[Record] = Future()
-        self._transport = transport()
+        self._watch = Watch(transport(), self)
+        # Its sandbox may be collected without having been closed, and nobody is left then who reads or closes it.
+        self._forgotten = weakref.finalize(self, _close_in, self._pid, stream)
+        self._forgotten.atexit = False
 
     @property
     def usable(self) -> bool:
@@ -67,9 +72,8 @@ class Connection:
         """
         with self.lock:
             self.queue(self.protocol.hello(fields))
-        self._transport.add(self)
         try:
-            return self._welcome.result(HELLO_TIMEOUT)
+            return Wait(self._welcome, HELLO_TIMEOUT, self).wait()
         except TimeoutError:
             error = ConnectionLostError(f"the agent in {self._where} did not answer for {HELLO_TIMEOUT:g} s")
             self._fail(error)
@@ -83,6 +87,7 @@ class Connection:
         *,
         input: bytes | None = None,  # noqa: A002 - the field's name for it
         window: int = frames.WINDOW,
+        started: Future[Record] | None = None,
     ) -> Call:
         """Begin an operation.
 
@@ -92,6 +97,7 @@ class Connection:
             sinks: Who takes the channels of its output.
             input: Its whole input; None: none, or by `Call.write`.
             window: How much of each channel the agent may send before it needs credit, in bytes.
+            started: Resolved by the interim answer of an operation that has one; None: nobody waits for it.
 
         Returns:
             The call, under way.
@@ -100,7 +106,8 @@ class Connection:
             ConnectionLostError: The connection is over.
             ValueError: The request is too long.
         """
-        call = Call(self, sinks or {})
+        self._watch.catch_up()
+        call = Call(self, sinks or {}, started)
         with self.lock:
             if self._over is not None:
                 raise ConnectionLostError(str(self._over))
@@ -133,18 +140,40 @@ class Connection:
             self._outgoing.append(view)
             if not self._waiting_to_write:
                 self._waiting_to_write = True
-                self._transport.want_write(self)
+                self._watch.want_write()
 
     def close(self) -> None:
         """End the connection; calls under way fail."""
         self._fail(ConnectionLostError(f"the connection to the agent in {self._where} was closed"))
+
+    def read_until(self, future: Future[Any], timeout: float | None) -> None:
+        """Read the answers in this thread until a future is resolved, unless another thread does so.
+
+        Raises:
+            TimeoutError: The time, in seconds, is over.
+            ConnectionLostError: The connection belongs to the process that this one was forked from.
+        """
+        if self._pid != os.getpid():
+            msg = f"the connection to the agent in {self._where} belongs to process {self._pid}, which forked this one"
+            raise ConnectionLostError(msg)
+        self._watch.read_until(future, timeout)
+
+    def keep_reading(self) -> None:
+        """Have the answers read by another thread as long as calls are under way."""
+        if self._pid == os.getpid():
+            self._watch.keep_reading()
+
+    @property
+    def expects(self) -> bool:
+        """Whether calls are under way."""
+        return bool(self._calls)
 
     def fileno(self) -> int | None:
         """Return the stream's descriptor, or None."""
         return self._stream.fileno()
 
     def readable(self) -> bool:  # noqa: PLR0911 - each way to end has its words
-        """Read and dispatch what is there, in the transport's thread."""
+        """Read and dispatch what is there; return False when the connection is over."""
         if self._over is not None:
             return False
         try:
@@ -159,16 +188,17 @@ class Connection:
         except BlockingIOError:
             return True
         except ProtocolError as error:
-            self._fail(ProtocolError(f"{error} (agent in {self._where}){self._said()}"), removed=True)
+            self._fail(ProtocolError(f"{error} (agent in {self._where}){self._said()}"))
             return False
         except OSError as error:
             self._lost(f"broke: {error}")
             return False
         except Exception as error:  # noqa: BLE001 - a bug here must end one connection, not the thread that serves all
-            self._fail(
-                ConnectionLostError(f"the connection to the agent in {self._where} failed: {error!r}"), removed=True
-            )
+            self._lost(f"failed: {error!r}")
             return False
+        except BaseException:
+            self._lost("was being read when this thread was interrupted")
+            raise
         return True
 
     def writable(self) -> bool:
@@ -191,6 +221,7 @@ class Connection:
 
     def closed(self) -> None:
         """Close the stream itself; the transport calls this when nobody waits on it any more."""
+        self._forgotten.detach()
         self._stream.close()
 
     def _dispatch(self, event: Event) -> None:
@@ -213,11 +244,9 @@ class Connection:
         return f"; the engine said: {said}" if said else ""
 
     def _lost(self, how: str) -> None:
-        self._fail(
-            ConnectionLostError(f"the connection to the agent in {self._where} {how}{self._said()}"), removed=True
-        )
+        self._fail(ConnectionLostError(f"the connection to the agent in {self._where} {how}{self._said()}"))
 
-    def _fail(self, error: ConnectionLostError, *, removed: bool = False) -> None:
+    def _fail(self, error: ConnectionLostError) -> None:
         with self.lock:
             if self._over is not None:
                 return
@@ -228,5 +257,10 @@ class Connection:
         resolve(self._welcome, None, error)
         for call in calls:
             call.lost(error)
-        if not removed and self._pid == os.getpid():
-            self._transport.remove(self)
+        if self._pid == os.getpid():
+            self._watch.remove()
+
+
+def _close_in(pid: int, stream: ByteStream) -> None:
+    if pid == os.getpid():  # closing ends a socket for the other process too
+        stream.close()

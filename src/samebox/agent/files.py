@@ -12,7 +12,7 @@ from samebox.agent.output import Collector, Pipe
 from samebox.agent.records import ItemDecoder, Record, decode_path, encode_path
 from samebox.errors import ConnectionLostError, PathEscapesError, ProtocolError, SandboxError, os_error
 from samebox.files import Files
-from samebox.operation import Blocking, Wait
+from samebox.operation import Blocking
 from samebox.results import FileInfo, GrepMatch, TreeCount
 from samebox.tree import TreePacker, TreeUnpacker
 
@@ -103,17 +103,22 @@ class AgentCaller:
         self, call: Call, path: Path | None, user: str | None = None, timeout: float | None = None
     ) -> Record:
         try:
-            return await self._settled(call.finished, path, user, timeout)
+            return await self._settled(call, call.finished, path, user, timeout)
         except BaseException:
             call.cancel()
             raise
 
     async def _settled(
-        self, future: Future[Record], path: Path | None, user: str | None = None, timeout: float | None = None
+        self,
+        call: Call,
+        future: Future[Record],
+        path: Path | None,
+        user: str | None = None,
+        timeout: float | None = None,
     ) -> Record:
         """Wait for an answer; raise what the agent's error, or the end of the connection, means."""
         try:
-            return await Wait(future, timeout)
+            return await call.until(future, timeout)
         except OperationFailedError as error:
             raise self._failure(error.record, path) from None
         except ConnectionLostError as error:
@@ -305,7 +310,7 @@ class AgentFiles(AgentCaller, Files):
                 data, credit = pipe.take()
                 call.credit(STDOUT, credit)
                 if data is None:
-                    await Wait(pipe.waiter())
+                    await call.until(pipe.waiter())
                 elif data:
                     await Blocking(functools.partial(unpacker.feed, data))
                 else:

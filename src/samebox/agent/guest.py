@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from samebox.agent.files import AgentFiles
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from samebox.agent.call import Call
     from samebox.agent.files import Connections
-    from samebox.agent.records import Field
+    from samebox.agent.records import Field, Record
     from samebox.files import Path
     from samebox.guest import Argv, Input
 
@@ -105,7 +106,8 @@ class AgentGuest(AgentFiles, Guest):
         if tty:
             fields += [("tty", 1), ("rows", rows), ("columns", columns)]
         stdout, stderr = Pipe(), Pipe()
-        call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user)
+        started: Future[Record] = Future()
+        call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user, started=started)
         process = AgentProcess(
             self,
             call,
@@ -117,7 +119,7 @@ class AgentGuest(AgentFiles, Guest):
             tty=tty,
             output_limit=self._output_limit,
         )
-        await process.started(cwd)
+        await process.begun(started, cwd)
         return process
 
     async def connect(self, port: int, host: str = "127.0.0.1", *, timeout: float = 10.0) -> AgentSocket:

@@ -14,7 +14,7 @@ _BATCH = WINDOW // 2
 
 
 class Sink(Protocol):
-    """Takes the bytes of one channel, in the transport's thread."""
+    """Takes the bytes of one channel, in the thread that reads the connection."""
 
     def receive(self, data: bytes) -> int:
         """Take bytes; return how much credit to give for bytes that are done with."""

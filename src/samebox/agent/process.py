@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from samebox.agent import frames
 from samebox.agent.call import resolve
 from samebox.errors import ConnectionLostError, ExecTimeoutError, SandboxError
-from samebox.operation import Blocking, Wait
+from samebox.operation import Blocking
 from samebox.process import InputCore, OutputCore, ProcessCore
 from samebox.results import ExecResult, display, signal_name
 
@@ -57,10 +57,10 @@ class AgentProcess(ProcessCore):
     def _note_end(self, _future: object) -> None:
         self._ended = time.perf_counter()
 
-    async def started(self, cwd: Path | None) -> None:
+    async def begun(self, started: Future[Record], cwd: Path | None) -> None:
         """Wait until it runs; the errors of `Guest.spawn`."""
         try:
-            record = await self._caller._settled(self._call.started, cwd, self._user)  # noqa: SLF001
+            record = await self._caller._settled(self._call, started, cwd, self._user)  # noqa: SLF001
         except BaseException:
             self._call.cancel()
             raise
@@ -76,7 +76,7 @@ class AgentProcess(ProcessCore):
             self._call.credit(channel, pipe.release(self._output_limit))
         waiter: Future[Record] = Future()
         self._call.finished.add_done_callback(lambda done: resolve(waiter, *_outcome(done)))
-        record = await self._caller._settled(waiter, None, self._user, timeout)  # noqa: SLF001
+        record = await self._caller._settled(self._call, waiter, None, self._user, timeout)  # noqa: SLF001
         return self._result(record)
 
     async def poll(self) -> ExecResult | None:
@@ -125,7 +125,7 @@ class _Output(OutputCore):
             self._call.credit(self._channel, credit)
             if data is not None:
                 return data
-            await Wait(self._pipe.waiter())
+            await self._call.until(self._pipe.waiter())
 
     async def read(self, size: int = -1) -> bytes:
         """See `OutputCore.read`."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from samebox.agent.frames import STDOUT
 from samebox.agent.output import Pipe
 from samebox.guest import SocketCore
-from samebox.operation import Wait
 
 if TYPE_CHECKING:
     from samebox.agent.call import Call
     from samebox.agent.files import AgentCaller
-    from samebox.agent.records import Field
+    from samebox.agent.records import Field, Record
 
 CONNECT = 30
 
@@ -28,10 +28,11 @@ class AgentSocket(SocketCore):
     async def open(cls, caller: AgentCaller, host: str, port: int, timeout: float) -> AgentSocket:
         """Open one; errors as `Guest.connect`."""
         pipe = Pipe()
+        opened: Future[Record] = Future()
         fields: list[Field] = [("host", host), ("port", port), ("timeout", round(timeout * 1000))]
-        call = await caller._begin(CONNECT, fields, {STDOUT: pipe})  # noqa: SLF001 - the caller's own parts
+        call = await caller._begin(CONNECT, fields, {STDOUT: pipe}, started=opened)  # noqa: SLF001 - the caller's own parts
         try:
-            await caller._settled(call.started, None)  # noqa: SLF001
+            await caller._settled(call, opened, None)  # noqa: SLF001
         except BaseException:
             call.cancel()
             raise
@@ -44,7 +45,7 @@ class AgentSocket(SocketCore):
             self._call.credit(STDOUT, credit)
             if data is not None:
                 return data
-            await Wait(self._pipe.waiter())
+            await self._call.until(self._pipe.waiter())
 
     async def write(self, data: bytes) -> None:
         """See `SocketCore.write`."""

@@ -339,6 +339,7 @@ def test_many_sandboxes_leave_nothing(harness: Harness) -> None:
     """
     with harness.sandbox() as warm:
         warm.exec(["true"], timeout=DEADLINE)
+        warm.spawn(["sleep", "300"])
     gc.collect()
     before = open_descriptors(), threading.active_count()
     names = set()

@@ -8,7 +8,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from samebox.agent.program import SERVE_ARGV
-from samebox.agent.transport import transport
+from samebox.agent.transport import Watch, transport
 from samebox.errors import EngineError
 from samebox.streams import MultiplexedStream, SocketStream
 
@@ -62,12 +62,12 @@ class WatchedStream(ExecStream):
 
     def __init__(self, stream: SocketStream, backlog: bytes, watched: SocketStream) -> None:
         super().__init__(stream, backlog)
-        self._end = _End(watched, stream)
-        transport().add(self._end)
+        self._end = Watch(transport(), _End(watched, stream))
+        self._end.keep_reading()
 
     def close(self) -> None:
         """Close both streams."""
-        transport().remove(self._end)
+        self._end.remove()
         super().close()
 
 
@@ -80,6 +80,10 @@ class _End:
 
     def fileno(self) -> int | None:
         return self._watched.fileno()
+
+    @property
+    def expects(self) -> bool:
+        return True
 
     def readable(self) -> bool:
         try:

@@ -100,10 +100,20 @@ void signals_ignore(void)
     mask_only(SIGCHLD);
 }
 
-void signals_default(void)
+static void nothing(int signal)
+{
+    (void)signal;
+}
+
+void signals_catch(void)
 {
     for (size_t i = 0; i < IGNORED_COUNT; i++)
-        sigaction(ignored[i], &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+        sigaction(ignored[i], &(struct sigaction){.sa_handler = nothing}, NULL);
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = nothing}, NULL);
+}
+
+void signals_unblock(void)
+{
     mask_only(0);
 }
 

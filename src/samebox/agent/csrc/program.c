@@ -25,6 +25,12 @@ static bool exists(const char *path)
     return stat(path, &st) == 0;
 }
 
+static bool missing(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 /* execve that tells a missing program from one that lacks its interpreter or lies where we may not look. */
 static int attempt(const char *path, char *const *argv, char *const *env, char *found, size_t size)
 {
@@ -44,7 +50,8 @@ static int search(char *const *argv, char *const *env, char *found, size_t size)
         end = strchrnul(start, ':');
         /* An empty element is the current directory. */
         int len = snprintf(path, sizeof path, "%.*s%s%s", (int)(end - start), start, end > start ? "/" : "", argv[0]);
-        if (len > 0 && (size_t)len < sizeof path) {
+        /* An execve that fails costs more than this, and a program is in one of the places only. */
+        if (len > 0 && (size_t)len < sizeof path && !missing(path)) {
             bool before = found[0];
             int err = attempt(path, argv, env, found, size);
             if (err == EACCES && found[0] && !before)

@@ -50,7 +50,7 @@ static _Noreturn void become(const struct command *c, volatile int *spawn_error)
     /* A guest that kills the supervisor does not keep its command. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setrlimit(RLIMIT_NOFILE, &c->files);
-    signals_default();
+    signals_unblock();
     int err = program_run(c->argv, c->env, found, sizeof found);
     if (err == E2BIG || err == ENOMEM || err == EAGAIN) {
         *spawn_error = err;
@@ -167,15 +167,11 @@ static int64_t advance(struct supervisor *s, bool children)
     return PASS;
 }
 
-static void on_child(int signal)
-{
-    (void)signal; /* it only has to interrupt ppoll */
-}
-
 static void take_stdio(const struct command *c)
 {
     for (int fd = 0; fd <= 2; fd++)
-        dup2(c->stdio[fd], fd);
+        if (c->stdio[fd] != fd)
+            dup2(c->stdio[fd], fd);
     close_except((int[]){0, 1, 2, c->link}, 4);
 }
 
@@ -225,7 +221,7 @@ _Noreturn void supervise(const struct command *first)
     struct command c = *first;
     prctl(PR_SET_NAME, "samebox-run");
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* where it is lacking, orphans are init's */
-    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = on_child}, NULL); /* blocked but in ppoll */
+    signals_catch(); /* SIGCHLD is blocked but in ppoll, which it has to interrupt */
     do
         run(&c);
     while (command_take_over(&c));
