@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("engines", nargs="*", default=TARGETS, help=f"which of {', '.join(TARGETS)}")
     parser.add_argument(
-        "--samples", type=int, default=200, help="samples of a command or file (a tenth of the raw side's)"
+        "--samples", type=int, default=1000, help="samples of a command or file (the raw side: a 25th of it)"
     )
     parser.add_argument("--write", type=Path, help="replace the generated part of this page")
     parser.add_argument("--json", type=Path, help="write the figures as JSON")
@@ -72,7 +72,7 @@ def measure(settings: dict[str, object], raw: RawDocker | RawPodman | None, samp
 
     first_result()  # the agent's volume, and caches
     found: dict[str, object] = {}
-    few = max(5, samples // 20)
+    raw_samples, few = max(5, samples // 25), max(5, samples // 100)
     with Sandbox(SandboxConfig(**settings)) as box:
         box.exec(["true"])
 
@@ -87,9 +87,11 @@ def measure(settings: dict[str, object], raw: RawDocker | RawPodman | None, samp
         else:
             with raw.container() as container:
                 found["exec"], found["raw_exec"] = in_turn(
-                    lambda: _nothing(box.exec(["true"])), container.exec_true, samples, few * 2
+                    lambda: _nothing(box.exec(["true"])), container.exec_true, samples, raw_samples
                 )
-                found["files"], found["raw_files"] = in_turn(files, lambda: container.files(payload), samples, few * 2)
+                found["files"], found["raw_files"] = in_turn(
+                    files, lambda: container.files(payload), samples, raw_samples
+                )
             found["create"], found["raw_create"] = in_turn(first_result, raw.create_and_start, few, few)
         found["concurrent"] = statistics.median(concurrent(box, 8, 0.1) for _ in range(5))
         found["flood_seconds"], found["flood_growth"] = flood(box, 2 << 30, 1 << 20)

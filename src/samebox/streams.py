@@ -11,6 +11,8 @@ from samebox.engine import ByteStream
 from samebox.errors import ProtocolError
 
 _DIAGNOSTICS = 8 << 10
+_STDOUT = b"\1\0\0\0"
+_LENGTH = struct.Struct(">I")
 
 
 class SocketStream(ByteStream):
@@ -104,9 +106,14 @@ class MultiplexedStream(ByteStream):
                 return out
 
     def _demultiplex(self, data: bytes) -> bytes:
+        # One frame, whole or a piece of its inside, is what nearly always comes.
         if self._left > len(data) and self._kind == 1:
             self._left -= len(data)
             return data
+        if len(data) > 8 and not self._left and not self._header:
+            (length,) = _LENGTH.unpack_from(data, 4)
+            if length == len(data) - 8 and data.startswith(_STDOUT):
+                return data[8:]
         out: list[bytes] = []
         position = 0
         while position < len(data):

@@ -71,6 +71,9 @@ class Collector:
 class Pipe:
     """Holds a stream until it is read, at most one window of it; the agent waits when it is full."""
 
+    data = b""
+    """Nothing for a result: the bytes belong to who reads them."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._chunks: deque[bytes] = deque()

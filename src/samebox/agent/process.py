@@ -193,13 +193,12 @@ def exec_result(
         ProtocolError: The answer has no exit code.
     """
     number = record.number("signal", 0)
-    # A Pipe's bytes belong to whoever reads it; a Collector's are the result's.
-    out, err = (getattr(stream, "data", b"") for stream in streams)
+    stdout, stderr = streams
     result = ExecResult(
         exit_code=record.number("exit_code"),
-        stdout=out,
-        stderr=err,
-        truncated=any(stream.truncated for stream in streams),
+        stdout=stdout.data,
+        stderr=stderr.data,
+        truncated=stdout.truncated or stderr.truncated,
         duration=duration,
         argv=argv,
         signal=signal_name(number) if number else None,
