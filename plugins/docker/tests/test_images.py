@@ -50,10 +50,12 @@ def clean(raw: Any) -> Iterator[None]:
 
 @pytest.fixture
 def saved(tmp_path: Path, raw: Any, busybox: str) -> Path:
-    """Return what `docker save` writes of the busybox image."""
+    """Return what `docker save` writes of the busybox image, as an archive that no daemon has seen yet."""
     path = tmp_path / "saved.tar"
     with path.open("wb") as out:
         out.writelines(raw.get_image(busybox))
+    with tarfile.open(path, "a") as archive:
+        archive.addfile(tarfile.TarInfo(secrets.token_hex(8)))
     return path
 
 
