@@ -230,6 +230,14 @@ def test_a_timeout_holds_while_others_are_flooded(peer: Peer) -> None:
         agent.join()
 
 
+def test_a_timeout_may_be_longer_than_poll_can_count(peer: Peer) -> None:
+    """poll(2) takes 24 days at most."""
+    call = begin(peer)
+    soon(0.05, peer.end, call, 7)
+
+    assert call.until(call.finished, 1e8).wait().number("exit_code") == 7
+
+
 def test_what_could_not_be_sent_goes_out_while_a_thread_reads(peer: Peer) -> None:
     """The transport writes, whoever reads."""
     call = begin(peer)

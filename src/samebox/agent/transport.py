@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_LONGEST = 1 << 30
+"""What poll(2) can count, in milliseconds; a longer wait takes several."""
 
 
 class Channel(Protocol):
@@ -71,7 +73,7 @@ class Watch:
         self._transport = transport
         self._channel = channel
         self._descriptor = channel.fileno()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler that calls samebox may come while this thread has it
         self._events = 0
         self._reader: int | None = None
         self._inside = False
@@ -182,7 +184,7 @@ class Watch:
             if deadline is not None and (left := (deadline - time.monotonic()) * 1000) <= 0:
                 raise TimeoutError
             shield.lift()
-            found = poll.poll(left)
+            found = poll.poll(None if left is None else min(left, _LONGEST))
             shield.lower()
             for descriptor, _ in found:
                 if descriptor == channel:
