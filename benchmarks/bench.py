@@ -21,7 +21,7 @@ from raw import RawDocker, RawPodman, raw_engine
 from report import host, table
 
 from samebox import Sandbox, SandboxConfig, SandboxError
-from samebox.registry import make_engine
+from samebox.engine.registry import make_engine
 
 TARGETS = ("bubblewrap", "docker", "podman", "podman-rootless")
 

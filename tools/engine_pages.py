@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine_summary import family, merge, short, summarise
-from samebox.config import SandboxConfig
-from samebox.conformance.tables import questions
+from samebox.config.model import SandboxConfig
+from samebox.conformance.report.tables import questions
 from samebox.conformance.verdicts import Verdict
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from samebox.capabilities import Capability
-    from samebox.results import ExecResult
 
 
 class SandboxError(Exception):
@@ -83,37 +82,6 @@ class ConnectionLostError(SandboxError, ConnectionError):
 
 class ProtocolError(ConnectionLostError):
     """The agent's side sent something that the protocol forbids; the connection is closed."""
-
-
-class ExecTimeoutError(SandboxError, TimeoutError):
-    """A command ran into its timeout; it and everything that it had started are ended.
-
-    Args:
-        message: What happened.
-        result: What the command had written until then, and the exit code that its end left.
-    """
-
-    def __init__(self, message: str, result: ExecResult | None = None) -> None:
-        super().__init__(message)
-        self.result = result
-
-    @property
-    def stdout(self) -> bytes:
-        """What the command had written to stdout before it was ended."""
-        return self.result.stdout if self.result else b""
-
-    @property
-    def stderr(self) -> bytes:
-        """What the command had written to stderr before it was ended."""
-        return self.result.stderr if self.result else b""
-
-
-class CommandFailedError(SandboxError):
-    """`ExecResult.check()` met an exit code other than 0."""
-
-    def __init__(self, message: str, result: ExecResult | None = None) -> None:
-        super().__init__(message)
-        self.result = result
 
 
 class SandboxOSError(SandboxError, OSError):

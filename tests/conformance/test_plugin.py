@@ -24,9 +24,9 @@ import samebox.conformance.plugin as plugin
 import samebox.conformance.session as session
 from samebox.capabilities import Capability
 from samebox.engine import EngineInfo
-from samebox.engines.local import LocalEngine
+from samebox.engine.local import LocalEngine
 from samebox.errors import EngineUnavailableError
-from samebox.registry import registry
+from samebox.engine.registry import registry
 
 session.DIRECTORY = items.DIRECTORY = plugin.SUITE = Path(__file__).parent
 
@@ -72,7 +72,7 @@ TABLE = """
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import requires
+from samebox.conformance.contract.harness import requires
 from samebox.errors import SandboxError, UnsupportedError
 
 ran = []
@@ -224,7 +224,7 @@ EXPECTED = {
 
 GOOD = """
 from samebox.capabilities import Capability
-from samebox.conformance.harness import requires
+from samebox.conformance.contract.harness import requires
 
 
 def test_one():
@@ -374,7 +374,7 @@ def test_module_that_skips_itself(suite: pytest.Pytester) -> None:
 def test_unknown_capability_of_a_test(suite: pytest.Pytester) -> None:
     """A test that asks for what is no capability is an error."""
     suite.makepyfile(
-        test_odd="from samebox.conformance.harness import requires\n@requires('flying')\ndef test_x(): ...\n"
+        test_odd="from samebox.conformance.contract.harness import requires\n@requires('flying')\ndef test_x(): ...\n"
     )
 
     done = run(suite)
@@ -494,7 +494,7 @@ def test_mistakes_are_usage_errors(suite: pytest.Pytester, words: tuple[str, ...
     "words",
     [
         ("--pyargs", "samebox.conformance"),
-        ("--pyargs", "samebox.conformance.test_exec"),
+        ("--pyargs", "samebox.conformance.contract.test_exec"),
         ("-n", "2", "--pyargs", "samebox.conformance"),
     ],
     ids=["package", "module", "xdist"],
@@ -537,7 +537,7 @@ def test_others_are_left_alone(pytester: pytest.Pytester) -> None:
 
 
         def test_nothing_is_imported():
-            for name in ("samebox.conformance.session", "samebox.conformance.harness", "docker", "podman"):
+            for name in ("samebox.conformance.session", "samebox.conformance.contract.harness", "docker", "podman"):
                 assert name not in sys.modules, name
         """
     )

@@ -14,8 +14,8 @@ from samebox.cli.subjects import parse_subjects
 from samebox.conformance.cleaning import Cleaner
 from samebox.conformance.profiles import PROFILES
 from samebox.conformance.recorder import run_record
-from samebox.conformance.report import SCHEMA, write_report
-from samebox.conformance.summary import conforms, write_summary
+from samebox.conformance.report.report import SCHEMA, write_report
+from samebox.conformance.report.summary import conforms, write_summary
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:

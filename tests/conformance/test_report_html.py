@@ -9,7 +9,7 @@ import pytest
 
 from browser import browse, screenshot, shown
 from reports import HOSTILE, document
-from samebox.conformance.report import write_report
+from samebox.conformance.report.report import write_report
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 from engine_pages import HOST_SIDE
 from samebox.capabilities import Capability
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.conformance.profiles import PROFILES
 from samebox.conformance.suite import DIRECTORY, short_id, suite_tests
 

@@ -12,17 +12,17 @@ import pytest
 from e2b_dockerfile_utils import ShellLex, parse_dockerfile_ast
 
 from samebox import ConfigError, SandboxConfig
-from samebox.build import ImageBuild, Runtime
-from samebox.build_context import BuildContext
-from samebox.dockerfile import base_images
+from samebox.config.build import ImageBuild, Runtime
 from samebox.errors import BuildError
-from samebox.image_builder import ImageBuilder
+from samebox.images.builder import ImageBuilder
+from samebox.images.context import BuildContext
+from samebox.images.dockerfile import base_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from samebox.image_builder import BuildLog
+    from samebox.images.builder import BuildLog
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from samebox import ConfigError, Isolation, SandboxConfig
-from samebox.sources import load_config
-from samebox.units import parse_size
+from samebox.config.sources import load_config
+from samebox.config.units import parse_size
 
 
 def test_defaults_are_secure() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fakes import FakeEngine
 from samebox.agent.connections import AgentConnections
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.engine import SandboxStatus
 from samebox.errors import SandboxGoneError
 

@@ -10,10 +10,11 @@ import pytest
 from fakes import Point, engine, plugin
 from samebox import Capability, EngineError, SandboxNotFoundError, UnsupportedError
 from samebox.engine import SandboxStatus, VolumeStatus
+from samebox.engine.labels import KEEP, MANAGED, OWNER
+from samebox.engine.registry import Registry
 from samebox.errors import EngineUnavailableError
-from samebox.inventory import Inventory
-from samebox.owner import KEEP, MANAGED, OWNER, Owner
-from samebox.registry import Registry
+from samebox.sandbox.inventory import Inventory
+from samebox.sandbox.owner import Owner
 
 HERE = Owner.current()
 DEAD = str(replace(HERE, started=HERE.started + 1))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from samebox.owner import Owner
+from samebox.sandbox.owner import Owner
 
 HERE = Owner.current()
 
@@ -57,13 +57,13 @@ def test_an_earlier_boot_ended_its_processes(
 ) -> None:
     """If it is known that it was this machine's."""
     host = f"host@{machine}"
-    monkeypatch.setattr("samebox.owner._current", lambda pid: replace(HERE, host=host, pid=pid))
+    monkeypatch.setattr("samebox.sandbox.owner._current", lambda pid: replace(HERE, host=host, pid=pid))
 
     assert replace(HERE, host=host, boot="earlier").alive is alive
 
 
 def test_a_process_that_proc_hides_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """With hidepid another user's processes look as if they were not there."""
-    monkeypatch.setattr("samebox.owner._start_time", lambda _pid: None)
+    monkeypatch.setattr("samebox.sandbox.owner._start_time", lambda _pid: None)
 
     assert replace(HERE, pid=os.getppid()).alive is None

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from fakes import FakeEngine, Point, engine, plugin
+from samebox.engine.registry import Registry
 from samebox.errors import ConfigError
-from samebox.registry import Registry
 
 
 def test_a_plugin_that_does_not_import_hurts_no_other() -> None:

@@ -18,9 +18,9 @@ from samebox import (
     SandboxConfig,
     UnsupportedError,
 )
-from samebox.engines.local import LocalEngine
-from samebox.registry import Registry
-from samebox.selection import select
+from samebox.engine.local import LocalEngine
+from samebox.engine.registry import Registry
+from samebox.engine.selection import select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,7 +168,7 @@ class Willing(LocalEngine):
 
 def test_auto_goes_on_where_the_first_choice_refuses_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so; with the engine named, or no other left, the refusal stands."""
-    monkeypatch.setattr("samebox.selection.registry", lambda: known(Picky, Willing))
+    monkeypatch.setattr("samebox.engine.selection.registry", lambda: known(Picky, Willing))
     Picky.closed = 0
     said: list[str] = []
 
@@ -180,7 +180,7 @@ def test_auto_goes_on_where_the_first_choice_refuses_after_all(monkeypatch: pyte
     for _ in range(2):
         with pytest.raises(UnsupportedError, match="no such mount"):
             Sandbox(engine="bubblewrap", isolation="none").start()
-    monkeypatch.setattr("samebox.selection.registry", lambda: known(Picky))
+    monkeypatch.setattr("samebox.engine.selection.registry", lambda: known(Picky))
     box = Sandbox(isolation="none")
     for _ in range(2):
         with pytest.raises(EngineUnavailableError, match=r"- bubblewrap: .* no such mount"):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from samebox.engine import ByteStream
+from samebox.engine.streams import MultiplexedStream
 from samebox.errors import ProtocolError
-from samebox.streams import MultiplexedStream
 
 
 class Pieces(ByteStream):

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent_peer import Peer
-from samebox.agent import frames, transport
+from samebox.agent import frames
 from samebox.agent.frames import frame
 from samebox.agent.output import Collector, Pipe
+from samebox.engine import transport
 from samebox.errors import ConnectionLostError
-from samebox.operation import drive
+from samebox.guest.operation import drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from samebox.agent.call import Call
-    from samebox.agent.transport import Transport
+    from samebox.engine.transport import Transport
 
 
 @pytest.fixture

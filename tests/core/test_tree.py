@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from samebox.agent.records import END_OF_TREE, MAX_ITEM, encode_item
+from samebox.agent.tree import TreePacker, TreeUnpacker, stays_inside
 from samebox.errors import ProtocolError, SandboxError
-from samebox.results import TreeCount
-from samebox.tree import TreePacker, TreeUnpacker, stays_inside
+from samebox.guest.results import TreeCount
 
 if TYPE_CHECKING:
     from samebox.agent.records import Field

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from samebox import SandboxError
-from samebox.registry import make_engine
+from samebox.engine.registry import make_engine
 from targets import TARGETS, Target
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox import Capability, Sandbox
-from samebox.registry import registry
+from samebox.engine.registry import registry
 from targets import TARGETS, Target
 
 if TYPE_CHECKING:

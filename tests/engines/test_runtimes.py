@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox import Sandbox, SandboxConfig
-from samebox.build import ImageBuild, Runtime
 from samebox.capabilities import Capability
+from samebox.config.build import ImageBuild, Runtime
+from samebox.engine.registry import make_engine
 from samebox.errors import BuildError, UnsupportedError
-from samebox.registry import make_engine
-from samebox.runtimes import runtimes
+from samebox.images.presets import runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from samebox.agent import frames
 from samebox.agent.client import Connection
 from samebox.agent.frames import frame
 from samebox.agent.records import encode_record
-from samebox.streams import MultiplexedStream, SocketStream
+from samebox.engine.streams import MultiplexedStream, SocketStream
 
 if TYPE_CHECKING:
     from samebox.agent.call import Call

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import ByteStream, Engine, EngineInfo, SandboxStatus
+from samebox.engine.hookspecs import hookimpl
 from samebox.errors import EngineUnavailableError
-from samebox.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
 
 
 class FakeEngine(Engine):

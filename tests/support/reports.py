@@ -8,7 +8,7 @@ from typing import Any
 from samebox.capabilities import Capability, Isolation
 from samebox.compare.speed import MEASURES
 from samebox.conformance.cleaning import Cleaner
-from samebox.conformance.report import make_document
+from samebox.conformance.report.report import make_document
 from samebox.conformance.runner import EngineRun, Subject
 from samebox.conformance.verdicts import Run, TestResult, Verdict
 from samebox.engine import EngineInfo

@@ -11,7 +11,7 @@ import engine_pages
 from engine_pages import BEGIN, CONFIGURATION, DOCS, END, ENGINES, STORE
 from engine_summary import merge, summarise
 from samebox.capabilities import Capability
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox import BuildError, Capability, ConfigError, UnsupportedError
-from samebox.build import Runtime
+from samebox.config.build import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

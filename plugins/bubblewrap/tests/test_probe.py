@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability, Isolation
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, EngineUnavailableError, UnsupportedError
 from samebox_bubblewrap import bwrap as module
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap

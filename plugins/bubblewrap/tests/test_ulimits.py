@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
+from samebox.config.units import ULIMITS, Ulimit
 from samebox.errors import SandboxError, UnsupportedError
-from samebox.units import ULIMITS, Ulimit
 from samebox_bubblewrap.ulimits import number, resource_limits
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_raising_is_refused_with_the_reason() -> None:
     script = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
         "from samebox_bubblewrap import ulimits\n"
-        "from samebox.units import Ulimit\n"
+        "from samebox.config.units import Ulimit\n"
         "ulimits._may_raise = lambda: False\n"
         "print(ulimits.resource_limits({'nofile': Ulimit(soft=10, hard=64)}))\n"
         "ulimits.resource_limits({'nofile': Ulimit(soft=10, hard=65)})\n"

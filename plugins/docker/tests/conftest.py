@@ -16,8 +16,8 @@ import docker
 import pytest
 
 from samebox import Sandbox
-from samebox.agent.program import AgentProgram, agent_program
 from samebox.capabilities import Capability
+from samebox.engine.program import AgentProgram, agent_program
 from samebox_docker.engine import DockerEngine
 
 if TYPE_CHECKING:

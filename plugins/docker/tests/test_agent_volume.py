@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from samebox import Sandbox
-    from samebox.agent.program import AgentProgram
+    from samebox.engine.program import AgentProgram
     from samebox_docker.clients import ClientPool
     from samebox_docker.engine import DockerEngine
 
@@ -155,7 +155,7 @@ def test_processes_at_once(
     """Two processes that deliver at the same moment both succeed."""
     script = (
         "import sys; from pathlib import Path\n"
-        "from samebox.agent.program import AgentProgram\n"
+        "from samebox.engine.program import AgentProgram\n"
         "from samebox_docker.agent_volume import AgentVolume\n"
         "from samebox_docker.engine import DockerEngine\n"
         "url, path, machine, digest, container, image = sys.argv[1:]\n"

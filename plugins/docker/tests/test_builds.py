@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 import pytest
 
-from samebox.build import ImageBuild, Runtime
-from samebox.config import SandboxConfig
+from samebox.config.build import ImageBuild, Runtime
+from samebox.config.model import SandboxConfig
 from samebox.errors import BuildError, ConfigError, EngineError, ImageNotFoundError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def test_wrong_dockerfile(built: Callable[..., tuple[str, list[str]]], text: str
 
 _BUILD = """
 import sys
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox_docker.engine import DockerEngine
 engine = DockerEngine({"url": sys.argv[1]})
 engine.build_image(SandboxConfig(build={"dockerfile": sys.argv[2]}), print)

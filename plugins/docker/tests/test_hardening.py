@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, EngineError, UnsupportedError
 from samebox_docker.container import container_body
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, ImageNotFoundError
 from samebox_docker.images import ImageFacts, split_reference
 from samebox_docker.progress import StreamError, follow

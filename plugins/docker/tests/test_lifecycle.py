@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests.exceptions
 
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import (
     EngineError,
     EngineUnavailableError,

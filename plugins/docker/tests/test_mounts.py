@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 import pytest
 
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, EngineError, UnsupportedError
 from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts
 

@@ -22,8 +22,8 @@ from registry_server import (
     layer,
     require_registry,
 )
-from samebox.build import ImageBuild
-from samebox.config import SandboxConfig
+from samebox.config.build import ImageBuild
+from samebox.config.model import SandboxConfig
 from samebox.errors import ImageNotFoundError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samebox.engine.streams import SocketStream
 from samebox.errors import EngineUnavailableError
-from samebox.streams import SocketStream
 from samebox_docker.failure import RefusedError, refused
 from samebox_docker.ssh import ssh_argv
 from samebox_docker.streams import ExecStream

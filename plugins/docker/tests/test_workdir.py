@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import docker
 import pytest
 
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
+from samebox.config.units import Tmpfs
 from samebox.errors import EngineError, UnsupportedError
-from samebox.units import Tmpfs
 from samebox_docker.tmpfs import tmpfs_mounts, workdir_tmpfs
 from samebox_docker.users import Owner, Users
 

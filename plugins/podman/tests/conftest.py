@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from samebox import Sandbox
-from samebox.registry import registry
+from samebox.engine.registry import registry
 from samebox_podman.engine import PodmanEngine
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.agent.program import AgentProgram, agent_program
+from samebox.engine.program import AgentProgram, agent_program
 from samebox.errors import EngineError
 from samebox_podman import agent_volume
 from samebox_podman.agent_volume import AgentVolume

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.build import ImageBuild, Runtime
-from samebox.config import SandboxConfig
+from samebox.config.build import ImageBuild, Runtime
+from samebox.config.model import SandboxConfig
 from samebox.errors import BuildError, ConfigError, EngineError, ImageNotFoundError
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def test_wrong_dockerfile(built: Built, text: str) -> None:
 
 _BUILD = """
 import sys
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox_podman.engine import PodmanEngine
 engine = PodmanEngine({"url": sys.argv[1]})
 engine.build_image(SandboxConfig(build={"dockerfile": sys.argv[2]}), print)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, ImageNotFoundError, UnsupportedError
 from samebox_podman.archives import ARCHIVES
 from samebox_podman.images import ImageFacts, local_names, remote_name

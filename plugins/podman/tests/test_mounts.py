@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, EngineError
 from samebox_podman.mounts import bind_mounts, check_mounts, volume_mounts
 

@@ -31,8 +31,8 @@ from registry_server import (
     require_registry,
 )
 from samebox import Sandbox
-from samebox.build import ImageBuild
-from samebox.config import SandboxConfig
+from samebox.config.build import ImageBuild
+from samebox.config.model import SandboxConfig
 from samebox.errors import ImageNotFoundError
 from samebox_podman.engine import PodmanEngine
 from testbed.layout import Layout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, EngineError, UnsupportedError
 from samebox_podman.client import PodmanClient
 from samebox_podman.settings import UNLIMITED, check_settings, network_mode, settings_compared, settings_spec

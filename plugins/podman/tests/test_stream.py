@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConnectionLostError, EngineError, SandboxError
 from samebox_podman import stream as stream_module
 from samebox_podman.stream import AttachedStream

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from samebox.agent import frames
 from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
-from samebox.operation import Wait
+from samebox.guest.operation import Reader, Wait
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
 
-    from samebox.agent.client import Connection
-    from samebox.agent.frames import Event
+    from samebox.agent.frames import Event, HostSide
     from samebox.agent.output import Sink
     from samebox.agent.records import Record
 
@@ -29,6 +29,17 @@ class OperationFailedError(SandboxError):
         self.record = record
 
 
+class Line(Reader, Protocol):
+    """What a call needs of the connection that it is made on."""
+
+    lock: threading.RLock
+    """Held while bytes are made and queued, so that they leave in the order in which the protocol counts them."""
+    protocol: HostSide
+
+    def queue(self, data: bytes) -> None:
+        """Send bytes; the caller holds the lock."""
+
+
 class Call:
     """One operation on a connection.
 
@@ -36,7 +47,7 @@ class Call:
     fail with `OperationFailedError` or `ConnectionLostError`.
     """
 
-    def __init__(self, connection: Connection, sinks: Mapping[int, Sink], started: Future[Record] | None) -> None:
+    def __init__(self, connection: Line, sinks: Mapping[int, Sink], started: Future[Record] | None) -> None:
         self._connection = connection
         self._sinks = sinks
         self.stream = 0

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from samebox.agent import frames
 from samebox.agent.call import Call, OperationFailedError, resolve
 from samebox.agent.frames import HostSide
-from samebox.agent.transport import Watch, transport
+from samebox.engine.transport import Watch, transport
 from samebox.errors import ConnectionLostError, ProtocolError
-from samebox.operation import Wait
+from samebox.guest.operation import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from samebox.agent.call import OperationFailedError
 from samebox.agent.client import Connection
-from samebox.agent.program import agent_program
 from samebox.agent.records import encode_path
 from samebox.capabilities import Capability
+from samebox.engine.ending import describe_end
+from samebox.engine.program import agent_program
+from samebox.engine.requirements import lacking
 from samebox.errors import (
     ConnectionLostError,
     EngineError,
@@ -23,16 +25,14 @@ from samebox.errors import (
     UnsupportedError,
     os_error,
 )
-from samebox.requirements import lacking
 
 if TYPE_CHECKING:
     from samebox.agent.records import Field
-    from samebox.config import SandboxConfig
-    from samebox.engine import Engine, SandboxStatus
+    from samebox.config.model import SandboxConfig
+    from samebox.engine import Engine
 
 _SETTLE = 2.0
 """How long a sandbox that is ending may still look alive to its engine, in seconds."""
-_ENDED_BY_INIT = {90: "nothing was asked of it for its idle_timeout", 91: "its max_lifetime was over"}
 
 
 class AgentConnections:
@@ -164,16 +164,6 @@ class AgentConnections:
             for connection in self._open.values():
                 connection.close()
             self._open.clear()
-
-
-def describe_end(status: SandboxStatus) -> str:
-    """Return in words how a sandbox ended."""
-    if status.out_of_memory:
-        return "it ran out of memory (give it a larger `memory`)"
-    if status.exit_code in _ENDED_BY_INIT:
-        return f"it ended by itself, as {_ENDED_BY_INIT[status.exit_code]}"
-    code = "" if status.exit_code is None else f" with exit code {status.exit_code}"
-    return f"it was stopped{code}"
 
 
 def _machines() -> list[str]:

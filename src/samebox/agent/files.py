@@ -10,11 +10,11 @@ from samebox.agent.call import OperationFailedError
 from samebox.agent.frames import STDOUT
 from samebox.agent.output import Collector, Pipe
 from samebox.agent.records import ItemDecoder, Record, decode_path, encode_path
+from samebox.agent.tree import TreePacker, TreeUnpacker
 from samebox.errors import ConnectionLostError, PathEscapesError, ProtocolError, SandboxError, os_error
-from samebox.files import Files
-from samebox.operation import Blocking
-from samebox.results import FileInfo, GrepMatch, TreeCount
-from samebox.tree import TreePacker, TreeUnpacker
+from samebox.guest.files import Files
+from samebox.guest.operation import Blocking
+from samebox.guest.results import FileInfo, GrepMatch, TreeCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from samebox.agent.client import Connection
     from samebox.agent.output import Sink
     from samebox.agent.records import Field
-    from samebox.files import Path, Progress
-    from samebox.results import FileType
+    from samebox.guest.files import Path, Progress
+    from samebox.guest.results import FileType
 
     T = TypeVar("T")
 

@@ -14,11 +14,10 @@ from samebox.agent.output import Collector, Pipe
 from samebox.agent.process import AgentProcess, exec_result
 from samebox.agent.records import encode_path
 from samebox.agent.tcp import AgentSocket
-from samebox.config import check_env
-from samebox.errors import ExecTimeoutError
-from samebox.guest import GRACE, Guest
-from samebox.operation import run
-from samebox.results import ExecResult, display
+from samebox.config.model import check_env
+from samebox.guest.guest import GRACE, Guest
+from samebox.guest.operation import run
+from samebox.guest.results import ExecResult, ExecTimeoutError, display
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from samebox.agent.call import Call
     from samebox.agent.files import Connections
     from samebox.agent.records import Field, Record
-    from samebox.files import Path
-    from samebox.guest import Argv, Input
+    from samebox.guest.files import Path
+    from samebox.guest.guest import Argv, Input
 
 EXEC = 1
 _HAS_INPUT, _TELL_START = 1, 2

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from samebox.agent import frames
 from samebox.agent.call import resolve
-from samebox.errors import ConnectionLostError, ExecTimeoutError, SandboxError
-from samebox.operation import Blocking
-from samebox.process import InputCore, OutputCore, ProcessCore
-from samebox.results import ExecResult, display, signal_name
+from samebox.errors import ConnectionLostError, SandboxError
+from samebox.guest.operation import Blocking
+from samebox.guest.process import InputCore, OutputCore, ProcessCore
+from samebox.guest.results import ExecResult, ExecTimeoutError, display, signal_name
 
 if TYPE_CHECKING:
     from samebox.agent.call import Call
     from samebox.agent.files import AgentCaller
     from samebox.agent.output import Collector, Pipe
     from samebox.agent.records import Record
-    from samebox.files import Path
+    from samebox.guest.files import Path
 
 
 class AgentProcess(ProcessCore):

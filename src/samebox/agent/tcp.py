@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from samebox.agent.frames import STDOUT
 from samebox.agent.output import Pipe
-from samebox.guest import SocketCore
+from samebox.guest.guest import SocketCore
 
 if TYPE_CHECKING:
     from samebox.agent.call import Call

@@ -1,4 +1,7 @@
-"""The command line: one module per command."""
+"""Command line: one module a command.
+
+It imports every other room, and nothing imports it; typer and rich are imported here alone.
+"""
 
 from __future__ import annotations
 

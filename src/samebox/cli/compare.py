@@ -16,14 +16,14 @@ from samebox.cli.console import fail, failures, live, out
 from samebox.cli.subjects import parse_subjects
 from samebox.conformance.cleaning import Cleaner
 from samebox.conformance.runner import Subject, SuiteOptions
+from samebox.engine.registry import registry
 from samebox.errors import SandboxError
-from samebox.registry import registry
-from samebox.sandbox import Sandbox
+from samebox.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from samebox.conformance.report import Document
+    from samebox.conformance.report.report import Document
     from samebox.engine import EngineInfo
 
 SCHEMA = "samebox-compare/1"
@@ -61,8 +61,7 @@ def compare(
 
 
 def _conformance(subjects: Sequence[Subject], results: Path | None, select: str | None, cleaner: Cleaner) -> Document:
-    from samebox.conformance.report import SCHEMA as RESULT  # noqa: PLC0415 - not for other commands
-    from samebox.conformance.report import make_document  # noqa: PLC0415
+    from samebox.conformance.report.report import SCHEMA as RESULT, make_document  # noqa: PLC0415 - for this one alone
 
     if results is None:
         require_pytest()

@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from samebox.cli.console import failures, out
-from samebox.config import SandboxConfig
-from samebox.sources import load_config
+from samebox.config.model import SandboxConfig
+from samebox.config.sources import load_config
 
 config = typer.Typer(no_args_is_help=True, help="The settings: their schema, and what they are here.")
 

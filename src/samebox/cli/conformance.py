@@ -20,7 +20,7 @@ from samebox.conformance.verdicts import Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from samebox.conformance.report import Document
+    from samebox.conformance.report.report import Document
     from samebox.conformance.runner import EngineRun, Subject
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ERROR: "red", Verdict.KNOWN: "yellow"}
@@ -71,7 +71,10 @@ def conformance(
         known = [str(Path(text).absolute()) if Path(text).is_file() else text for text in known]
         begun = datetime.now(UTC)
         runs = run_all(subjects, SuiteOptions(profile, select, tuple(known), jobs))
-        from samebox.conformance.report import make_document, write_report  # noqa: PLC0415 - not for other commands
+        from samebox.conformance.report.report import (  # noqa: PLC0415 - not for other commands
+            make_document,
+            write_report,
+        )
 
         document = make_document(runs, begun, Cleaner())
         show(document)

@@ -10,11 +10,11 @@ import typer
 from rich.table import Table
 
 from samebox.cli.console import out
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
+from samebox.engine.registry import registry
+from samebox.engine.requirements import hardening_lacking
+from samebox.engine.selection import select
 from samebox.errors import SandboxError
-from samebox.registry import registry
-from samebox.requirements import hardening_lacking
-from samebox.selection import select
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from rich.table import Table
 
 from samebox.cli.console import OWN_FAILURE, err, failures, out
 from samebox.cli.subjects import parse_options
+from samebox.engine.registry import registry
 from samebox.errors import SandboxError
-from samebox.inventory import Inventory
-from samebox.registry import registry
+from samebox.sandbox.inventory import Inventory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from samebox.inventory import Entry, VolumeEntry
+    from samebox.sandbox.inventory import Entry, VolumeEntry
 
 _Wanted = TypeVar("_Wanted")
 _Engines = Annotated[list[str], typer.Option("--engine", help="Only this engine; may be repeated.")]

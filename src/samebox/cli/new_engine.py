@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from samebox.cli.console import failures, out
+from samebox.engine.registry import registry
 from samebox.errors import ConfigError
-from samebox.registry import registry
 from samebox.version import __version__
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -17,8 +17,8 @@ from samebox.errors import SandboxError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from samebox.process import OutputStream, Process
-    from samebox.sandbox import Sandbox
+    from samebox.guest.process import OutputStream, Process
+    from samebox.sandbox.sandbox import Sandbox
 
 
 class Relay:

@@ -12,15 +12,16 @@ import typer
 from samebox.capabilities import Isolation
 from samebox.cli.console import err, fail, failures
 from samebox.cli.relay import Relay
-from samebox.errors import ConfigError, ExecTimeoutError
-from samebox.lifecycle import silent
-from samebox.sandbox import Sandbox
-from samebox.sources import load_config
+from samebox.config.sources import load_config
+from samebox.errors import ConfigError
+from samebox.guest.results import ExecTimeoutError
+from samebox.sandbox.lifecycle import silent
+from samebox.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
 
 TIMED_OUT = 124
 """Exit code of a timeout, as that of coreutils' timeout."""

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from samebox.conformance.runner import Subject
+from samebox.engine.registry import registry
 from samebox.errors import ConfigError
-from samebox.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

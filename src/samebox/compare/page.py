@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from samebox.capabilities import Capability
 from samebox.compare.plots import number_text, plot
 from samebox.compare.speed import EXEC, MEASURES, MEMORY
-from samebox.conformance.markup import Markup, join, page, tag
-from samebox.conformance.page import filters, matrix
-from samebox.conformance.tables import capability_state, capability_table, host_table
+from samebox.conformance.report.markup import Markup, join, page, tag
+from samebox.conformance.report.page import filters, matrix
+from samebox.conformance.report.tables import capability_state, capability_table, host_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from samebox.conformance.markup import Markup, tag
+from samebox.conformance.report.markup import Markup, tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

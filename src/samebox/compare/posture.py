@@ -15,7 +15,7 @@ from samebox.errors import SandboxError
 
 if TYPE_CHECKING:
     from samebox.engine import EngineInfo
-    from samebox.sandbox import Sandbox
+    from samebox.sandbox.sandbox import Sandbox
 
 _DEADLINE = 20.0
 _SECCOMP = {"0": "none", "1": "strict", "2": "a filter"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from samebox.compare.processes import HostProcess
-    from samebox.sandbox import Sandbox
+    from samebox.sandbox.sandbox import Sandbox
 
 _SIZE = 16 << 20
 _SANDBOXES = 4

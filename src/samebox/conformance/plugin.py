@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 SUITE = Path(__file__).parent
 PACKAGE = "samebox.conformance"
 
-for _module in ("commands", "conftest", "harness", "hostview"):
-    pytest.register_assert_rewrite(f"{PACKAGE}.{_module}")
+for _module in ("conftest", "harness", "hostview"):
+    pytest.register_assert_rewrite(f"{PACKAGE}.contract.{_module}")
 
 _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("engine", {"metavar": "NAME", "help": "the engine that has to keep the contract, such as podman"}),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samebox.conformance.report.summary import conforms
 from samebox.conformance.session import RUN
-from samebox.conformance.summary import conforms
 from samebox.conformance.verdicts import Verdict
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from samebox.conformance.cleaning import Cleaner
-from samebox.conformance.report import make_document, write_report
+from samebox.conformance.contract.harness import HARNESS
+from samebox.conformance.report.report import make_document, write_report
+from samebox.conformance.report.summary import conforms
 from samebox.conformance.runner import EngineRun, Subject
-from samebox.conformance.session import HARNESS, RUN
-from samebox.conformance.summary import conforms
+from samebox.conformance.session import RUN
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.harness import Harness
+from samebox.conformance.contract.harness import HARNESS, Harness
 from samebox.conformance.items import STATE, ItemState, in_suite, is_ours, mark_report, required, test_id
 from samebox.conformance.judge import Claims, Judgement, judge, judge_known
 from samebox.conformance.known import parse_known
 from samebox.conformance.profiles import PROFILES
+from samebox.conformance.report.summary import write_summary
 from samebox.conformance.suite import DIRECTORY, suite_tests
-from samebox.conformance.summary import write_summary
 from samebox.conformance.verdicts import Run, TestResult, Verdict
 from samebox.errors import ConfigError, EngineError, SandboxError
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 HANG = 60
 """A test that takes longer hangs, in seconds."""
 
-HARNESS = pytest.StashKey[Harness]()
-"""Where the fixtures find what makes sandboxes."""
 RUN = pytest.StashKey[Run]()
 """Where a report finds what the run has found, once it is over."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-DIRECTORY = Path(__file__).parent
+DIRECTORY = Path(__file__).parent / "contract"
 
 
 @dataclass(frozen=True, slots=True)

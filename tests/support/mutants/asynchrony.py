@@ -13,15 +13,15 @@ from mutants.mutant import mutant
 from mutants.results import wrap
 from samebox.agent.guest import AgentGuest
 from samebox.agent.output import Pipe
-from samebox.lifecycle import Lifecycle
-from samebox.operation import Blocking, Wait
+from samebox.guest.operation import Blocking, Wait
+from samebox.sandbox.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.config import SandboxConfig
-    from samebox.engines.local import LocalEngine
+    from samebox.config.model import SandboxConfig
+    from samebox.engine.local import LocalEngine
 
 
 @mutant("concurrency/commands-run-at-the-same-time", patience=0.5)

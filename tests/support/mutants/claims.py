@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mutants.mutant import mutant
-from samebox import requirements
 from samebox.capabilities import Capability
+from samebox.engine import requirements
 from samebox.errors import EngineError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from samebox.config import SandboxConfig
-    from samebox.engines.local import LocalEngine
+    from samebox.config.model import SandboxConfig
+    from samebox.engine.local import LocalEngine
 
 
 @mutant("network/no-network-asked-for-in-words")

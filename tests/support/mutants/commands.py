@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from mutants.mutant import mutant
 from mutants.results import change_output, change_result, wrap
 from samebox.agent.guest import AgentGuest
-from samebox.errors import CommandFailedError, PathNotFoundError
+from samebox.errors import PathNotFoundError
+from samebox.guest.results import CommandFailedError
 
 if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 @mutant("exec/exit-code-is-a-result[42]", "exec/missing-program-is-127")

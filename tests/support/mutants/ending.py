@@ -9,14 +9,14 @@ from mutants.results import wrap
 from samebox.agent.connections import AgentConnections
 from samebox.agent.guest import AgentGuest
 from samebox.errors import ConnectionLostError, EngineError, SandboxError, SandboxGoneError
-from samebox.results import ExecResult
+from samebox.guest.results import ExecResult
 
 if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
     from samebox.engine import ByteStream
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 @mutant(

@@ -11,15 +11,15 @@ from mutants.mutant import mutant
 from mutants.results import change_call, wrap
 from samebox.agent.guest import AgentGuest
 from samebox.capabilities import Capability
-from samebox.config import SandboxConfig
-from samebox.engines import local
+from samebox.config.model import SandboxConfig
+from samebox.engine import local
 from samebox.errors import PathNotFoundError
 
 if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 @mutant("environment/env-of-a-call")
@@ -43,7 +43,7 @@ def remembers_env(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
 @mutant("environment/env-of-the-config")
 def ignores_the_configs_env(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """The config's `env` is ignored."""
-    patch.setattr("samebox.lifecycle.AgentConnections", _without_env)
+    patch.setattr("samebox.sandbox.lifecycle.AgentConnections", _without_env)
 
 
 def _without_env(engine: Any, sandbox_id: str, name: str, config: SandboxConfig) -> Any:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.engines.local import LocalEngine
-    from samebox.files import Path
+    from samebox.engine.local import LocalEngine
+    from samebox.guest.files import Path
 
 
 def _change_read(patch: pytest.MonkeyPatch, change: Any) -> None:

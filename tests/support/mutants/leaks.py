@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
-from samebox.engines import local
+from samebox.engine import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pytest
 
     from samebox.engine import ByteStream
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 def _at_each_connection(

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
 from samebox.errors import SandboxNotFoundError
-from samebox.lifecycle import Lifecycle
+from samebox.sandbox.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pytest
 
-    from samebox.config import SandboxConfig
-    from samebox.engines.local import LocalEngine
+    from samebox.config.model import SandboxConfig
+    from samebox.engine.local import LocalEngine
 
 
 @mutant("lifecycle/close-removes")
@@ -65,7 +65,7 @@ def starts_at_once(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None
 @mutant("lifecycle/forgotten-sandbox-is-removed", patience=2)
 def keeps_forgotten_sandboxes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A sandbox that nobody closed stays."""
-    patch.setattr("samebox.lifecycle._remove", lambda *_: None)
+    patch.setattr("samebox.sandbox.lifecycle._remove", lambda *_: None)
 
 
 @mutant("lifecycle/lifetime-ends-it", patience=2)

@@ -13,7 +13,7 @@ from samebox.agent.output import Collector
 if TYPE_CHECKING:
     import pytest
 
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 @mutant("limits/output-of-exactly-the-limit-is-whole")
@@ -53,7 +53,7 @@ def ignores_the_configs_limits(engine: type[LocalEngine], patch: pytest.MonkeyPa
     def unlimited(connections: Any, _file_limit: int, _output_limit: int) -> AgentGuest:
         return AgentGuest(connections, 1 << 30, 1 << 30)
 
-    patch.setattr("samebox.lifecycle.AgentGuest", unlimited)
+    patch.setattr("samebox.sandbox.lifecycle.AgentGuest", unlimited)
 
 
 @mutant("files/read-over-the-limit-raises")

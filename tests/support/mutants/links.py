@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
 from mutants.results import wrap
-from samebox import tree
+from samebox.agent import tree
 from samebox.agent.files import AgentFiles
 from samebox.agent.guest import AgentGuest
-from samebox.tree import TreeUnpacker
+from samebox.agent.tree import TreeUnpacker
 
 if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.engines.local import LocalEngine
-    from samebox.files import Path
+    from samebox.engine.local import LocalEngine
+    from samebox.guest.files import Path
 
 
 @mutant("links/download-leaves-out-links-that-lead-out")

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
 from mutants.results import wrap
-from samebox import tree
-from samebox.agent import files, guest, records
+from samebox.agent import files, guest, records, tree
 from samebox.agent.guest import AgentGuest
 
 if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.engines.local import LocalEngine
-    from samebox.files import Path
+    from samebox.engine.local import LocalEngine
+    from samebox.guest.files import Path
 
 
 def _change_list(patch: pytest.MonkeyPatch, change: Any) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 from fakes import Point, plugin
 from samebox.capabilities import Capability
 from samebox.conformance.suite import DIRECTORY
-from samebox.engines import local
-from samebox.engines.local import LocalEngine
-from samebox.registry import registry
+from samebox.engine import local
+from samebox.engine.local import LocalEngine
+from samebox.engine.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
 
     Defect = Callable[[type[LocalEngine], pytest.MonkeyPatch], None]
 

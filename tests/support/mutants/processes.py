@@ -8,14 +8,14 @@ from mutants.mutant import mutant
 from mutants.results import change_call, wrap
 from samebox.agent.guest import AgentGuest
 from samebox.agent.process import AgentProcess, _Input, _Output
-from samebox.operation import Pause
-from samebox.process import Process
+from samebox.guest.operation import Pause
+from samebox.guest.process import Process
 
 if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 async def _nothing(*_args: Any, **_settings: Any) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from samebox.results import ExecResult
+    from samebox.guest.results import ExecResult
 
     Operation = Callable[..., Awaitable[Any]]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import KeptSubject, mutant
-from samebox.lifecycle import Lifecycle
+from samebox.sandbox.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     import pytest
 
-    from samebox.config import SandboxConfig
-    from samebox.engines.local import LocalEngine
+    from samebox.config.model import SandboxConfig
+    from samebox.engine.local import LocalEngine
 
 
 @mutant(
@@ -54,7 +54,7 @@ def ignores_on_conflict(engine: type[LocalEngine], patch: pytest.MonkeyPatch) ->
 @mutant("reuse/another-config-is-an-error", base=KeptSubject)
 def attaches_to_another_config(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A sandbox that was made otherwise is attached to."""
-    patch.setattr("samebox.lifecycle.differences", lambda *_: [])
+    patch.setattr("samebox.sandbox.lifecycle.differences", lambda *_: [])
 
 
 @mutant("reuse/stopped-sandbox-is-started", base=KeptSubject)
@@ -74,4 +74,4 @@ def replaces_what_has_stopped(engine: type[LocalEngine], patch: pytest.MonkeyPat
 @mutant("reuse/owner-removes-it", base=KeptSubject)
 def leaves_it_to_others(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """The owner leaves it when others have attached."""
-    patch.setattr("samebox.lifecycle._dispose", lambda *_: None)
+    patch.setattr("samebox.sandbox.lifecycle._dispose", lambda *_: None)

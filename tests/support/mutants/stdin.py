@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 @mutant("stdin/bytes-arrive-exactly[bytes]")

@@ -14,14 +14,13 @@ from mutants.results import wrap
 from samebox.agent import frames, guest
 from samebox.agent.call import Call
 from samebox.agent.guest import AgentGuest
-from samebox.errors import ExecTimeoutError
-from samebox.results import ExecResult
+from samebox.guest.results import ExecResult, ExecTimeoutError
 
 if TYPE_CHECKING:
     import pytest
 
     from mutants.results import Operation
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 def _kept_by_the_host(patch: pytest.MonkeyPatch) -> None:

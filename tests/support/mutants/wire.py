@@ -8,16 +8,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
-from samebox.streams import SocketStream
+from samebox.engine.streams import SocketStream
 
 if TYPE_CHECKING:
     import pytest
 
-    from samebox.engines.local import LocalEngine
+    from samebox.engine.local import LocalEngine
 
 
 def _stream(patch: pytest.MonkeyPatch, stream: type[SocketStream]) -> None:
-    patch.setattr("samebox.engines.local.SocketStream", stream)
+    patch.setattr("samebox.engine.local.SocketStream", stream)
 
 
 class _Cutting(SocketStream):

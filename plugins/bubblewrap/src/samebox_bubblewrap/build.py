@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.errors import EngineError, SandboxError, UnsupportedError
-from samebox.image_builder import BuildLog, ImageBuilder
+from samebox.images.builder import BuildLog, ImageBuilder
 from samebox_bubblewrap.images import HOST
 from samebox_bubblewrap.network import network_missing
 from samebox_bubblewrap.paths import resolve_inside
@@ -27,10 +27,10 @@ from samebox_bubblewrap.unpack import Unpacker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from samebox.build_context import BuildContext
-    from samebox.config import SandboxConfig
-    from samebox.process import OutputStream
-    from samebox.sandbox import Sandbox
+    from samebox.config.model import SandboxConfig
+    from samebox.guest.process import OutputStream
+    from samebox.images.context import BuildContext
+    from samebox.sandbox.sandbox import Sandbox
     from samebox_bubblewrap.images import ImageStore
 
 __all__ = ["BubblewrapBuilder"]
@@ -87,7 +87,7 @@ class BubblewrapBuilder(ImageBuilder):
     def run(self, config: SandboxConfig, name: str, context: BuildContext, log: BuildLog, *, fresh: bool) -> None:
         """Run the steps, and keep what they have made."""
         del fresh  # nothing but whole images is ever used again
-        from samebox.dockerfile import base_images  # noqa: PLC0415 - a Dockerfile's parser, for builds alone
+        from samebox.images.dockerfile import base_images  # noqa: PLC0415 - a Dockerfile's parser, for builds alone
 
         assert config.build is not None  # noqa: S101 - what else was asked for
         (base,) = base_images(config.build.text, config.build.args)
@@ -103,7 +103,7 @@ class BubblewrapBuilder(ImageBuilder):
     @contextlib.contextmanager
     def sandbox(self, image: str, user: str, cwd: str) -> Iterator[Sandbox]:
         """Make a sandbox for steps, with a network if this host can give one."""
-        from samebox.sandbox import Sandbox  # noqa: PLC0415 - which needs engines
+        from samebox.sandbox.sandbox import Sandbox  # noqa: PLC0415 - which needs engines
 
         settings: dict[str, Any] = {} if cwd == "/" else {"workdir": cwd}
         if not network_missing():

@@ -11,11 +11,14 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 
-from samebox.agent.program import GUEST_PATH, agent_program
+from samebox.engine.program import GUEST_PATH, agent_program
 from samebox.errors import EngineUnavailableError
 from samebox_bubblewrap.diagnosis import HostFacts, diagnose
 
-__all__ = ["Bwrap", "find_bwrap", "probe_bwrap"]
+__all__ = ["Bwrap", "Word", "find_bwrap", "probe_bwrap"]
+
+Word = str | bytes
+"""A word of bwrap's command line; bytes stand for the number of a descriptor from which they can be read."""
 
 _LEAST = (0, 8, 0)  # --disable-userns, --size
 _OVERLAY = (0, 11, 0)  # --overlay-src, --tmp-overlay

@@ -19,7 +19,7 @@ from samebox.errors import ConfigError, EngineUnavailableError, UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from samebox.mounts import Device
+    from samebox.config.mounts import Device
 
 __all__ = ["device_words"]
 

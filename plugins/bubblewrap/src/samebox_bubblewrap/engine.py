@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions
+from samebox.engine.labels import MANAGED
 from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError, UnsupportedError
-from samebox.owner import MANAGED
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
 from samebox_bubblewrap.cgroups import Cgroup, hierarchies
 from samebox_bubblewrap.devices import device_words
@@ -27,9 +27,9 @@ from samebox_bubblewrap.volumes import VolumeStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
+    from samebox.config.ports import HostPort
     from samebox.engine import ByteStream, SandboxStatus, VolumeStatus
-    from samebox.ports import HostPort
 
 __all__ = ["BubblewrapEngine", "BubblewrapOptions"]
 

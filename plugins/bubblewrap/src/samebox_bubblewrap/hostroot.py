@@ -16,7 +16,7 @@ from samebox_bubblewrap.users import Identity, resolve_user
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from samebox_bubblewrap.plan import Word
+    from samebox_bubblewrap.bwrap import Word
     from samebox_bubblewrap.rootfs import Names
 
 __all__ = ["HostLayerRootfs", "HostRootfs", "host_mount_points"]

@@ -13,10 +13,10 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from samebox.agent.program import agent_program
 from samebox.capabilities import Capability
+from samebox.config.reference import image_capability
+from samebox.engine.program import agent_program
 from samebox.errors import ConfigError, EngineError, ImageNotFoundError, UnsupportedError
-from samebox.requirements import image_capability
 from samebox_bubblewrap.archive import unpack_archive
 from samebox_bubblewrap.hostroot import HostLayerRootfs, HostRootfs
 from samebox_bubblewrap.named import NamedImages, check_name

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from samebox.agent.program import MOUNT_POINT
 from samebox.capabilities import Capability
+from samebox.engine.program import MOUNT_POINT
 from samebox.errors import ConfigError, UnsupportedError
 from samebox_bubblewrap.paths import components, resolve_inside
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from samebox.config import SandboxConfig
-    from samebox.mounts import Mount
+    from samebox.config.model import SandboxConfig
+    from samebox.config.mounts import Mount
     from samebox_bubblewrap.rootfs import Rootfs
 
 __all__ = ["HostMount", "check_workdir", "host_mounts", "is_inside"]

@@ -19,7 +19,7 @@ from samebox_bubblewrap.publishing import publish
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from samebox.ports import HostPort
+    from samebox.config.ports import HostPort
 
 __all__ = ["RESOLVER", "UserNetwork", "network_missing"]
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from samebox.agent.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.capabilities import Capability
+from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.errors import ConfigError, UnsupportedError
 from samebox_bubblewrap.mounts import check_workdir, host_mounts, is_inside
 from samebox_bubblewrap.network import RESOLVER
@@ -22,17 +22,15 @@ from samebox_bubblewrap.ulimits import resource_limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from samebox.config import SandboxConfig
-    from samebox.ports import HostPort
-    from samebox.units import Tmpfs
+    from samebox.config.model import SandboxConfig
+    from samebox.config.ports import HostPort
+    from samebox.config.units import Tmpfs
+    from samebox_bubblewrap.bwrap import Word
     from samebox_bubblewrap.rootfs import Rootfs
     from samebox_bubblewrap.ulimits import Limits
     from samebox_bubblewrap.users import Identity
 
 __all__ = ["DEFAULT_PATH", "Plan", "make_plan"]
-
-Word = str | bytes
-"""A word of bwrap's command line; bytes stand for the number of a descriptor from which they can be read."""
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # Docker's default
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from samebox.hookspecs import hookimpl
+from samebox.engine.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from samebox.engine import Engine

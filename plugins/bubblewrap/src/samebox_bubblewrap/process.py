@@ -11,8 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from samebox.engine.streams import SocketStream
 from samebox.errors import EngineError, SandboxGoneError
-from samebox.streams import SocketStream
 from samebox_bubblewrap.descriptors import Descriptors, read_all
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.namespaces import wait_for_setup
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from samebox.ports import HostPort
+    from samebox.config.ports import HostPort
     from samebox_bubblewrap.bwrap import Bwrap
     from samebox_bubblewrap.cgroups import Cgroup
     from samebox_bubblewrap.plan import Plan

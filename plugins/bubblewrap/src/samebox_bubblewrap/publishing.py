@@ -6,8 +6,8 @@ import json
 import socket
 from typing import Any
 
+from samebox.config.ports import HostPort
 from samebox.errors import EngineError
-from samebox.ports import HostPort
 
 __all__ = ["publish"]
 

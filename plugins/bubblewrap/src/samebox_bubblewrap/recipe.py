@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from e2b_dockerfile_utils import DockerfileAst, DockerfileInstruction
 
-    from samebox.build import ImageBuild
+    from samebox.config.build import ImageBuild
 
 __all__ = ["ROOT", "Copy", "MakeDirectory", "Recipe", "Run", "check_instructions"]
 

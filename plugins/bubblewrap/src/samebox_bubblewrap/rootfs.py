@@ -15,7 +15,7 @@ from samebox_bubblewrap.users import FILE_LIMIT, Identity, resolve_user
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from samebox_bubblewrap.plan import Word
+    from samebox_bubblewrap.bwrap import Word
 
 __all__ = ["NAME_FILES", "ImageRootfs", "Names", "Rootfs", "host_resolver"]
 

@@ -16,7 +16,7 @@ from samebox.engine import SandboxStatus, State
 from samebox.errors import SandboxExistsError, SandboxNotFoundError
 
 if TYPE_CHECKING:
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
     from samebox_bubblewrap.directories import DirectoryUse
     from samebox_bubblewrap.plan import Plan
     from samebox_bubblewrap.process import SandboxProcess

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from samebox.agent.program import MOUNT_POINT
+from samebox.engine.program import MOUNT_POINT
 from samebox.errors import EngineError, SandboxGoneError
 from samebox_bubblewrap.hostroot import HostLayerRootfs, HostRootfs, host_mount_points
 from samebox_bubblewrap.layer import LayerCopy, own_mounts

@@ -13,7 +13,7 @@ from samebox.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from samebox.units import Ulimit
+    from samebox.config.units import Ulimit
 
 __all__ = ["Limits", "resource_limits"]
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samebox.config.mounts import VOLUME
 from samebox.engine import VolumeStatus
 from samebox.errors import EngineError
-from samebox.mounts import VOLUME
 from samebox_bubblewrap.directories import DirectoryUse, lock_directory, remove_tree
 
 if TYPE_CHECKING:

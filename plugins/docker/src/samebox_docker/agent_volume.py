@@ -9,13 +9,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from samebox.agent.program import GUEST_PATH, MOUNT_POINT, SERVE_ARGV
+from samebox.engine.program import GUEST_PATH, MOUNT_POINT, SERVE_ARGV
 from samebox.errors import EngineError, EngineUnavailableError
 from samebox_docker.archive_api import path_state, read_file, tar_of
 from samebox_docker.failure import RefusedError
 
 if TYPE_CHECKING:
-    from samebox.agent.program import AgentProgram
+    from samebox.engine.program import AgentProgram
     from samebox_docker.clients import ClientPool
 
 PREFIX = "samebox-agent-"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.errors import UnsupportedError
-from samebox.image_builder import ImageBuilder
+from samebox.images.builder import ImageBuilder
 from samebox_docker.failure import RefusedError
 from samebox_docker.images import split_reference
 from samebox_docker.progress import StreamError
@@ -17,9 +17,9 @@ from samebox_docker.progress import StreamError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from samebox.build_context import BuildContext
-    from samebox.config import SandboxConfig
-    from samebox.image_builder import BuildLog
+    from samebox.config.model import SandboxConfig
+    from samebox.images.builder import BuildLog
+    from samebox.images.context import BuildContext
     from samebox_docker.clients import ClientPool
     from samebox_docker.images import Images
 
@@ -57,11 +57,11 @@ class DockerBuilder(ImageBuilder):
             raise
 
     def base(self, image: str, config: SandboxConfig, progress: Callable[[str], None]) -> str:
-        """Make an image available that a build begins with; see `samebox.image_builder.ImageBuilder.base`."""
+        """Make an image available that a build begins with; see `samebox.images.builder.ImageBuilder.base`."""
         return self._images.named(image, config.pull, progress, config.platform).id
 
     def run(self, config: SandboxConfig, name: str, context: BuildContext, log: BuildLog, *, fresh: bool) -> None:
-        """Build an image; see `samebox.image_builder.ImageBuilder.run`."""
+        """Build an image; see `samebox.images.builder.ImageBuilder.run`."""
         build = config.build
         assert build is not None  # noqa: S101 - what else is built
         before = self._everything()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from samebox.agent.program import init_argv
 from samebox.capabilities import Capability
+from samebox.engine.program import init_argv
 from samebox_docker.settings import exposed_ports, host_settings, security_options
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
 
 CPU_PERIOD = 100_000
 """The kernel's default, in microseconds."""

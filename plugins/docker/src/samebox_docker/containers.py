@@ -8,8 +8,9 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from samebox.agent.connections import describe_end
 from samebox.capabilities import Capability
+from samebox.config.ports import HostPort
+from samebox.engine.ending import describe_end
 from samebox.errors import (
     EngineError,
     EngineUnavailableError,
@@ -19,7 +20,6 @@ from samebox.errors import (
     SandboxNotFoundError,
     UnsupportedError,
 )
-from samebox.ports import HostPort
 from samebox_docker.failure import RefusedError
 from samebox_docker.status import status_of
 

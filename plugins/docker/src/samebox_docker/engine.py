@@ -7,9 +7,9 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samebox.agent.program import agent_program
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
+from samebox.engine.program import agent_program
 from samebox.errors import (
     ConfigError,
     EngineError,
@@ -30,9 +30,9 @@ from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
+    from samebox.config.ports import HostPort
     from samebox.engine import ByteStream, VolumeStatus
-    from samebox.ports import HostPort
     from samebox_docker.daemon import Daemon
     from samebox_docker.users import Owner
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
+from samebox.engine.labels import MANAGED
 from samebox.errors import ConfigError, UnsupportedError
-from samebox.owner import MANAGED
 from samebox_docker import agent_volume
 from samebox_docker.tmpfs import mount_above
 
 if TYPE_CHECKING:
-    from samebox.config import SandboxConfig
-    from samebox.mounts import Mount
+    from samebox.config.model import SandboxConfig
+    from samebox.config.mounts import Mount
 
 _RELABEL = {"shared": "z", "private": "Z"}
 

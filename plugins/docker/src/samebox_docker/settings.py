@@ -10,7 +10,7 @@ from samebox.capabilities import Capability
 from samebox.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
 
 _SECCOMP = "seccomp="
 

@@ -7,10 +7,10 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from samebox.agent.program import SERVE_ARGV
-from samebox.agent.transport import Watch, transport
+from samebox.engine.program import SERVE_ARGV
+from samebox.engine.streams import MultiplexedStream, SocketStream
+from samebox.engine.transport import Watch, transport
 from samebox.errors import EngineError
-from samebox.streams import MultiplexedStream, SocketStream
 
 if TYPE_CHECKING:
     from samebox_docker.clients import ClientPool

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.config.units import Tmpfs
 from samebox.errors import UnsupportedError
-from samebox.units import Tmpfs
 from samebox_docker.archive_api import change_directory, path_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
     from samebox_docker.clients import ClientPool
     from samebox_docker.users import Owner
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from samebox.engine import VolumeStatus
+from samebox.engine.labels import MANAGED
 from samebox.errors import EngineError
-from samebox.owner import MANAGED
 from samebox_docker.archive_api import timestamp
 from samebox_docker.failure import RefusedError
 

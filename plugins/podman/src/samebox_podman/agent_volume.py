@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from samebox.agent.program import GUEST_PATH, MOUNT_POINT
+from samebox.engine.program import GUEST_PATH, MOUNT_POINT
 from samebox.errors import EngineError
 from samebox_podman.failure import RefusedError
 from samebox_podman.workdir import parse_stat
@@ -19,7 +19,7 @@ from samebox_podman.workdir import parse_stat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from samebox.agent.program import AgentProgram
+    from samebox.engine.program import AgentProgram
     from samebox_podman.client import PodmanClient
 
 LABEL = "samebox.agent"

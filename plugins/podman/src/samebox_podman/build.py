@@ -8,16 +8,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from samebox.errors import BuildError, EngineUnavailableError
-from samebox.image_builder import ImageBuilder
+from samebox.images.builder import ImageBuilder
 from samebox_podman.failure import RefusedError
 from samebox_podman.images import find_image, inspect_image, parse_report, tag_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from samebox.build_context import BuildContext
-    from samebox.config import SandboxConfig
-    from samebox.image_builder import BuildLog
+    from samebox.config.model import SandboxConfig
+    from samebox.images.builder import BuildLog
+    from samebox.images.context import BuildContext
     from samebox_podman.client import PodmanClient
 
 SILENCE = 3600.0
@@ -46,11 +46,11 @@ class PodmanBuilder(ImageBuilder):
         return None if facts is None else facts.id
 
     def base(self, image: str, config: SandboxConfig, progress: Callable[[str], None]) -> str:
-        """Make an image available that a build begins with; see `samebox.image_builder.ImageBuilder.base`."""
+        """Make an image available that a build begins with; see `samebox.images.builder.ImageBuilder.base`."""
         return find_image(self._client, image, config.pull, progress, config.platform).id
 
     def run(self, config: SandboxConfig, name: str, context: BuildContext, log: BuildLog, *, fresh: bool) -> None:
-        """Build an image, all steps as one layer; see `samebox.image_builder.ImageBuilder.run`.
+        """Build an image, all steps as one layer; see `samebox.images.builder.ImageBuilder.run`.
 
         With a layer for each step, those before a failed one would stay. The service does not end a step whose caller
         has gone: it runs to its end, and then all of the build is removed.

@@ -12,7 +12,7 @@ from samebox_podman.workdir import Look, parse_stat, plan_workdir
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
     from samebox_podman.client import PodmanClient
     from samebox_podman.host import PodmanHost
     from samebox_podman.images import ImageFacts

@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samebox.agent.program import AgentProgram, agent_program
 from samebox.capabilities import Capability
+from samebox.config.ports import HostPort
 from samebox.engine import Engine, EngineInfo, SandboxStatus
+from samebox.engine.program import AgentProgram, agent_program
 from samebox.errors import (
     EngineError,
     SandboxError,
@@ -20,7 +21,6 @@ from samebox.errors import (
     SandboxNotFoundError,
     UnsupportedError,
 )
-from samebox.ports import HostPort
 from samebox_podman import discovery
 from samebox_podman.agent_volume import AgentVolume, remove_container
 from samebox_podman.archives import archive_image, directory_image
@@ -42,9 +42,9 @@ from samebox_podman.volumes import Volumes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
     from samebox.engine import VolumeStatus
-    from samebox.streams import MultiplexedStream
+    from samebox.engine.streams import MultiplexedStream
 
 _ID = re.compile(r"[0-9a-f]{64}")
 

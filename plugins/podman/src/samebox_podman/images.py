@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from samebox.engine.labels import MANAGED
 from samebox.errors import ConfigError, EngineUnavailableError, ImageNotFoundError
-from samebox.owner import MANAGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

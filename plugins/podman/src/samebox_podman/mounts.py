@@ -10,8 +10,8 @@ from samebox_podman import agent_volume
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from samebox.config import SandboxConfig
-    from samebox.mounts import Mount
+    from samebox.config.model import SandboxConfig
+    from samebox.config.mounts import Mount
     from samebox_podman.settings import Comparison
 
 _RELABEL = {"shared": "z", "private": "Z"}

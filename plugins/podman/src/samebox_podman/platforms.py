@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from samebox.agent.program import GUEST_PATH, MOUNT_POINT, agent_program
 from samebox.capabilities import Capability
+from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program
 from samebox.errors import UnsupportedError
 from samebox_podman.agent_volume import LABEL, remove_container
 from samebox_podman.failure import RefusedError
 
 if TYPE_CHECKING:
-    from samebox.agent.program import AgentProgram
+    from samebox.engine.program import AgentProgram
     from samebox_podman.client import PodmanClient
     from samebox_podman.host import PodmanHost
     from samebox_podman.images import ImageFacts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samebox.hookspecs import hookimpl
+from samebox.engine.hookspecs import hookimpl
 from samebox_podman.engine import PodmanEngine
 
 

@@ -16,7 +16,7 @@ from samebox_podman.agent_volume import LABEL, remove_container
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
     from samebox_podman.client import PodmanClient
 
 _OPTION = "seccomp="

@@ -10,7 +10,7 @@ from samebox.errors import ConfigError, UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
 
     Comparison: TypeAlias = tuple[str, Any, Any, Callable[[Any, Any], bool] | None]
     """What is compared, what was asked for, what there is, and how if not by equality."""

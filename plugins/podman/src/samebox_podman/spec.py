@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from samebox.agent.program import MOUNT_POINT, init_argv
 from samebox.capabilities import Capability
-from samebox.units import Tmpfs
+from samebox.config.units import Tmpfs
+from samebox.engine.program import MOUNT_POINT, init_argv
 from samebox_podman.mounts import bind_mounts, binds_compared, volume_mounts
 from samebox_podman.settings import SHARED_MEMORY, network_mode, settings_compared, settings_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from samebox.config import SandboxConfig
+    from samebox.config.model import SandboxConfig
     from samebox_podman.settings import Comparison
     from samebox_podman.workdir import WorkdirPlan
 

@@ -6,9 +6,9 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from samebox.agent.program import SERVE_ARGV
+from samebox.engine.program import SERVE_ARGV
+from samebox.engine.streams import MultiplexedStream, SocketStream
 from samebox.errors import EngineError
-from samebox.streams import MultiplexedStream, SocketStream
 from samebox_podman.client import error_words
 from samebox_podman.failure import refused
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from samebox.engine import VolumeStatus
+from samebox.engine.labels import MANAGED
 from samebox.errors import EngineError, SandboxError
-from samebox.owner import MANAGED
 from samebox_podman.failure import RefusedError
 
 if TYPE_CHECKING:

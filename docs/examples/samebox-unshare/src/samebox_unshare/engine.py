@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samebox import errors
-from samebox.agent.program import agent_program, init_argv
 from samebox.capabilities import Capability, Isolation
-from samebox.config import SandboxConfig
+from samebox.config.model import SandboxConfig
 from samebox.engine import ByteStream, Engine, EngineInfo, SandboxStatus, State
-from samebox.hookspecs import hookimpl
-from samebox.streams import SocketStream
+from samebox.engine.hookspecs import hookimpl
+from samebox.engine.program import agent_program, init_argv
+from samebox.engine.streams import SocketStream
 
 NAMESPACES = ("unshare", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
 INSIDE = (*NAMESPACES, sys.executable, "-I", str(Path(__file__).with_name("inside.py")))

@@ -1,0 +1,207 @@
+"""ImageBuild and Runtime: images that are built on the engine, once for each content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from samebox.config.paths import absolute_path
+from samebox.errors import ConfigError
+
+_PACKAGE = {
+    # PEP 508 names with extras and version clauses; no URLs, no options.
+    "pip": re.compile(
+        r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?((==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!_-]+(,(==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!_-]+)*)?"
+    ),
+    "npm": re.compile(r"(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*(@[A-Za-z0-9^~.<>=*+-]+)?"),
+    "apt": re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?"),
+    "cargo": re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(@[A-Za-z0-9.+-]+)?"),
+}
+_INSTALL: dict[str, list[list[str]]] = {
+    "pip": [["python3", "-m", "pip", "install", "--no-cache-dir", "--"]],
+    "npm": [["npm", "install", "--global", "--no-fund", "--no-audit", "--"]],
+    "apt": [["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "--"]],
+    "cargo": [["cargo", "install", "--locked", "--"]],
+}
+_IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._:/@-]{0,254}")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+class Runtime(_Model):
+    """A language's environment as an image: a base, packages, and commands that set it up.
+
+    Nothing of it reaches a Dockerfile unescaped: packages are checked against their manager's grammar, and every
+    command is in exec form.
+    """
+
+    name: str
+    """What it is called; part of the image's name."""
+    base_image: str
+    """The image that it begins with."""
+    packages: tuple[str, ...] = ()
+    """Packages to install, with versions as the manager writes them."""
+    package_manager: Literal["pip", "npm", "apt", "cargo"] = "pip"
+    """What installs them."""
+    setup_commands: tuple[tuple[str, ...], ...] = ()
+    """Commands to run afterwards, each a list of the program and its arguments."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Environment of the image; it is stored in it, so no place for secrets."""
+    workdir: Annotated[str, Field(min_length=2)] = "/workspace"
+    """The image's working directory."""
+    image: str | None = None
+    """The name that the image gets; None: one made of the name and the content."""
+    cache: bool = True
+    """Whether an image of the same content is used again."""
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", value):
+            raise ValueError("a runtime's name has lower case letters, digits, '.', '_' and '-'")
+        return value
+
+    @field_validator("base_image", "image")
+    @classmethod
+    def _image(cls, value: str | None) -> str | None:
+        if value is not None and not _IMAGE.fullmatch(value):
+            raise ValueError(f"an image reference is as name:tag, not {value!r}")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _env(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _ENV_NAME.fullmatch(name) or re.search(r"[\0\r\n]", text):
+                raise ValueError(f"an image's environment has plain names and values of one line (see {name!r})")
+        return value
+
+    @field_validator("setup_commands")
+    @classmethod
+    def _commands(cls, value: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        if not all(command and all("\0" not in word for word in command) for command in value):
+            raise ValueError("a setup command is a list of the program and its arguments")
+        return value
+
+    @field_validator("workdir")
+    @classmethod
+    def _workdir(cls, value: str) -> str:
+        return absolute_path(value)
+
+    @model_validator(mode="after")
+    def _packages(self) -> Runtime:
+        pattern = _PACKAGE[self.package_manager]
+        for package in self.packages:
+            if not pattern.fullmatch(package):
+                raise ValueError(f"{package!r} is no package as {self.package_manager} names them; nothing was run")
+        return self
+
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """The commands that make it, in order, each the program and its arguments."""
+        install = [list(command) for command in _INSTALL[self.package_manager]] if self.packages else []
+        if install:
+            install[-1] += self.packages
+        return (*map(tuple, install), *self.setup_commands)
+
+    @property
+    def dockerfile(self) -> str:
+        """The Dockerfile, every command in exec form."""
+        lines = [f"FROM {self.base_image}"]
+        lines += [f"ENV {name}={_quoted(text)}" for name, text in sorted(self.env.items())]
+        lines += [f"RUN {json.dumps(step)}" for step in self.steps]
+        lines.append(
+            f"WORKDIR {_quoted(self.workdir) if re.search(r'[^a-zA-Z0-9_/.-]', self.workdir) else self.workdir}"
+        )
+        return "\n".join(lines) + "\n"
+
+
+class ImageBuild(_Model):
+    """An image to build: from a directory with a Dockerfile, from a Dockerfile's text, or from a Runtime.
+
+    A text is a preset's name, or else a directory's path.
+    """
+
+    context: Path | None = None
+    """A directory; what its .dockerignore leaves out is not sent."""
+    dockerfile: str | None = None
+    """A Dockerfile's path relative to the context; without a context, its text."""
+    runtime: Runtime | None = None
+    """A Runtime."""
+    preset: str | None = None
+    """The name of a Runtime; an engine is asked for the Runtime itself (`samebox.images.presets`)."""
+    args: dict[str, str] = Field(default_factory=dict)
+    """Build arguments; they are stored in the image's history, so no place for secrets."""
+    target: str | None = None
+    """The stage to build; None: the last."""
+    tag: str | None = None
+    """The name that the image gets; None: one made of the content."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short(cls, value: Any) -> Any:
+        if isinstance(value, Runtime):
+            return {"runtime": value}
+        if isinstance(value, Path):
+            return {"context": value}
+        if isinstance(value, str):
+            return {"context": Path(value)} if "/" in value or value == "." else {"preset": value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_of(self) -> ImageBuild:
+        written = self.context is not None or self.dockerfile is not None
+        if sum((self.runtime is not None, self.preset is not None, written)) != 1:
+            raise ValueError(
+                "an image is built from a runtime, a preset, or a context and dockerfile: give one of them"
+            )
+        if self.context is not None and not self.context.is_dir():
+            raise ValueError(f"{str(self.context)!r} is no directory")
+        if self.context is not None and not (self.context / (self.dockerfile or "Dockerfile")).is_file():
+            raise ValueError(f"{str(self.context)!r} has no {self.dockerfile or 'Dockerfile'}")
+        if self.context is not None and self.dockerfile is not None and not _below(self.dockerfile):
+            raise ValueError(f"a Dockerfile is below the context, as 'docker/Dockerfile', not {self.dockerfile!r}")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The Dockerfile's text.
+
+        Raises:
+            ConfigError: The build has the name of a preset, which nobody has looked up.
+        """
+        if self.preset is not None:
+            msg = f"the preset {self.preset!r} is still a name: samebox.images.presets.with_runtime looks it up"
+            raise ConfigError(msg)
+        if self.runtime is not None:
+            return self.runtime.dockerfile
+        if self.context is not None:
+            return (self.context / (self.dockerfile or "Dockerfile")).read_text(encoding="utf-8")
+        return self.dockerfile or ""
+
+
+def _quoted(text: str) -> str:
+    """Return one word of a Dockerfile: no JSON, for which a backslash and a u are two characters."""
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
+
+
+def _below(path: str) -> bool:
+    return path == posixpath.normpath(path) and not path.startswith(("/", "../"))
+
+
+def digest(*parts: bytes) -> str:
+    """Return the SHA-256 of some parts, told apart, in hex."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "big"))
+        found.update(part)
+    return found.hexdigest()

@@ -1,0 +1,321 @@
+"""SandboxConfig: what a sandbox is asked to be, in words that hold on every engine."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from samebox.capabilities import Isolation
+from samebox.config.build import ImageBuild
+from samebox.config.mounts import Device, Mount
+from samebox.config.paths import absolute_path
+from samebox.config.ports import HostPort, published_ports
+from samebox.config.units import ULIMITS, LinuxCapability, Size, Tmpfs, Ulimit, pairs
+from samebox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import SerializerFunctionWrapHandler
+
+_SPELLING = {
+    "name": (
+        r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}",
+        "a name begins with a letter or digit and has letters, digits, '_', '.', '-'",
+    ),
+    "user": (r"[a-zA-Z0-9_][\w.-]*\$?(:[a-zA-Z0-9_][\w.-]*)?", "a user is a name, a uid or uid:gid"),
+    "hostname": (
+        r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?",
+        "a host name has letters, digits, '.' and '-', at most 63",
+    ),
+    "platform": (r"linux/[a-z0-9]+(/[a-z0-9]+)?", "a platform is as linux/arm64"),
+    "userns": (r"[a-z][\w:=,.-]*", "a user namespace mode is as keep-id or keep-id:uid=1000,gid=1000"),
+}
+_SECURITY = re.compile(r"seccomp=(unconfined|/.+)|apparmor=[\w.-]+|label=(disable|(user|role|type|level):[\w.:,-]+)")
+
+
+class SandboxConfig(BaseModel):
+    """What a sandbox is asked to be.
+
+    Frozen, and secure by default. A setting that an engine cannot honour is refused, never ignored. Sizes, env,
+    ports, mounts and ulimits accept the spellings of docker's command line. A dump has the fields that were set, so
+    that it reads back as the same config.
+
+    Raises:
+        ConfigError: A setting is unknown or wrong; the text names each field, the value and what is accepted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+    engine: str = "auto"
+    """The engine's name, or "auto": the first usable one that can honour the config."""
+    image: str | None = None
+    """A container image's name, `tar:/path` (a root file system, `docker save` or OCI archive), `dir:/path` (a root
+    file system) or `host`
+    (the host's programs, read-only). None: the engine's default."""
+    build: ImageBuild | None = None
+    """An image to build in place of `image`: a Dockerfile's directory or text, or a Runtime or its preset's name."""
+    pull: Literal["missing", "always", "never"] = "missing"
+    """When to fetch a container image."""
+    platform: str | None = None
+    """The image's platform, as "linux/arm64"; None: the engine's own."""
+    name: str | None = None
+    """A fixed name, to attach to what has it or to make it; None: a new one."""
+    on_conflict: Literal["attach", "replace", "error"] = "attach"
+    """What to do when the name exists. What was attached to is started if it is stopped, and never removed on exit."""
+    keep: bool = False
+    """Whether to leave the sandbox running on exit."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels for the engine's listings; `samebox.` is reserved."""
+    workdir: str = "/workspace"
+    """Where commands start and relative paths resolve: always there, and writable by the sandbox user."""
+    env: Annotated[dict[str, str], BeforeValidator(pairs)] = Field(default_factory=dict)
+    """Environment of every command. Values are secret: they appear in no repr, log, error or report."""
+    user: str | None = None
+    """A name, uid or uid:gid; None: the image's own."""
+    hostname: str | None = None
+    """The name that the sandbox sees; None: the engine's choice."""
+    network: bool | str = False
+    """False: only loopback. True: the engine's default network. A text: a mode or network of the engine."""
+    ports: Annotated[dict[str, HostPort], BeforeValidator(published_ports)] = Field(default_factory=dict)
+    """The container's port (with /udp if need be) to a port of the host, None being any free one. Loopback, unless an
+    address is given."""
+    dns: tuple[str, ...] = ()
+    """Name servers' addresses."""
+    extra_hosts: Annotated[dict[str, str], BeforeValidator(lambda value: pairs(value, ":"))] = Field(
+        default_factory=dict
+    )
+    """Host names and their addresses, beside what the name servers know."""
+    memory: Size | None = None
+    """Most memory that the sandbox may use, in bytes or as "512m"."""
+    memory_swap: Size | None = None
+    """Most memory and swap together, in bytes or as "1g"; None: as `memory`, so that nothing is swapped."""
+    shm_size: Size | None = None
+    """The size of /dev/shm, in bytes or as "64m"; None: the engine's default."""
+    cpus: PositiveFloat | None = None
+    """Most processor time, in processors: 1.5 is one and a half."""
+    pids_limit: PositiveInt = 512
+    """Most processes and threads at a time."""
+    ulimits: Annotated[dict[str, Ulimit], BeforeValidator(pairs)] = Field(default_factory=dict)
+    """Resource limits of each process, as {"nofile": 1024} or {"nofile": (1024, 2048)}."""
+    disk: Size | None = None
+    """Size of the writable layer, in bytes or as "1g", where the engine can limit it."""
+    read_only: bool = False
+    """Whether the root file system refuses writes; the workdir, mounts and tmpfs stay writable."""
+    tmpfs: dict[str, Tmpfs] = Field(default_factory=dict)
+    """Memory file systems by path, with options as in "size=64m,mode=1777,noexec"."""
+    mounts: tuple[Mount, ...] = ()
+    """Bind mounts and named volumes, as "source:target[:ro,z,Z,U]"."""
+    volumes_remove: bool = False
+    """Whether to delete the named volumes of `mounts` on exit."""
+    cap_add: tuple[LinuxCapability, ...] = ()
+    """Linux capabilities to give back."""
+    cap_drop: tuple[LinuxCapability, ...] = ("ALL",)
+    """Linux capabilities to drop; all of them by default."""
+    privileged: bool = False
+    """Whether to give it all the host's devices and capabilities, and no filter: no sandbox any more, but what some
+    builds need."""
+    no_new_privileges: bool = True
+    """Whether setuid programs gain nothing."""
+    security_opt: tuple[str, ...] = ()
+    """`seccomp=/path` (a profile in Docker's JSON format) or `seccomp=unconfined`, `apparmor=NAME`, `label=...`."""
+    devices: tuple[Device, ...] = ()
+    """Devices of the host, as "/dev/fuse[:/dev/fuse[:rwm]]"."""
+    gpus: tuple[str, ...] = ()
+    """GPUs by their number or id, or "all"."""
+    userns: str | None = None
+    """The user namespace's mode, as "keep-id", on engines that have modes."""
+    isolation: Isolation = Isolation.PROCESS
+    """The least acceptable wall; an engine below it is refused."""
+    idle_timeout: PositiveFloat | None = None
+    """End the sandbox when nothing has been asked of it for so many seconds and no command runs; kept inside it, also
+    when this process is
+    killed."""
+    max_lifetime: PositiveFloat | None = None
+    """End the sandbox after so many seconds; kept inside it, also when this process is killed."""
+    output_limit: Size = 16 << 20
+    """How much of each of a command's streams a result holds, in bytes or as "1m"."""
+    file_limit: Size = 64 << 20
+    """The largest file that one call reads, in bytes or as "1m"."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What is particular to one engine, as `url`; checked by the engine's own model."""
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise config_error(error, settings) from None
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Names of the fields that were set, as opposed to left at their defaults."""
+        return frozenset(self.model_fields_set)
+
+    def replace(self, **settings: Any) -> SandboxConfig:
+        """Return a config with some settings changed, checked like a new one.
+
+        Raises:
+            ConfigError: A setting is wrong.
+        """
+        return SandboxConfig(**{name: getattr(self, name) for name in self.model_fields_set} | settings)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name in type(self).model_fields:
+            if name in self.model_fields_set:
+                value = getattr(self, name)
+                yield name, dict.fromkeys(value, "***") if name == "env" else value
+
+    @model_serializer(mode="wrap")
+    def _what_was_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out defaults: whether a setting was asked for decides what happens where an engine lacks it."""
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> SandboxConfig:
+        if self.image is not None and self.build is not None:
+            raise ValueError("image and build are two ways to say the same: give one of them")
+        if self.memory_swap is not None and (self.memory is None or self.memory_swap < self.memory):
+            raise ValueError("memory_swap is memory and swap together: it needs `memory`, and is at least as large")
+        if self.volumes_remove and self.keep:
+            raise ValueError("volumes_remove deletes on exit what keep would leave in use: give one of them")
+        return self
+
+    @field_validator("tmpfs", mode="before")
+    @classmethod
+    def _paths_alone(cls, value: Any) -> Any:
+        """Accept a list of paths, with options after a colon."""
+        if isinstance(value, list | tuple | set):
+            return {path: options or None for path, _, options in (str(text).partition(":") for text in value)}
+        return value
+
+    @field_validator("tmpfs")
+    @classmethod
+    def _absolute_mounts(cls, value: dict[str, Tmpfs]) -> dict[str, Tmpfs]:
+        return {absolute_path(path): options for path, options in value.items()}
+
+    @field_validator("workdir")
+    @classmethod
+    def _absolute_workdir(cls, value: str) -> str:
+        return absolute_path(value)
+
+    @field_validator("env")
+    @classmethod
+    def _env_names(cls, value: dict[str, str]) -> dict[str, str]:
+        check_env(value)
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _label_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not name or name.startswith("samebox."):
+                raise ValueError(
+                    f"a label has a name, and names that start with 'samebox.' are reserved (found {name!r})"
+                )
+        return value
+
+    @field_validator(*_SPELLING)
+    @classmethod
+    def _spelling(cls, value: str | None, info: Any) -> str | None:
+        pattern, words = _SPELLING[info.field_name]
+        if value is not None and not re.fullmatch(pattern, value):
+            raise ValueError(words)
+        return value
+
+    @field_validator("dns")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_address(address)) for address in value)
+
+    @field_validator("extra_hosts")
+    @classmethod
+    def _host_addresses(cls, value: dict[str, str]) -> dict[str, str]:
+        pattern, words = _SPELLING["hostname"]
+        for host in value:
+            if not re.fullmatch(pattern, host):
+                raise ValueError(words)
+        return {host: str(ipaddress.ip_address(address)) for host, address in value.items()}
+
+    @field_validator("ulimits")
+    @classmethod
+    def _ulimit_names(cls, value: dict[str, Ulimit]) -> dict[str, Ulimit]:
+        for name in value:
+            if name not in ULIMITS:
+                raise ValueError(f"a ulimit is one of {', '.join(sorted(ULIMITS))}, not {name!r}")
+        return value
+
+    @field_validator("security_opt")
+    @classmethod
+    def _security_options(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for option in value:
+            if not _SECURITY.fullmatch(option):
+                raise ValueError(
+                    "a security option is seccomp=unconfined, seccomp=/path/to/profile.json, apparmor=NAME, "
+                    f"label=disable or label=type:NAME, not {option!r}; for new privileges use no_new_privileges"
+                )
+        return value
+
+    @field_validator("image", "engine")
+    @classmethod
+    def _not_empty(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or "\0" in value or value.startswith("-")):
+            raise ValueError("it is empty, begins with '-' or has a NUL")
+        return value
+
+
+def check_env(env: dict[str, str]) -> None:
+    """Check the names and values of an environment.
+
+    Raises:
+        ValueError: A name is empty or has '=' or NUL, or a value has NUL; the text has no value.
+    """
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name:
+            raise ValueError(f"an environment name is not empty and has no '=' or NUL (found {name!r})")
+        if "\0" in value:
+            raise ValueError(f"the value of {name} has a NUL")
+
+
+def config_error(error: ValidationError, settings: dict[str, Any], what: str = "config") -> ConfigError:
+    """Turn pydantic's error into one that names each field, its value and what is accepted; never a value of `env`.
+
+    Args:
+        error: What pydantic raised.
+        settings: What was given.
+        what: What the settings are, for the first words.
+
+    Returns:
+        The error to raise.
+    """
+    lines: list[str] = []
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        path = [str(part) for part in detail["loc"]]
+        name = path[0] if path else what
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            known = ", ".join(SandboxConfig.model_fields) if what == "config" else "see the engine's documentation"
+            message = f"there is no such setting; there are: {known}"
+        found = "" if name == "env" or name not in settings else f" = {_shown(settings[name])}"
+        line = f"{name}{found}: {message}"
+        if line not in lines:
+            lines.append(line)
+    return ConfigError(f"wrong {what}: " + "; ".join(lines))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

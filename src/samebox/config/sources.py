@@ -1,0 +1,145 @@
+"""LoadedConfig: a config put together from files, the environment and flags, and where each value came from."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samebox.capabilities import Isolation
+from samebox.config.model import SandboxConfig
+from samebox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "SAMEBOX_"
+_PLAIN_TEXT = frozenset(
+    {"engine", "image", "pull", "platform", "name", "on_conflict", "workdir", "user", "hostname", "userns", "isolation"}
+)
+"""Fields whose value in the environment is the text itself; the others' is JSON where it reads as JSON."""
+
+
+_HARMLESS = frozenset(
+    {
+        *("engine", "pull", "platform", "keep", "labels", "workdir", "env", "user", "hostname", "dns", "extra_hosts"),
+        *("memory", "memory_swap", "shm_size", "cpus", "pids_limit", "ulimits", "disk", "read_only", "tmpfs"),
+        *("idle_timeout", "max_lifetime", "output_limit", "file_limit"),
+    }
+)
+"""Fields that reach nothing outside the sandbox, whatever their value."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A config and the origin of each of its values."""
+
+    config: SandboxConfig
+    origins: Mapping[str, str]
+    """By field: "default", a file's path, an environment variable's name, or "flags"."""
+
+    def from_files(self) -> dict[str, list[str]]:
+        """Return the names of the settings that files have made, by the file's path."""
+        found: dict[str, list[str]] = {}
+        for name, origin in self.origins.items():
+            if origin.startswith("/"):
+                found.setdefault(origin, []).append(name)
+        return found
+
+    def openings(self) -> dict[str, list[str]]:
+        """Return, of the settings that files have made, those by which a sandbox reaches more than by default.
+
+        A project's files may be somebody else's, as the code that is to be run in the sandbox.
+        """
+        opening = {path: [name for name in names if self._opens(name)] for path, names in self.from_files().items()}
+        return {path: names for path, names in opening.items() if names}
+
+    def _opens(self, name: str) -> bool:
+        value = getattr(self.config, name)
+        if name in _HARMLESS or value == SandboxConfig.model_fields[name].get_default(call_default_factory=True):
+            return False
+        if name == "image":
+            return str(value).startswith(("dir:", "tar:"))  # files of this host
+        return name != "isolation" or value is Isolation.NONE
+
+
+def load_config(
+    directory: Path | str = ".", environment: Mapping[str, str] | None = None, **flags: Any
+) -> LoadedConfig:
+    """Put a config together.
+
+    What comes later in this list wins: defaults, pyproject.toml, samebox.toml, the environment, flags.
+
+    Args:
+        directory: Where the files are looked for: here or in the nearest parent that has one.
+        environment: Variables such as SAMEBOX_MEMORY; lists and tables are in JSON. Default: the process's.
+        flags: Settings that were given directly.
+
+    Returns:
+        The config and the origin of each value.
+
+    Raises:
+        ConfigError: A file can't be read, or a value is wrong; the text names where it came from.
+    """
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(SandboxConfig.model_fields, "default")
+    for origin, found in (*_files(Path(directory)), *_environment(os.environ if environment is None else environment)):
+        _check(found, origin)
+        values |= found
+        origins |= dict.fromkeys(found, origin)
+    _check(flags, "flags")
+    values |= flags
+    origins |= dict.fromkeys(flags, "flags")
+    return LoadedConfig(SandboxConfig(**values), origins)
+
+
+def _check(settings: dict[str, Any], origin: str) -> None:
+    try:
+        SandboxConfig(**settings)
+    except ConfigError as error:
+        msg = f"{origin}: {error}"
+        raise ConfigError(msg) from None
+
+
+def _files(directory: Path) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for name, table in (("pyproject.toml", ("tool", "samebox")), ("samebox.toml", ())):
+        for parent in (directory.resolve(), *directory.resolve().parents):
+            path = parent / name
+            if path.is_file():
+                content = _read(path)
+                for key in table:
+                    content = content.get(key, {}) if isinstance(content, dict) else {}
+                if content:
+                    found.append((str(path), content))
+                break
+    return found
+
+
+def _read(path: Path) -> Any:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path} can't be read as TOML: {error}"
+        raise ConfigError(msg) from None
+
+
+def _environment(environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for field in SandboxConfig.model_fields:
+        name = PREFIX + field.upper()
+        if name in environment:
+            found.append((name, {field: _value(field, environment[name])}))
+    return found
+
+
+def _value(field: str, text: str) -> Any:
+    if field in _PLAIN_TEXT:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

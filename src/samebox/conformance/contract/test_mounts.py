@@ -1,0 +1,219 @@
+"""Mounts: directories of the host, named volumes, devices."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from samebox.capabilities import Capability
+from samebox.conformance.contract.harness import DEADLINE, ORDINARY_USER, requires, verifies
+from samebox.engine.registry import make_engine
+from samebox.errors import SandboxError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samebox.conformance.contract.conftest import NewBox
+    from samebox.conformance.contract.harness import Harness
+
+
+@pytest.fixture
+def shared_dir() -> Iterator[Path]:
+    """A directory of this host that every user may read and write, as an engine of another user has to."""
+    path = Path(tempfile.mkdtemp(prefix="samebox-conformance-"))
+    path.chmod(0o777)
+    (path / "mark").write_text("of the host")
+    (path / "mark").chmod(0o666)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def volume(harness: Harness) -> Iterator[str]:
+    """A name for a volume, removed at the end: to be asked for before `new_box`, whose sandboxes have to go first."""
+    name = f"samebox-conf-{secrets.token_hex(6)}"
+    yield name
+    engine = make_engine(harness.engine, harness.options)
+    with contextlib.suppress(SandboxError):
+        engine.remove_volume(name)
+    engine.close()
+
+
+@requires(Capability.BIND_MOUNTS)
+@verifies("mounts")
+def test_bind_mount_is_the_hosts_directory(new_box: NewBox, shared_dir: Path) -> None:
+    """A bind mount shows the host's directory, and what is written goes there, by commands and by files.
+
+    Why: with SELinux or user namespaces it is there and can't be read; archive calls write beneath it.
+    Check: the mount, its owner and its label.
+    """
+    box = new_box(mounts=[f"{shared_dir}:/mnt/shared"])
+    assert box.exec(["cat", "/mnt/shared/mark"], timeout=DEADLINE).stdout == b"of the host"
+    box.write_text("/mnt/shared/by-files", "f")
+    box.sh("echo e > /mnt/shared/by-exec", timeout=DEADLINE).check()
+    assert ((shared_dir / "by-files").read_text(), (shared_dir / "by-exec").read_text()) == ("f", "e\n")
+
+
+@requires(Capability.BIND_MOUNTS)
+@verifies("mounts")
+def test_read_only_mount_refuses_writes(new_box: NewBox, shared_dir: Path) -> None:
+    """A mount with `ro` refuses writes with EROFS, and can be read.
+
+    Why: an option that is dropped makes the host's files the guest's.
+    Check: the mount's flags.
+    """
+    box = new_box(mounts=[f"{shared_dir}:/mnt/shared:ro"])
+    assert box.read_text("/mnt/shared/mark") == "of the host"
+    with pytest.raises(OSError, match=r".") as caught:
+        box.write_text("/mnt/shared/mark", "changed")
+    assert caught.value.errno == 30, caught.value
+    assert not box.sh("echo x > /mnt/shared/new", timeout=DEADLINE).ok
+    assert [path.name for path in shared_dir.iterdir()] == ["mark"]
+    assert (shared_dir / "mark").read_text() == "of the host"
+
+
+@requires(Capability.BIND_MOUNTS)
+@verifies("mounts")
+def test_mounted_file_is_written_in_place(new_box: NewBox, shared_dir: Path) -> None:
+    """A single file that is mounted can be written, and stays the host's file.
+
+    Why: a rename over a mount point says EBUSY, and a temporary file beside it lands elsewhere.
+    Check: the way back to writing in place.
+    """
+    box = new_box(mounts=[f"{shared_dir}/mark:/mnt/one-file"])
+    box.write_text("/mnt/one-file", "written inside")
+    assert (shared_dir / "mark").read_text() == "written inside"
+
+
+@requires(Capability.VOLUMES)
+@verifies("mounts")
+def test_volume_outlives_its_sandbox(volume: str, new_box: NewBox) -> None:
+    """A named volume is made if it is absent, keeps its files, and is shared by sandboxes.
+
+    Why: a volume that goes with its container is no volume.
+    Check: removal of the sandbox, with `v=True` in the engine's call.
+    """
+    with new_box(mounts=[f"{volume}:/data"]) as first:
+        first.write_text("/data/file", "kept")
+    second = new_box(mounts=[f"{volume}:/data"])
+    third = new_box(mounts=[f"{volume}:/data:ro"])
+    assert second.exec(["cat", "/data/file"], timeout=DEADLINE).stdout == b"kept"
+    second.write_text("/data/other", "shared")
+    assert third.read_text("/data/other") == "shared"
+    with pytest.raises(OSError, match=r".") as caught:
+        third.write_text("/data/other", "x")
+    assert caught.value.errno == 30, caught.value
+
+
+@requires(Capability.VOLUMES)
+def test_volume_is_listed_and_removed(volume: str, new_box: NewBox) -> None:
+    """A volume is listed as samebox's own, and can be removed once nothing uses it.
+
+    Why: volumes without an owner are never deleted by anyone.
+    Check: the volume's labels.
+    """
+    box = new_box(mounts=[f"{volume}:/data"])
+    engine = box.engine
+    assert engine is not None
+    assert volume in {status.name for status in engine.volumes()}
+    box.close()
+    engine.remove_volume(volume)
+    assert volume not in {status.name for status in engine.volumes()}
+    engine.remove_volume(volume)
+
+
+@requires(Capability.VOLUMES)
+@verifies("volumes_remove")
+def test_volumes_can_go_with_the_sandbox(volume: str, new_box: NewBox) -> None:
+    """With `volumes_remove` the named volumes are deleted on exit.
+
+    Why: a scratch volume for each job fills the disk.
+    Check: the order of removal.
+    """
+    box = new_box(mounts=[f"{volume}:/data"], volumes_remove=True)
+    engine = box.engine
+    assert engine is not None
+    box.write_text("/data/file", "x")
+    box.close()
+    assert volume not in {status.name for status in engine.volumes()}
+
+
+@requires(Capability.VOLUMES, Capability.USER)
+@verifies("mounts", "workdir")
+@pytest.mark.parametrize("target", ["/workspace", "/workspace/cache"])
+def test_workdir_beside_volumes(volume: str, new_box: NewBox, target: str) -> None:
+    """The workdir is writable by a user who is not root also where a volume of root's is mounted there or below.
+
+    Why: the engine makes the directories of mounts as root, and a volume belongs to who used it first.
+    Check: who owns the workdir, with the volume mounted.
+    """
+    with new_box(mounts=[f"{volume}:/first"]) as first:
+        first.write_text("/first/of-root", "x")
+    box = new_box(mounts=[f"{volume}:{target}"], workdir="/workspace", user=ORDINARY_USER)
+    box.write_text("file", "x")
+    assert box.exec(["cat", "file"], timeout=DEADLINE).stdout == b"x"
+    assert box.read_text(f"{target}/of-root") == "x"
+
+
+@requires(Capability.VOLUMES, Capability.USER)
+def test_failed_start_leaves_no_volume(volume: str, new_box: NewBox, harness: Harness) -> None:
+    """A sandbox that can't be started leaves no volume that was not there before.
+
+    Why: a mistake in a config, tried again and again, fills the list of volumes.
+    Check: what is made before the engine refuses.
+    """
+    with pytest.raises(SandboxError):
+        new_box(mounts=[f"{volume}:/data"], user="no-such-user").exec(["true"], timeout=DEADLINE)
+    engine = make_engine(harness.engine, harness.options)
+    assert volume not in {status.name for status in engine.volumes()}
+    engine.close()
+
+
+@requires(Capability.DEVICES)
+@verifies("devices")
+def test_device_is_given(new_box: NewBox) -> None:
+    """A device of the host is there under the path that was asked for.
+
+    Why: the three spellings of a device differ between clients, and a wrong one is dropped.
+    Check: the node inside, by its numbers.
+    """
+    box = new_box(devices=["/dev/null:/dev/conformance-null"])
+    assert box.stat("/dev/conformance-null").type == "char"
+    assert box.sh("echo x > /dev/conformance-null", timeout=DEADLINE).ok
+
+
+@requires(Capability.GPUS)
+@verifies("gpus")
+def test_gpus_are_given(new_box: NewBox) -> None:
+    """`gpus=["all"]` gives the host's GPUs.
+
+    Why: a request that is dropped falls back to the processor, and nobody notices but the clock.
+    Check: the device nodes inside.
+    """
+    box = new_box(gpus=["all"])
+    assert box.sh("ls /dev/nvidia0 /dev/dri/renderD128 /dev/kfd 2>/dev/null | grep -c .", timeout=DEADLINE).ok
+
+
+def test_volumes_or_refusal(harness: Harness) -> None:
+    """An engine that claims no volumes refuses to list or remove any with UnsupportedError.
+
+    Why: an empty list says that there is nothing to clean up.
+    Check: the engine's own methods.
+    """
+    engine = make_engine(harness.engine, harness.options)
+    try:
+        if Capability.VOLUMES in harness.claimed:
+            assert isinstance(list(engine.volumes()), list)
+        else:
+            with pytest.raises(UnsupportedError):
+                engine.volumes()
+            with pytest.raises(UnsupportedError):
+                engine.remove_volume("none")
+    finally:
+        engine.close()

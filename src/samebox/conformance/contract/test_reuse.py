@@ -1,0 +1,185 @@
+"""Sandboxes with a name: kept, attached to, replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from samebox.capabilities import Capability
+from samebox.conformance.contract.harness import DEADLINE, requires, verifies
+from samebox.engine.registry import make_engine
+from samebox.errors import SandboxError, SandboxExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samebox.conformance.contract.conftest import NewBox
+    from samebox.conformance.contract.harness import Harness
+
+
+@pytest.fixture
+def name(harness: Harness) -> Iterator[str]:
+    """A name for a sandbox; whatever has it at the end is removed."""
+    name = f"samebox-conf-{secrets.token_hex(6)}"
+    yield name
+    engine = make_engine(harness.engine, harness.options)
+    with contextlib.suppress(SandboxError):
+        engine.remove(engine.inspect(name).id)
+    engine.close()
+
+
+@requires(Capability.PERSISTENT)
+@verifies("name")
+def test_name_is_the_engines(new_box: NewBox, name: str) -> None:
+    """A sandbox with a name has that name on the engine too.
+
+    Why: a name that is only ours can't be used with the engine's own tools.
+    Check: the name at creation.
+    """
+    box = new_box(name=name)
+    assert box.engine is not None
+    assert (box.name, box.engine.inspect(name).id) == (name, box.id)
+    assert not box.attached
+
+
+@requires(Capability.PERSISTENT)
+@verifies("name", "on_conflict")
+def test_name_attaches_to_what_runs(new_box: NewBox, name: str) -> None:
+    """A second sandbox of the name attaches to the first, sees its files and processes, and does not remove it.
+
+    Why: removing on exit what one has only attached to takes it from its owner.
+    Check: who owns it.
+    """
+    first = new_box(name=name)
+    first.write_text("file", "of the first")
+    second = new_box(name=name)
+    assert (second.id, second.attached, second.read_text("file")) == (first.id, True, "of the first")
+    second.close()
+    assert first.exec(["cat", "file"], timeout=DEADLINE).stdout == b"of the first"
+
+
+@requires(Capability.PERSISTENT)
+def test_owner_removes_it(new_box: NewBox, name: str) -> None:
+    """The one that made it removes it on exit, also when others have attached.
+
+    Why: without an owner nobody removes it.
+    Check: who owns it.
+    """
+    first = new_box(name=name)
+    second = new_box(name=name)
+    engine = first.engine
+    assert engine is not None
+    first.close()
+    assert name not in {status.name for status in engine.list()}
+    with pytest.raises(SandboxError):
+        second.exec(["true"], timeout=DEADLINE)
+
+
+@requires(Capability.PERSISTENT)
+@verifies("keep")
+def test_keep_leaves_it_running(new_box: NewBox, name: str) -> None:
+    """With `keep` it goes on running after close, with its processes, until it is attached to again.
+
+    Why: a kept container whose first process was stopped has lost what ran in it.
+    Check: what close does.
+    """
+    with new_box(name=name, keep=True) as first:
+        first.write_text("file", "kept")
+        pid = first.sh("sleep 300 & echo $!", timeout=DEADLINE).stdout.strip().decode()
+    second = new_box(name=name)
+    assert second.attached
+    assert second.read_text("file") == "kept"
+    assert second.exec(["kill", "-0", pid], timeout=DEADLINE).ok, "the background process is gone"
+
+
+@requires(Capability.PERSISTENT)
+def test_stopped_sandbox_is_started(new_box: NewBox, name: str) -> None:
+    """Attaching to a stopped sandbox starts it, and its files are there.
+
+    Why: a daemon that was restarted has stopped everything.
+    Check: start of what exists; and that the workdir is no memory file system.
+    """
+    first = new_box(name=name, keep=True)
+    first.write_text("file", "survives")
+    engine = first.engine
+    assert engine is not None
+    engine.stop(first.id)
+    assert engine.inspect(name).state == "stopped"
+    second = new_box(name=name)
+    assert (second.attached, second.id) == (True, first.id)
+    assert second.exec(["cat", "file"], timeout=DEADLINE).stdout == b"survives"
+
+
+@requires(Capability.PERSISTENT)
+def test_env_of_an_attached_sandbox(new_box: NewBox, name: str) -> None:
+    """A sandbox that is attached to gets the attaching config's env for its commands, and the first keeps its own.
+
+    Why: env is not stored in the engine, so that each side hands over its own.
+    Check: the agent's first exchange.
+    """
+    first = new_box(name=name, env={"WHO": "first"})
+    second = new_box(name=name, env={"WHO": "second"})
+    assert second.sh("echo $WHO", timeout=DEADLINE).stdout == b"second\n"
+    assert first.sh("echo $WHO", timeout=DEADLINE).stdout == b"first\n"
+
+
+@requires(Capability.PERSISTENT)
+@verifies("on_conflict")
+def test_conflict_can_be_an_error(new_box: NewBox, harness: Harness, name: str) -> None:
+    """With `on_conflict="error"` a name that is taken raises SandboxExistsError with the name.
+
+    Why: two jobs that take each other's sandbox by accident.
+    Check: the check before creation and the engine's own answer.
+    """
+    first = new_box(name=name)
+    box = harness.sandbox(name=name, on_conflict="error")
+    with pytest.raises(SandboxExistsError, match=name):
+        box.start()
+    box.close()
+    assert first.exec(["echo", "alive"], timeout=DEADLINE).stdout == b"alive\n"
+
+
+@requires(Capability.PERSISTENT)
+@verifies("on_conflict")
+def test_conflict_can_replace(new_box: NewBox, name: str) -> None:
+    """With `on_conflict="replace"` what has the name is removed and made anew.
+
+    Why: the state of the last run must not leak into this one.
+    Check: that the old one is gone before the new one is made.
+    """
+    first = new_box(name=name)
+    first.write_text("file", "old")
+    second = new_box(name=name, on_conflict="replace")
+    assert (second.attached, second.id != first.id, second.exists("file")) == (False, True, False)
+
+
+@requires(Capability.PERSISTENT)
+def test_another_config_is_an_error(new_box: NewBox, harness: Harness, name: str) -> None:
+    """Attaching with other settings than it was made with raises an error that lists the differences.
+
+    Why: a sandbox with the network on, where the config says off, is a hole that nobody sees.
+    Check: what is recorded of the config.
+    """
+    new_box(name=name, idle_timeout=1000)
+    box = harness.sandbox(name=name, idle_timeout=2000)
+    with pytest.raises(SandboxExistsError, match="idle_timeout"):
+        box.start()
+    box.close()
+
+
+@requires(Capability.PERSISTENT)
+def test_one_name_opened_at_once(new_box: NewBox, name: str) -> None:
+    """Of several that open one name at once, one makes it and all have the same.
+
+    Why: looking and then making is a race, and the loser gets the engine's "name in use".
+    Check: what is done about the engine's refusal.
+    """
+    with ThreadPoolExecutor(4) as pool:
+        boxes = list(pool.map(lambda _: new_box(name=name), range(4)))
+    assert len({box.id for box in boxes}) == 1
+    assert [box.attached for box in boxes].count(False) == 1
+    assert [box.exec(["echo", "ok"], timeout=DEADLINE).stdout for box in boxes] == [b"ok\n"] * 4

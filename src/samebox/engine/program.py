@@ -1,0 +1,88 @@
+"""AgentProgram: the agent's binaries in this installation, and the command lines that they are started with."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samebox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from samebox.config.model import SandboxConfig
+
+MOUNT_POINT = "/.samebox"
+"""Where every sandbox has the agent's directory, read-only."""
+GUEST_PATH = f"{MOUNT_POINT}/agent"
+"""The agent's path inside a sandbox."""
+
+_BIN = Path(__file__).parents[1] / "agent" / "bin"
+_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProgram:
+    """The agent for one processor architecture."""
+
+    path: Path
+    """The binary on this host."""
+    machine: str
+    """ "x86_64" or "aarch64"."""
+    digest: str
+    """SHA-256 of the binary, in hex."""
+
+    @property
+    def data(self) -> bytes:
+        """The binary itself."""
+        return self.path.read_bytes()
+
+
+@cache
+def agent_program(machine: str | None = None) -> AgentProgram:
+    """Return the agent for a processor architecture.
+
+    Args:
+        machine: As `uname -m` or Docker name it (x86_64, amd64, aarch64, arm64); default: this host's.
+
+    Returns:
+        The program.
+
+    Raises:
+        SandboxError: There is no agent for it in this installation.
+    """
+    asked = machine or platform.machine()
+    known = _MACHINES.get(asked.lower())
+    path = _BIN / f"agent-{known}"
+    if known is None or not path.is_file():
+        have = ", ".join(sorted(found.name.removeprefix("agent-") for found in _BIN.glob("agent-*"))) or "none"
+        msg = (
+            f"no agent for the processor architecture {asked!r} in {_BIN}; there is: {have}. Install samebox from a "
+            "release wheel, which has x86_64 and aarch64, or build it with `python src/samebox/agent/build_agent.py`."
+        )
+        raise SandboxError(msg)
+    return AgentProgram(path, known, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def init_argv(config: SandboxConfig, *, program: str = GUEST_PATH) -> list[str]:
+    """Return the command line of a sandbox's first process.
+
+    Args:
+        config: Its idle time and lifetime are handed on.
+        program: The agent's path where it runs.
+
+    Returns:
+        The command, program first.
+    """
+    argv = [program, "init"]
+    if config.idle_timeout is not None:
+        argv += ["--idle-timeout", str(max(1, round(config.idle_timeout * 1000)))]
+    if config.max_lifetime is not None:
+        argv += ["--max-lifetime", str(max(1, round(config.max_lifetime * 1000)))]
+    return argv
+
+
+SERVE_ARGV = (GUEST_PATH, "serve")
+"""The command line of an agent that serves one connection on its stdin and stdout."""

@@ -1,0 +1,304 @@
+"""Transport and Watch: who reads the connections of a process, a thread that waits or the one that serves them all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from samebox.engine.interrupts import InterruptShield
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_LONGEST = 1 << 30
+"""What poll(2) can count, in milliseconds; a longer wait takes several."""
+
+
+class Channel(Protocol):
+    """What is read and written: a connection. At most one thread is in `readable`, and one in `writable`."""
+
+    def fileno(self) -> int | None:
+        """Return the descriptor to wait on, or None."""
+
+    @property
+    def expects(self) -> bool:
+        """Whether something is to come that somebody may wait for."""
+
+    def readable(self) -> bool:
+        """Read what is there; return False when the connection is over. Raises only what interrupted the thread."""
+
+    def writable(self) -> bool:
+        """Write what is queued; return whether something is left."""
+
+    def closed(self) -> None:
+        """Close the stream itself: nobody reads it any more."""
+
+
+class _Bell:
+    """Wakes the thread that reads a channel."""
+
+    descriptor = -1
+
+    def __init__(self) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        os.eventfd_write(self.descriptor, 1)
+
+    def hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.descriptor)
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+
+class Watch:
+    """Decides who reads a channel: a thread that waits for what it brings, else the transport's, else nobody.
+
+    A thread that reads for itself saves the way through the transport's, which costs as much as a small request.
+
+    Args:
+        transport: The transport.
+        channel: The channel.
+    """
+
+    def __init__(self, transport: Transport, channel: Channel) -> None:
+        self._transport = transport
+        self._channel = channel
+        self._descriptor = channel.fileno()
+        self._lock = threading.RLock()  # a signal's handler that calls samebox may come while this thread has it
+        self._events = 0
+        self._reader: int | None = None
+        self._inside = False
+        self._removed = False
+        self._closed = False
+        self._bell: _Bell | None = None
+        self._thread: threading.Thread | None = None
+
+    def keep_reading(self) -> None:
+        """Have the channel read by another thread while none that waits does it: the caller can't, or does not wait."""
+        with self._lock:
+            if self._descriptor is not None:
+                if self._reader is None:  # else whoever reads sees to it on leaving
+                    self._expect(_IN)
+            elif self._thread is None:
+                self._thread = threading.Thread(target=self._read_blocking, name="samebox-reader", daemon=True)
+                self._thread.start()
+
+    def want_write(self) -> None:
+        """Call `writable` as soon as the channel takes data again."""
+        if self._descriptor is None:
+            threading.Thread(target=self._write_blocking, name="samebox-writer", daemon=True).start()
+        else:
+            with self._lock:
+                self._expect(_OUT)
+
+    def remove(self) -> None:
+        """Read and write no more, and close the channel as soon as nobody is reading it."""
+        with self._lock:
+            if self._descriptor is not None:
+                self._expect(0, no_more=_IN | _OUT)
+            self._removed = True
+            if self._bell is not None:
+                self._bell.ring()
+        self._close()
+
+    def catch_up(self) -> None:
+        """Read what has come while nobody read, as the end of the stream."""
+        if self._descriptor is None or self._reader is not None or self._events & _IN:
+            return
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        if poll.poll(0):
+            with InterruptShield():
+                if self._enter():
+                    try:
+                        self._read()
+                    finally:
+                        self._leave()
+
+    def ready(self, events: int) -> None:
+        """Serve the channel, in the transport's thread."""
+        if events & ~_IN and self._events & _OUT:
+            with self._lock:
+                # Before `writable`: what is queued while that ends asks anew.
+                self._expect(0, no_more=_OUT)
+            if self._channel.writable():
+                self.want_write()
+        if events & ~_OUT and self._events & _IN and self._enter():
+            try:
+                self._read()
+            finally:
+                self._leave()
+
+    def read_until(self, future: Future[Any], timeout: float | None) -> None:
+        """Read the channel in this thread until a future is resolved, unless another thread reads it.
+
+        Args:
+            future: What this thread waits for; nothing but the channel's end resolves it when `expects` is false.
+            timeout: In seconds; None waits for ever.
+
+        Raises:
+            TimeoutError: The time is over.
+            RuntimeError: This thread is reading the channel further up its stack, as when a finalizer or a signal's
+                handler came in between.
+        """
+        if future.done():
+            return
+        if self._descriptor is None:
+            self.keep_reading()
+            return
+        # A signal's handler that came while this thread was waiting further up its stack reads in its place.
+        nested = self._reader == threading.get_ident()
+        if nested and self._inside:
+            msg = "this thread was interrupted while it read the answers that it is now to wait for"
+            raise RuntimeError(msg)
+        with InterruptShield() as shield:
+            if not nested and not self._enter():
+                return
+            try:
+                self._wait(self._descriptor, future, timeout, shield)
+            finally:
+                if nested:
+                    self._own_bell().ring()
+                else:
+                    self._leave()
+
+    def _wait(self, channel: int, future: Future[Any], timeout: float | None, shield: InterruptShield) -> None:
+        with self._lock:
+            self._expect(0, no_more=_IN)
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        bell = self._own_bell()
+        poll.register(bell.descriptor, select.POLLIN)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        left: float | None = None
+        while not future.done() and not self._removed:
+            if deadline is not None and (left := (deadline - time.monotonic()) * 1000) <= 0:
+                raise TimeoutError
+            shield.lift()
+            found = poll.poll(None if left is None else min(left, _LONGEST))
+            shield.lower()
+            for descriptor, _ in found:
+                if descriptor == channel:
+                    self._read()
+                else:
+                    bell.hear()
+
+    def _own_bell(self) -> _Bell:
+        with self._lock:
+            if self._bell is None:
+                self._bell = _Bell()
+            return self._bell
+
+    def _enter(self) -> bool:
+        with self._lock:
+            if self._reader is not None or self._removed:
+                return False
+            self._reader = threading.get_ident()
+            return True
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._reader = None
+            # Under the lock: whoever begins to expect something after this finds no reader.
+            if self._channel.expects:
+                self._expect(_IN)
+        self._close()
+
+    def _read(self) -> None:
+        more = False
+        self._inside = True
+        try:
+            more = self._removed or self._channel.readable()
+        finally:
+            self._inside = False
+            if not more:
+                self.remove()
+
+    def _expect(self, events: int, *, no_more: int = 0) -> None:
+        """Change what the transport waits for; the lock is held."""
+        if not self._removed and self._descriptor is not None:
+            events |= self._events & ~no_more
+            if events != self._events:
+                self._transport.expect(self, self._descriptor, self._events, events)
+                self._events = events
+
+    def _close(self) -> None:
+        """Close the channel if it was removed and nobody reads it, once: its descriptor may be another's then."""
+        with self._lock:
+            if not self._removed or self._closed or (self._reader is not None and self._descriptor is not None):
+                return
+            self._closed = True
+            self._bell = None
+        self._channel.closed()  # wakes the thread that is blocked in reading one without a descriptor
+
+    def _read_blocking(self) -> None:
+        while not self._removed:
+            self._read()
+
+    def _write_blocking(self) -> None:
+        while self._channel.writable():
+            pass
+
+
+class Transport:
+    """Serves channels from one daemon thread that starts with the first of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._epoll = select.epoll()
+        self._watches: dict[int, Watch] = {}
+        self._thread: threading.Thread | None = None
+
+    def expect(self, watch: Watch, descriptor: int, before: int, events: int) -> None:
+        """Serve a watch at these events of its descriptor instead of those before; 0: none."""
+        if not events:
+            del self._watches[descriptor]
+            self._epoll.unregister(descriptor)
+        elif before:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._watches[descriptor] = watch
+            self._epoll.register(descriptor, events)
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._serve, name="samebox-transport", daemon=True)
+                    self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            for descriptor, events in self._epoll.poll():
+                watch = self._watches.get(descriptor)
+                if watch is not None:
+                    watch.ready(events)
+
+
+_current: Transport | None = None
+_current_lock = threading.Lock()
+
+
+def transport() -> Transport:
+    """Return this process's transport."""
+    global _current  # noqa: PLW0603 - one per process is the point
+    with _current_lock:
+        if _current is None:
+            _current = Transport()
+        return _current
+
+
+def _after_fork_in_child() -> None:
+    # The thread stays with the parent; a selector that is shared with it would steal its events.
+    global _current, _current_lock  # noqa: PLW0603
+    _current = None
+    _current_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,278 @@
+"""Files: the file operations inside one sandbox, as an interface; what is built from others is written here once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from samebox.errors import EditError, PathNotFoundError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from samebox.guest.results import FileInfo, GrepMatch, TreeCount
+
+    Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    Progress = Callable[[str, int], None]
+
+
+class Files(ABC):
+    """File operations inside a sandbox, with the authority of its user.
+
+    Paths are relative to the workdir unless absolute; text, bytes or path objects. Names hold any byte but `/` and
+    NUL (surrogateescape in text). Every operation raises `PathNotFoundError`, `PathPermissionError` and the other
+    `SandboxOSError`s as the built-in open and os functions raise theirs, and `SandboxGoneError` when the sandbox is
+    gone.
+    """
+
+    @abstractmethod
+    async def read_bytes(self, path: Path, *, limit: int | None = None) -> bytes:
+        """Return a regular file's content.
+
+        Args:
+            path: The file; links are followed.
+            limit: The most to read, in bytes; None: the config's `file_limit`.
+
+        Raises:
+            FileTooLargeError: It is larger than the limit; nothing is returned.
+            NotARegularFileError: It is a FIFO, socket or device, which could wait for ever.
+        """
+
+    @abstractmethod
+    async def write_bytes(self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False) -> int:
+        """Write a file, making its parent directories; readers see the old content or the new, never half of it.
+
+        Args:
+            path: The file; a link is followed. A replaced file keeps its mode and owner.
+            data: The content.
+            mode: Permission bits for a new file; None: 0o644.
+            exclusive: Whether to fail if something is there.
+
+        Returns:
+            The number of bytes.
+
+        Raises:
+            PathExistsError: `exclusive`, and something is there.
+            SandboxOSError: With EROFS where the file system refuses writes, ENOSPC where it is full.
+        """
+
+    @abstractmethod
+    async def append(self, path: Path, data: bytes | str, *, mode: int | None = None) -> int:
+        """Append to a file in one go, making it and its parents if need be; text is written as UTF-8.
+
+        Returns:
+            The number of bytes.
+        """
+
+    @abstractmethod
+    async def stat(self, path: Path, *, follow: bool = True) -> FileInfo:
+        """Return what is known of a file; `follow=False` tells of a link itself."""
+
+    @abstractmethod
+    async def list_dir(self, path: Path = ".") -> list[FileInfo]:
+        """Return a directory's entries in byte order of their names, links not followed."""
+
+    @abstractmethod
+    async def walk(self, path: Path = ".", *, depth: int | None = None) -> list[FileInfo]:
+        """Return everything below a directory, depth first, with relative paths as names; links are not followed.
+
+        Args:
+            path: The directory.
+            depth: How deep, 1 being its own entries; None: all the way.
+        """
+
+    @abstractmethod
+    async def glob(self, pattern: str, path: Path = ".") -> list[str]:
+        """Return the paths below a directory that match, relative to it, in byte order within each directory.
+
+        Args:
+            pattern: `*` and `?` stay within a component, `**` does not, `[...]` is a set.
+            path: The directory.
+        """
+
+    @abstractmethod
+    async def grep(
+        self,
+        pattern: str,
+        path: Path = ".",
+        *,
+        include: Sequence[str] = (),
+        ignore_case: bool = False,
+        fixed: bool = False,
+        limit: int = 1000,
+    ) -> list[GrepMatch]:
+        """Return the lines of text files that match; binary files and links are passed over.
+
+        Args:
+            pattern: A POSIX extended regular expression, or a plain text with `fixed`.
+            path: A directory, searched with all below, or a file.
+            include: Globs that a file's name (or relative path, if the glob has a `/`) must match one of; none: all
+                files.
+            ignore_case: Whether case makes no difference.
+            fixed: Whether the pattern is plain text.
+            limit: The most matches.
+        """
+
+    @abstractmethod
+    async def make_dir(
+        self, path: Path, *, parents: bool = True, exist_ok: bool = True, mode: int | None = None
+    ) -> None:
+        """Make a directory; `mode` is 0o755 if it is None.
+
+        Raises:
+            PathExistsError: Something is there, unless it is a directory and `exist_ok`.
+        """
+
+    @abstractmethod
+    async def remove(self, path: Path, *, recursive: bool = False, missing_ok: bool = False) -> None:
+        """Remove a file, a link (never what it points to), or a directory, with all below it if `recursive`.
+
+        Raises:
+            ProtectedPathError: It is the workdir or an ancestor of it.
+        """
+
+    @abstractmethod
+    async def move(self, path: Path, destination: Path, *, replace: bool = True) -> None:
+        """Rename a file or directory, also across file systems.
+
+        The destination is the new path, never a directory to move into.
+        """
+
+    @abstractmethod
+    async def copy(self, path: Path, destination: Path, *, replace: bool = True) -> None:
+        """Copy a file, or a directory with all below; modes, times and links are kept."""
+
+    @abstractmethod
+    async def chmod(self, path: Path, mode: int, *, recursive: bool = False) -> None:
+        """Set permission bits; links below a directory are left alone."""
+
+    @abstractmethod
+    async def realpath(self, path: Path) -> str:
+        """Return the path with every link resolved; it has to exist."""
+
+    @abstractmethod
+    async def symlink(self, target: Path, path: Path, *, replace: bool = False) -> None:
+        """Make a symbolic link at `path` that points to `target`, as `ln -s target path` does."""
+
+    @abstractmethod
+    async def upload(self, source: Path, destination: Path = ".", *, progress: Progress | None = None) -> TreeCount:
+        """Copy a file or a tree of this host into the sandbox.
+
+        Args:
+            source: A file or directory of the host. Links below it are copied as links; devices, sockets and FIFOs
+                are left out.
+            destination: The path that it gets; a directory is merged into one that is there.
+            progress: Called with each path and the bytes moved so far.
+
+        Raises:
+            OSError: The host's file can't be read.
+        """
+
+    @abstractmethod
+    async def download(self, source: Path, destination: Path, *, progress: Progress | None = None) -> TreeCount:
+        """Copy a file or a tree of the sandbox to this host.
+
+        Nothing is written outside the destination, whatever names and links the sandbox holds.
+
+        Args:
+            source: A file or directory of the sandbox.
+            destination: The path that it gets on the host; a directory is merged into one that is there, and files
+                are replaced. Links that point out of the tree are left out and named in the result.
+            progress: Called with each path and the bytes moved so far.
+
+        Raises:
+            OSError: The host's file can't be written.
+        """
+
+    async def read_text(
+        self, path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: int | None = None
+    ) -> str:
+        """Return a file's content as text, line ends as they are.
+
+        Raises:
+            UnicodeDecodeError: It is not in that encoding.
+        """
+        return (await self.read_bytes(path, limit=limit)).decode(encoding, errors)
+
+    async def write_text(
+        self, path: Path, text: str, *, encoding: str = "utf-8", mode: int | None = None, exclusive: bool = False
+    ) -> int:
+        """Write text, line ends as they are; otherwise as `write_bytes`."""
+        return await self.write_bytes(path, text.encode(encoding), mode=mode, exclusive=exclusive)
+
+    async def exists(self, path: Path, *, follow: bool = True) -> bool:
+        """Whether something is there; with `follow`, a link counts if what it points to is there."""
+        try:
+            await self.stat(path, follow=follow)
+        except (PathNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    async def edit(self, path: Path, old: str, new: str, *, count: int = 1) -> int:
+        """Replace a text in a file.
+
+        Args:
+            path: The file, in UTF-8; what is not UTF-8 is kept as it is.
+            old: The text to replace, which has to be there exactly `count` times.
+            new: The text to put there.
+            count: How often; 0: as often as it is there, at least once.
+
+        Returns:
+            How often it was replaced.
+
+        Raises:
+            EditError: It is there more or less often; the file is unchanged.
+        """
+        if not old:
+            msg = "edit: the text to replace is empty; give the text that is there, or use write_text or patch"
+            raise EditError(msg)
+        before, after = _encoded(old), _encoded(new)
+        data = await self.read_bytes(path)
+        found = data.count(before)
+        if found == 0 or (count and found != count):
+            wanted = f"{count} time{'s' if count != 1 else ''}" if count else "at least once"
+            hint = "give more of the text around it, or count=0 for all" if found else "read the file again"
+            msg = f"edit {_shown(path)}: the text to replace is there {found} times, expected {wanted}; {hint}"
+            raise EditError(msg)
+        await self.write_bytes(path, data.replace(before, after))
+        return found
+
+    async def patch(self, path: Path, start: int, end: int, text: str) -> None:
+        """Replace a range of lines.
+
+        Args:
+            path: The file, in UTF-8; what is not UTF-8 is kept as it is.
+            start: The first line to replace, from 1; one past the last line appends.
+            end: The last line to replace; `start - 1` inserts before `start` without replacing any.
+            text: What comes in their place; a line end is added if it lacks one and something follows, or "" to
+                delete them.
+
+        Raises:
+            EditError: The file has no such lines; it is unchanged.
+        """
+        lines = _lines(await self.read_bytes(path))
+        if not 1 <= start <= len(lines) + 1 or not start - 1 <= end <= len(lines):
+            msg = f"patch {_shown(path)}: there are no lines {start} to {end}; the file has {len(lines)} lines"
+            raise EditError(msg)
+        new = _encoded(text)
+        if new and not new.endswith(b"\n") and (end < len(lines) or (lines and lines[-1].endswith(b"\n"))):
+            new += b"\n"
+        head = b"".join(lines[: start - 1])
+        if new and head and not head.endswith(b"\n"):
+            head += b"\n"
+        await self.write_bytes(path, head + new + b"".join(lines[end:]))
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Split after newlines alone; `bytes.splitlines` also splits at carriage returns, which are part of a line here."""
+    *whole, rest = data.split(b"\n")
+    return [line + b"\n" for line in whole] + ([rest] if rest else [])
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _shown(path: Any) -> str:
+    return repr(path if isinstance(path, str | bytes) else str(path))

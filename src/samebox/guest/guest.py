@@ -1,0 +1,192 @@
+"""Guest: commands and files inside one sandbox, as an interface.
+
+`samebox.agent.guest.AgentGuest` is the implementation that every engine gets; an engine with a remote API of its own
+may bring another.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from samebox.errors import SandboxOSError
+from samebox.guest.files import Files
+from samebox.guest.operation import Pause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import IO
+
+    from samebox.guest.files import Path
+    from samebox.guest.process import ProcessCore
+    from samebox.guest.results import ExecResult
+
+    Argv = Sequence[str | bytes]
+    Input = bytes | bytearray | memoryview | str | IO[bytes] | Iterable[bytes]
+
+GRACE = 1.0
+"""How long a command may take to end by itself after SIGTERM, in seconds."""
+
+
+class SocketCore(ABC):
+    """A TCP connection from inside a sandbox."""
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """Return the next bytes, or b"" when the other side has ended."""
+
+    @abstractmethod
+    async def write(self, data: bytes) -> None:
+        """Send all of it."""
+
+    @abstractmethod
+    async def end(self) -> None:
+        """Tell the other side that nothing more comes; it can still be read from."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+class Guest(Files):
+    """Commands and files inside a sandbox."""
+
+    @abstractmethod
+    async def exec(
+        self,
+        argv: Argv,
+        *,
+        input: Input | None = None,  # noqa: A002 - subprocess's word
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        output_limit: int | None = None,
+    ) -> ExecResult:
+        """Run a command to its end.
+
+        Args:
+            argv: The program and its arguments, passed literally; no shell. Text is passed as UTF-8 (surrogateescape).
+            input: Its stdin: bytes, text (as UTF-8), a binary file or an iterable of bytes; None: at its end from the
+                start.
+            cwd: Where it runs, relative to the workdir; None: the workdir.
+            env: Environment to add; values are kept out of logs and errors.
+            user: Who it runs as; None: the sandbox's user. Needs `Capability.EXEC_USER`.
+            timeout: In seconds; then the command and everything that it has started are ended: SIGTERM, a second,
+                SIGKILL. None: no limit.
+            output_limit: How much of each stream to keep, in bytes: its beginning and its end; None: the config's.
+
+        Returns:
+            How it ended and what it wrote. Another exit code than 0 is a result too: 128+n for death by signal n, 127
+            for a missing program, 126 for one that can't be executed.
+
+        Raises:
+            ExecTimeoutError: The timeout was over; the error has what was written until then.
+            PathNotFoundError: The cwd is not there (and the other path errors).
+            SpawnError: No process can be made: the pids limit or memory is used up, or the arguments are too long.
+            UnsupportedError: The engine can't run commands as another user.
+            SandboxGoneError: The sandbox is gone.
+            ConnectionLostError: The agent was ended from inside the sandbox; what the command did is unknown.
+            ValueError: argv is empty or a text, or something has a NUL; nothing was run.
+        """
+
+    async def sh(
+        self,
+        script: str,
+        *,
+        input: Input | None = None,  # noqa: A002
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        output_limit: int | None = None,
+    ) -> ExecResult:
+        """Run a script with the sandbox's `sh`; otherwise as `exec`."""
+        return await self.exec(
+            ["sh", "-c", script], input=input, cwd=cwd, env=env, user=user, timeout=timeout, output_limit=output_limit
+        )
+
+    @abstractmethod
+    async def spawn(
+        self,
+        argv: Argv,
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        stdin: bool = True,
+        tty: bool = False,
+        rows: int = 24,
+        columns: int = 80,
+    ) -> ProcessCore:
+        """Start a command and return while it runs.
+
+        Args:
+            argv: As for `exec`.
+            cwd: As for `exec`.
+            env: As for `exec`.
+            user: As for `exec`.
+            timeout: As for `exec`; `Process.wait` raises the error.
+            stdin: Whether its stdin can be written; False: at its end from the start.
+            tty: Whether it runs on a terminal; stderr then comes with stdout.
+            rows: The terminal's size.
+            columns: The terminal's size.
+
+        Returns:
+            The process.
+
+        Raises:
+            PathNotFoundError: As for `exec`, and the other errors but the timeout.
+        """
+
+    @abstractmethod
+    async def connect(self, port: int, host: str = "127.0.0.1", *, timeout: float = 10.0) -> SocketCore:
+        """Open a TCP connection from inside the sandbox; it needs no network but the sandbox's own loopback.
+
+        Args:
+            port: The port.
+            host: An IP address, or "localhost".
+            timeout: In seconds.
+
+        Raises:
+            SandboxOSError: With the errno of the connection, as ECONNREFUSED or ETIMEDOUT.
+        """
+
+    async def wait_for_port(self, port: int, timeout: float = 30.0, *, host: str = "127.0.0.1") -> None:
+        """Wait until something inside the sandbox listens on a TCP port.
+
+        Args:
+            port: The port.
+            timeout: In seconds.
+            host: An IP address, or "localhost".
+
+        Raises:
+            TimeoutError: Nothing listens there after that time; the text has the last answer.
+        """
+        deadline = time.monotonic() + timeout
+        pause = 0.01
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                socket = await self.connect(port, host, timeout=max(0.05, min(left, 5.0)))
+            except SandboxOSError as error:
+                if error.errno not in {errno.ECONNREFUSED, errno.ETIMEDOUT, errno.ECONNRESET, errno.ENETUNREACH}:
+                    raise
+                if left <= pause:
+                    msg = f"nothing listens on {host}:{port} inside the sandbox after {timeout:g} s: {error.strerror}"
+                    raise TimeoutError(msg) from None
+            else:
+                await socket.close()
+                return
+            await Pause(pause)
+            pause = min(pause * 1.5, 0.25)
+
+    @abstractmethod
+    def confined(self, root: Path) -> Files:
+        """Return the file operations confined to one directory.
+
+        A path that leads out is refused with `PathEscapesError`.
+        """

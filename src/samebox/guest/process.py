@@ -1,0 +1,214 @@
+"""Process: a running command inside a sandbox, as an interface and in its sync and async forms."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from samebox.errors import SandboxError
+from samebox.guest.operation import awaits, drive, run, waits
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from samebox.guest.results import ExecResult
+
+
+class OutputCore(ABC):
+    """One stream of a process, to be read as it comes."""
+
+    @abstractmethod
+    async def read(self, size: int = -1) -> bytes:
+        """Return what is there, at most `size` bytes, waiting for the first; b"" at the end.
+
+        With a `size` of -1 it is everything up to the end.
+
+        Raises:
+            SandboxGoneError: The sandbox is gone.
+            ConnectionLostError: The connection ended before the stream did.
+        """
+
+    @abstractmethod
+    async def readline(self) -> bytes:
+        """Return the next line with its end, what is left at the end of the stream, or b"" after that."""
+
+
+class InputCore(ABC):
+    """The stdin of a process."""
+
+    @abstractmethod
+    async def write(self, data: bytes | str) -> None:
+        """Write all of it, waiting while the process does not read; text as UTF-8.
+
+        What a process that has closed its stdin leaves is dropped.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let the process see the end of its stdin (on a terminal: as Ctrl-D). May be called again."""
+
+
+class ProcessCore(ABC):
+    """A running command."""
+
+    pid: int
+    """Its process id inside the sandbox."""
+    stdin: InputCore
+    stdout: OutputCore
+    stderr: OutputCore
+    """Empty with a terminal, where everything comes on stdout."""
+
+    @abstractmethod
+    async def wait(self, timeout: float | None = None) -> ExecResult:
+        """Wait until the command has ended, and return how.
+
+        Output that nobody has read can still be read, up to the output limit.
+
+        Args:
+            timeout: In seconds; None waits for ever. The command is not ended by it.
+
+        Raises:
+            TimeoutError: The time is over; the command runs on.
+            SandboxGoneError: The sandbox is gone.
+            ExecTimeoutError: The command's own timeout has ended it.
+        """
+
+    @abstractmethod
+    async def poll(self) -> ExecResult | None:
+        """Return how the command ended, or None while it runs."""
+
+    @abstractmethod
+    async def send_signal(self, signal: int) -> None:
+        """Send a signal to the command itself (on a terminal: to its process group)."""
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """End the command by SIGKILL, with everything that it has started."""
+
+    @abstractmethod
+    async def terminate(self) -> None:
+        """End the command and everything that it has started: by SIGTERM, and by SIGKILL after a short grace."""
+
+    @abstractmethod
+    async def resize(self, rows: int, columns: int) -> None:
+        """Set the size of its terminal.
+
+        Raises:
+            SandboxError: It has no terminal.
+        """
+
+
+class _Holder:
+    def __init__(self, core: Any) -> None:
+        self._core = core
+
+    async def _target(self) -> Any:
+        return self._core
+
+
+class OutputStream(_Holder):
+    """One stream of a process; iterating gives the bytes as they come."""
+
+    read = waits(OutputCore.read)
+    readline = waits(OutputCore.readline)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self.read(1 << 20):
+            yield data
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines as they come, each with its end."""
+        while line := self.readline():
+            yield line
+
+
+class InputStream(_Holder):
+    """The stdin of a process."""
+
+    write = waits(InputCore.write)
+    close = waits(InputCore.close)
+
+
+class Process(_Holder):
+    """A running command; leaving its `with` block kills it if it still runs."""
+
+    def __init__(self, core: ProcessCore) -> None:
+        super().__init__(core)
+        self.pid = core.pid
+        self.stdin = InputStream(core.stdin)
+        self.stdout = OutputStream(core.stdout)
+        self.stderr = OutputStream(core.stderr)
+
+    wait = waits(ProcessCore.wait)
+    poll = waits(ProcessCore.poll)
+    send_signal = waits(ProcessCore.send_signal)
+    kill = waits(ProcessCore.kill)
+    terminate = waits(ProcessCore.terminate)
+    resize = waits(ProcessCore.resize)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run(_leave(self._core))
+
+
+class AsyncOutputStream(_Holder):
+    """One stream of a process; iterating gives the bytes as they come."""
+
+    read = awaits(OutputCore.read)
+    readline = awaits(OutputCore.readline)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while data := await self.read(1 << 20):
+            yield data
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Yield the lines as they come, each with its end."""
+        while line := await self.readline():
+            yield line
+
+
+class AsyncInputStream(_Holder):
+    """The stdin of a process."""
+
+    write = awaits(InputCore.write)
+    close = awaits(InputCore.close)
+
+
+class AsyncProcess(_Holder):
+    """A running command; leaving its `async with` block kills it if it still runs."""
+
+    def __init__(self, core: ProcessCore) -> None:
+        super().__init__(core)
+        self.pid = core.pid
+        self.stdin = AsyncInputStream(core.stdin)
+        self.stdout = AsyncOutputStream(core.stdout)
+        self.stderr = AsyncOutputStream(core.stderr)
+
+    wait = awaits(ProcessCore.wait)
+    poll = awaits(ProcessCore.poll)
+    send_signal = awaits(ProcessCore.send_signal)
+    kill = awaits(ProcessCore.kill)
+    terminate = awaits(ProcessCore.terminate)
+    resize = awaits(ProcessCore.resize)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await drive(_leave(self._core))
+
+
+async def _leave(core: ProcessCore) -> None:
+    # How it ended is for `wait` and `poll` to tell, not for the end of a block that may have an error of its own.
+    with contextlib.suppress(SandboxError):
+        if await core.poll() is None:
+            await core.kill()

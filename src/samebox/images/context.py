@@ -1,0 +1,130 @@
+"""BuildContext: what a build sends to an engine, without what .dockerignore leaves out, and a digest of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from e2b_dockerfile_utils import PatternMatcher
+
+from samebox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from samebox.config.build import ImageBuild
+
+DOCKERFILE = "Dockerfile"
+IGNORE = ".dockerignore"
+_MEMORY = 16 << 20
+
+
+class BuildContext:
+    """An archive of a build's files, in memory or on disk, gone at the end of the `with`.
+
+    Times and owners are no content: a checkout at another time is the same one.
+
+    Args:
+        build: What is to be built.
+
+    Raises:
+        ConfigError: Something in the directory can't be read, or .dockerignore has a pattern that is none.
+    """
+
+    def __init__(self, build: ImageBuild) -> None:
+        self.dockerfile = build.dockerfile or DOCKERFILE if build.context is not None else DOCKERFILE
+        """The Dockerfile's path in the archive."""
+        self.ignored: list[str] = []
+        """The patterns of .dockerignore."""
+        self.unwanted: list[str] = []
+        """What is sent although it is ignored, as the builder needs it; no `COPY` has it."""
+        self._digest = hashlib.sha256()
+        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115 - closed by __exit__
+        """The archive, to be read from its beginning."""
+        try:
+            with tarfile.open(fileobj=self.file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                if build.context is None:
+                    self._add_text(archive, build.text)
+                else:
+                    self._add_tree(archive, build.context)
+        except BaseException:
+            self.file.close()
+            raise
+        self.file.seek(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.file.close()
+
+    @property
+    def digest(self) -> bytes:
+        """A digest of names, kinds, modes and content."""
+        return self._digest.digest()
+
+    def _add_text(self, archive: tarfile.TarFile, text: str) -> None:
+        data = text.encode()
+        info = tarfile.TarInfo(DOCKERFILE)
+        info.size = len(data)
+        self._digest.update(data)
+        archive.addfile(info, io.BytesIO(data))
+
+    def _add_tree(self, archive: tarfile.TarFile, directory: Path) -> None:
+        try:
+            self.ignored = _patterns(directory / IGNORE)
+            matcher = PatternMatcher(self.ignored)
+            always = {self.dockerfile, IGNORE}
+            self.unwanted = [name for name in sorted(always) if matcher.matches(name)]
+            for name in _names(directory, "", matcher, always):
+                self._add(archive, directory / name, name)
+        except OSError as error:
+            msg = f"wrong config: build: {error.filename!r} in the context can't be read: {error.strerror}"
+            raise ConfigError(msg) from None
+        except ValueError as error:
+            msg = f"wrong config: build: {IGNORE} in {str(directory)!r}: {error}"
+            raise ConfigError(msg) from None
+
+    def _add(self, archive: tarfile.TarFile, path: Path, name: str) -> None:
+        info = archive.gettarinfo(path, name)
+        if info is None:  # a socket
+            return
+        info.uid = info.gid = 0
+        info.uname = info.gname = ""
+        facts: list[Any] = [name, info.type.decode(), info.mode, info.linkname, info.size]
+        self._digest.update(json.dumps(facts).encode("utf-8", "surrogateescape") + b"\0")
+        if not info.isreg():
+            archive.addfile(info)
+            return
+        with path.open("rb") as file:
+            self._digest.update(hashlib.file_digest(file, "sha256").digest())
+            file.seek(0)
+            archive.addfile(info, file)
+
+
+def _patterns(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _names(directory: Path, below: str, matcher: PatternMatcher, always: set[str]) -> Iterator[str]:
+    """Yield the paths that are sent, in a fixed order: the builder needs the Dockerfile, ignored or not."""
+    with os.scandir(directory / below) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            name = f"{below}{entry.name}"
+            ignored = matcher.matches(name)
+            if not ignored or name in always:
+                yield name
+            if entry.is_dir(follow_symlinks=False) and (
+                not ignored or matcher.may_match_under(name) or any(path.startswith(f"{name}/") for path in always)
+            ):
+                yield from _names(directory, f"{name}/", matcher, always)

@@ -1,0 +1,224 @@
+"""Inventory: the sandboxes and volumes that samebox has made, on every engine, and who they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from samebox.capabilities import Capability
+from samebox.engine import SandboxStatus, VolumeStatus
+from samebox.engine.labels import KEEP, MANAGED, OWNER
+from samebox.engine.registry import Registry, registry
+from samebox.errors import EngineError, SandboxError, SandboxNotFoundError
+from samebox.sandbox.owner import Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from samebox.engine import Engine
+
+_Status = TypeVar("_Status", SandboxStatus, VolumeStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One sandbox on one engine."""
+
+    engine: str
+    status: SandboxStatus
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.status.name}"
+
+    @property
+    def owner(self) -> Owner | None:
+        """The process that made it; None if its label says nothing."""
+        return Owner.parse(self.status.labels.get(OWNER, ""))
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is to outlive its owner."""
+        return self.status.labels.get(KEEP) == "1"
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether its owner is known to be dead, and it was not to be kept."""
+        return not self.kept and self.owner is not None and self.owner.alive is False
+
+    @property
+    def owner_text(self) -> str:
+        """The owner in words."""
+        if self.owner is None:
+            return "unknown"
+        alive = {True: "alive", False: "dead", None: "of another host"}[self.owner.alive]
+        return f"pid {self.owner.pid} on {self.owner.host.partition('@')[0]} ({alive})"
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what JSON output has."""
+        return {
+            "engine": self.engine,
+            "id": self.status.id,
+            "name": self.status.name,
+            "state": self.status.state,
+            "image": self.status.image,
+            "created": self.status.created,
+            "labels": dict(self.status.labels),
+            "owner": str(self.owner) if self.owner else None,
+            "owner_alive": self.owner.alive if self.owner else None,
+            "kept": self.kept,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeEntry:
+    """One named volume on one engine."""
+
+    engine: str
+    status: VolumeStatus
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.status.name}"
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what JSON output has."""
+        return {
+            "engine": self.engine,
+            "name": self.status.name,
+            "created": self.status.created,
+            "labels": dict(self.status.labels),
+        }
+
+
+_Entry = TypeVar("_Entry", Entry, VolumeEntry)
+
+
+class Inventory:
+    """The sandboxes and volumes on the engines that can be reached.
+
+    Args:
+        names: Which engines, each of which then has to be reached; none: all that are installed, but for `local`, whose
+            sandboxes only their own process knows.
+        known: The engines; default: those that are installed.
+        options: The options of an engine by its name.
+
+    Raises:
+        ConfigError: There is no such engine.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str] = (),
+        known: Registry | None = None,
+        options: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        known = known or registry()
+        options = options or {}
+        named = [*dict.fromkeys(names)]
+        wanted = named or sorted(set(known.engines) - {"local"})
+        self._named = frozenset(named)
+        self._engines: dict[str, Engine] = {name: known.get(name)(options.get(name)) for name in wanted}
+        self.unreachable: dict[str, str] = {}
+        """Engines that nobody named and that could not be asked, with the reason."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for engine in self._engines.values():
+            engine.close()
+
+    def sandboxes(self) -> list[Entry]:
+        """Return every sandbox that samebox made, by engine and name.
+
+        Raises:
+            EngineError: An engine that was named can't be asked.
+        """
+        found = self._ask(self._engines, lambda engine: engine.list())
+        return [Entry(name, status) for name, status in found if status.labels.get(MANAGED) == "1"]
+
+    def volumes(self) -> list[VolumeEntry]:
+        """Return every named volume that samebox made, by engine and name.
+
+        Raises:
+            EngineError: An engine that was named can't be asked.
+            UnsupportedError: An engine that was named has no volumes.
+        """
+        having = [
+            name
+            for name, engine in self._engines.items()
+            if name in self._named or Capability.VOLUMES in engine.capabilities
+        ]
+        return [VolumeEntry(name, status) for name, status in self._ask(having, lambda engine: engine.volumes())]
+
+    def abandoned(self) -> list[Entry]:
+        """Return the sandboxes that dead owners have left.
+
+        Raises:
+            EngineError: An engine that was named can't be asked.
+        """
+        return [entry for entry in self.sandboxes() if entry.abandoned]
+
+    def sandbox(self, name: str) -> Entry:
+        """Return a sandbox by its name or id, on whichever engine it is.
+
+        Raises:
+            SandboxNotFoundError: No engine that can be reached has it, or samebox did not make it.
+            EngineError: Several engines have it.
+        """
+        found = [entry for entry in self.sandboxes() if name in {entry.status.name, entry.status.id}]
+        if not found:
+            raise SandboxNotFoundError(self._absent("sandbox", name))
+        return _only(found, "sandbox", name)
+
+    def volume(self, name: str) -> VolumeEntry:
+        """Return a named volume, on whichever engine it is.
+
+        Raises:
+            EngineError: No engine that can be reached has it, or several have it.
+            UnsupportedError: An engine that was named has no volumes.
+        """
+        found = [entry for entry in self.volumes() if entry.status.name == name]
+        if not found:
+            raise EngineError(self._absent("volume", name))
+        return _only(found, "volume", name)
+
+    def remove(self, entry: Entry | VolumeEntry) -> None:
+        """Remove a sandbox, or a volume that no sandbox uses.
+
+        Raises:
+            EngineError: It can't be removed; a volume may be in use.
+        """
+        engine = self._engines[entry.engine]
+        if isinstance(entry, VolumeEntry):
+            engine.remove_volume(entry.status.name)
+        else:
+            engine.remove(entry.status.id)
+
+    def _ask(self, names: Iterable[str], question: Callable[[Engine], Iterable[_Status]]) -> list[tuple[str, _Status]]:
+        found: list[tuple[str, _Status]] = []
+        for name in names:
+            try:
+                statuses = sorted(question(self._engines[name]), key=lambda status: status.name)
+            except SandboxError as error:
+                if name in self._named:
+                    raise
+                self.unreachable[name] = str(error)
+            else:
+                found += [(name, status) for status in statuses]
+        return found
+
+    def _absent(self, what: str, name: str) -> str:
+        asked = ", ".join(self._engines) or "no engine"
+        unreachable = "".join(f"; {reason}" for reason in self.unreachable.values())
+        return f"there is no {what} {name!r} that samebox made on {asked}{unreachable}"
+
+
+def _only(found: Sequence[_Entry], what: str, name: str) -> _Entry:
+    if len(found) > 1:
+        where = " and ".join(entry.engine for entry in found)
+        msg = f"there is a {what} {name!r} on {where}; say which one with --engine"
+        raise EngineError(msg)
+    return found[0]

@@ -1,0 +1,315 @@
+"""Lifecycle: one sandbox from the choice of its engine to its removal; what Sandbox and AsyncSandbox share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from samebox.agent.connections import AgentConnections
+from samebox.agent.guest import AgentGuest
+from samebox.capabilities import Capability
+from samebox.config.ports import container_port
+from samebox.config.record import differences, record
+from samebox.engine.ending import describe_end
+from samebox.engine.labels import CONFIG, KEEP, MANAGED, NAME, OWNER, VERSION
+from samebox.engine.requirements import lacking
+from samebox.engine.selection import Choice, Selection
+from samebox.errors import (
+    ConnectionLostError,
+    EngineError,
+    ProtocolError,
+    SandboxClosedError,
+    SandboxError,
+    SandboxExistsError,
+    SandboxGoneError,
+    SandboxNotFoundError,
+    UnsupportedError,
+)
+from samebox.guest.operation import Blocking
+from samebox.images.presets import with_runtime
+from samebox.sandbox.owner import Owner
+from samebox.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from samebox.config.model import SandboxConfig
+    from samebox.engine import Engine, EngineInfo, SandboxStatus
+    from samebox.guest.guest import Guest
+
+
+_TRIES = 20
+
+
+def silent(_line: str) -> None:
+    """Take progress and say nothing."""
+
+
+class Lifecycle:
+    """Makes a sandbox on its first use, and removes it at the end unless it was attached to or is to be kept.
+
+    Args:
+        config: What it is asked to be.
+        progress: Told what is being done, a line at a time.
+    """
+
+    def __init__(self, config: SandboxConfig, progress: Callable[[str], None] | None = None) -> None:
+        self.config = with_runtime(config)
+        self._progress = progress or silent
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._choice: Choice | None = None
+        self._selection: Selection | None = None
+        self._id = ""
+        self._name = config.name or f"samebox-{secrets.token_hex(6)}"
+        self._attached = False
+        self._connections: AgentConnections | None = None
+        self._guest: AgentGuest | None = None
+        self._closed = False
+        self._finalizer: weakref.finalize[..., Lifecycle] | None = None
+
+    @property
+    def name(self) -> str:
+        """The sandbox's name."""
+        return self._name
+
+    @property
+    def id(self) -> str:
+        """The engine's id of it; "" before its start."""
+        return self._id
+
+    @property
+    def attached(self) -> bool:
+        """Whether it was there already."""
+        return self._attached
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine; None before the start."""
+        return self._selection.engine if self._selection else None
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is on this host; None before the start."""
+        return self._selection.info if self._selection else None
+
+    @property
+    def unenforced(self) -> Mapping[Capability, str]:
+        """Default hardening that this host can't enforce."""
+        return self._selection.unenforced if self._selection else {}
+
+    async def guest(self) -> Guest:
+        """Return what runs commands and handles files, starting the sandbox if it is not."""
+        if self._guest is None or self._closed:
+            await Blocking(self.start)
+        assert self._guest is not None  # noqa: S101 - start sets it or raises
+        return self._guest
+
+    def start(self) -> None:
+        """Choose the engine, make or attach to the sandbox and reach its agent; nothing happens if that is done.
+
+        Raises:
+            SandboxError: What went wrong; nothing is left behind.
+        """
+        with self._lock:
+            if self._closed:
+                msg = f"sandbox {self._name!r} was closed"
+                raise SandboxClosedError(msg)
+            if self._guest is not None:
+                return
+            if self._choice is None or self._selection is None:
+                self._choice = Choice(self.config)
+                self._selection = self._choice.next()
+            connections = self._connected(self._choice)
+            engine = self._started()
+            self._connections = connections
+            self._guest = AgentGuest(connections, self.config.file_limit, self.config.output_limit)
+            if not self._attached and not self.config.keep:
+                self._finalizer = weakref.finalize(self, _remove, engine, self._id, self.config, self._pid)
+
+    def _connected(self, choice: Choice) -> AgentConnections:
+        """Make or attach to the sandbox, on the next engine where the one chosen refuses what it is asked for."""
+        while True:
+            engine = self._started()
+            try:
+                return self._named(engine) if self.config.name is not None else self._make(engine)
+            except UnsupportedError as error:
+                self._selection = None
+                engine.close()
+                self._selection = choice.next(error)
+                self._progress(f"{error}; taking {self._selection.engine.name} instead")
+
+    def _named(self, engine: Engine) -> AgentConnections:
+        """Attach to what has the name or make it.
+
+        Of two processes that do so at once, one makes it and both have it.
+        """
+        for _ in range(_TRIES):
+            try:
+                status = engine.inspect(self._name)
+            except SandboxNotFoundError:
+                try:
+                    return self._make(engine)
+                except SandboxExistsError:
+                    continue  # another process was faster
+            if status.labels.get(MANAGED) != "1":
+                what = f"something of the name {status.name!r} that samebox did not make"
+                msg = f"{engine.name} has {what}; choose another name"
+                raise SandboxExistsError(msg)
+            if self.config.on_conflict == "error":
+                msg = (
+                    f"{engine.name} has a sandbox of the name {status.name!r} already; use another name or on_conflict"
+                )
+                raise SandboxExistsError(msg)
+            if self.config.on_conflict == "replace":
+                self._progress(f"replacing {self._name}")
+                engine.remove(status.id)
+                continue
+            try:
+                return self._attach(engine, status)
+            except (SandboxNotFoundError, SandboxGoneError):
+                continue  # its owner removed it meanwhile, or a first start failed
+        how = f"kept coming and going, {_TRIES} times; another process may be replacing it"
+        msg = f"{engine.name}: the sandbox {self._name!r} {how}"
+        raise SandboxExistsError(msg)
+
+    def _attach(self, engine: Engine, status: SandboxStatus) -> AgentConnections:
+        if different := differences(self.config, status.labels.get(CONFIG, "")):
+            msg = (
+                f"sandbox {status.name!r} on {engine.name} was made otherwise than it is asked for now: "
+                f"{'; '.join(different)}. "
+                "Ask for the same, for nothing, or use on_conflict='replace'"
+            )
+            raise SandboxExistsError(msg)
+        if status.state != "running":
+            self._progress(f"starting {self._name} again")
+            engine.start(status.id)
+        connections = AgentConnections(engine, status.id, self._name, self.config)
+        connections.open(None)
+        self._attached, self._id = True, status.id
+        return connections
+
+    def _make(self, engine: Engine) -> AgentConnections:
+        if self.config.build is not None:
+            image = engine.build_image(self.config, self._progress)
+        else:
+            image = engine.ensure_image(self.config, self._progress)
+        for healed in (False, True):
+            try:
+                return self._made(engine, image)
+            except (EngineError, SandboxGoneError, ConnectionLostError):
+                if healed or not engine.agent_delivered or not engine.heal_agent():
+                    raise
+                self._progress("the agent on the engine was not whole; delivered it anew")
+        raise AssertionError
+
+    def _made(self, engine: Engine, image: str) -> AgentConnections:
+        labels = {
+            **self.config.labels,
+            MANAGED: "1",
+            NAME: self._name,
+            OWNER: str(Owner.current()),
+            VERSION: __version__,
+            CONFIG: record(self.config),
+        }
+        if self.config.keep:
+            labels[KEEP] = "1"
+        sandbox_id = engine.create(self.config, image=image, name=self._name, labels=labels)
+        try:
+            engine.start(sandbox_id)
+            connections = AgentConnections(engine, sandbox_id, self._name, self.config)
+            try:
+                connections.open(None, prove=engine.agent_delivered)
+            except ProtocolError:
+                raise
+            except ConnectionLostError as error:
+                status = engine.inspect(sandbox_id)
+                if status.state != "running":
+                    how = f"ended as soon as it had started: {describe_end(status)}; {error}"
+                    msg = f"sandbox {self._name!r} on {engine.name} {how}"
+                    raise SandboxGoneError(msg) from error
+                raise
+        except BaseException as error:
+            try:
+                engine.remove(sandbox_id)
+            except SandboxError as second:
+                error.add_note(f"and sandbox {self._name!r} could not be removed: {second}")
+            raise
+        self._id = sandbox_id
+        return connections
+
+    async def host_port(self, port: int | str) -> int:
+        """Return the port of the host at which a published port of the sandbox can be reached.
+
+        Args:
+            port: The sandbox's, as 8080 or "53/udp".
+
+        Raises:
+            EngineError: It is not published.
+            UnsupportedError: The engine publishes no ports; `forward` needs nothing of it.
+        """
+        await self.guest()
+        engine = self._started()
+        return (await Blocking(lambda: engine.host_port(self._id, container_port(port)))).port or 0
+
+    async def snapshot(self, image: str) -> str:
+        """Keep the state of the sandbox's files as an image.
+
+        Args:
+            image: The name that it gets.
+
+        Returns:
+            The image's reference, for `Sandbox(image=...)`.
+
+        Raises:
+            UnsupportedError: The engine can't.
+        """
+        await self.guest()
+        engine = self._started()
+        if (reason := lacking(engine, self._info(), Capability.SNAPSHOT)) is not None:
+            raise UnsupportedError(Capability.SNAPSHOT, engine.name, reason)
+        return await Blocking(lambda: engine.commit(self._id, image))
+
+    def _started(self) -> Engine:
+        assert self._selection is not None  # noqa: S101 - it is chosen before
+        return self._selection.engine
+
+    def _info(self) -> EngineInfo:
+        assert self._selection is not None  # noqa: S101 - after guest()
+        return self._selection.info
+
+    def close(self) -> None:
+        """End the sandbox; remove it unless it was attached to or is to be kept. May be called again."""
+        if self._pid != os.getpid():
+            return  # a forked child has no say over its parent's sandbox
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._connections is not None:
+                self._connections.close()
+            try:
+                if self._finalizer is not None and self._finalizer.detach() and self._selection is not None:
+                    _dispose(self._selection.engine, self._id, self.config)
+            finally:
+                if self._selection is not None:
+                    self._selection.engine.close()
+
+
+def _dispose(engine: Engine, sandbox_id: str, config: SandboxConfig) -> None:
+    engine.remove(sandbox_id)
+    if config.volumes_remove:
+        for name in {mount.source for mount in config.mounts if mount.type == "volume"}:
+            engine.remove_volume(name)
+
+
+def _remove(engine: Engine, sandbox_id: str, config: SandboxConfig, pid: int) -> None:
+    """Remove a sandbox that nobody closed, at the end of its object or of the process."""
+    if pid == os.getpid():
+        with contextlib.suppress(Exception):
+            _dispose(engine, sandbox_id, config)
+            engine.close()

@@ -1,0 +1,149 @@
+"""Sandbox and AsyncSandbox: what users hold."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from samebox.config.model import SandboxConfig
+from samebox.guest.operation import drive, run
+from samebox.sandbox.interface import AsyncGuest, SyncGuest
+from samebox.sandbox.lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from samebox.capabilities import Capability
+    from samebox.engine import Engine, EngineInfo
+    from samebox.guest.guest import Guest
+
+
+class _Holder:
+    """What both interfaces know of their sandbox without asking it."""
+
+    def __init__(
+        self, config: SandboxConfig | None = None, /, *, progress: Callable[[str], None] | None = None, **settings: Any
+    ) -> None:
+        self._lifecycle = Lifecycle(
+            config.replace(**settings) if config is not None else SandboxConfig(**settings), progress
+        )
+
+    async def _target(self) -> Guest:
+        return await self._lifecycle.guest()
+
+    @property
+    def config(self) -> SandboxConfig:
+        """What the sandbox was asked to be."""
+        return self._lifecycle.config
+
+    @property
+    def name(self) -> str:
+        """The sandbox's name."""
+        return self._lifecycle.name
+
+    @property
+    def id(self) -> str:
+        """The engine's id of the sandbox; "" before its start."""
+        return self._lifecycle.id
+
+    @property
+    def attached(self) -> bool:
+        """Whether the sandbox was there already; it is then not removed at the end."""
+        return self._lifecycle.attached
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that it runs on; None before its start."""
+        return self._lifecycle.engine
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is on this host; None before the start."""
+        return self._lifecycle.info
+
+    @property
+    def unenforced(self) -> Mapping[Capability, str]:
+        """Hardening that is a default, was not asked for and cannot be enforced on this host, each with the reason."""
+        return self._lifecycle.unenforced
+
+    def __repr__(self) -> str:
+        engine = self._lifecycle.engine
+        where = f" on {engine.name}" if engine is not None else ", not started"
+        return f"<{type(self).__name__} {self.name!r}{where}>"
+
+
+class Sandbox(_Holder, SyncGuest):
+    """An isolated environment to run commands and handle files in.
+
+    It is made on its first use, and removed at the end of its `with` block.
+
+    Args:
+        config: What it is asked to be; default: the settings alone.
+        progress: Told what is being done, as of an image's pull, a line at a time.
+        settings: Fields of `SandboxConfig`, over those of `config`.
+
+    Raises:
+        ConfigError: A setting is wrong. What is wrong on the engine's side is raised by the first use.
+    """
+
+    def host_port(self, port: int | str) -> int:
+        """See `Lifecycle.host_port`."""
+        return run(self._lifecycle.host_port(port))
+
+    def snapshot(self, image: str) -> str:
+        """See `Lifecycle.snapshot`."""
+        return run(self._lifecycle.snapshot(image))
+
+    def start(self) -> Self:
+        """Start it now, instead of on its first use.
+
+        Raises:
+            EngineUnavailableError: No usable engine; the text says what was wrong with each.
+            UnsupportedError: The engine can't honour a setting.
+            ImageNotFoundError: The image can't be had.
+        """
+        self._lifecycle.start()
+        return self
+
+    def close(self) -> None:
+        """End it, and remove it unless it was attached to or is to be kept. May be called again."""
+        self._lifecycle.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncSandbox(_Holder, AsyncGuest):
+    """As `Sandbox`, with operations to be awaited from asyncio."""
+
+    async def host_port(self, port: int | str) -> int:
+        """See `Lifecycle.host_port`."""
+        return await drive(self._lifecycle.host_port(port))
+
+    async def snapshot(self, image: str) -> str:
+        """See `Lifecycle.snapshot`."""
+        return await drive(self._lifecycle.snapshot(image))
+
+    async def start(self) -> Self:
+        """Start it now, instead of on its first use; errors as `Sandbox.start`."""
+        await asyncio.to_thread(self._lifecycle.start)
+        return self
+
+    async def close(self) -> None:
+        """End it, and remove it unless it was attached to or is to be kept. May be called again."""
+        await asyncio.shield(asyncio.to_thread(self._lifecycle.close))
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
