@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent_peer import WELCOME, Peer
-from samebox.agent import frames
+from samebox.agent import client, frames
 from samebox.agent.call import OperationFailedError
 from samebox.agent.client import Connection
 from samebox.agent.frames import frame
 from samebox.agent.output import Collector, Pipe
 from samebox.agent.records import encode_record
-from samebox.engine import ByteStream
+from samebox.engine import ByteStream, transport
 from samebox.errors import ConnectionLostError, ProtocolError
 
 if TYPE_CHECKING:
@@ -219,3 +220,60 @@ def test_a_stream_without_a_descriptor_works() -> None:
         frames.OPEN,
     ]
     connection.close()
+
+
+def test_an_error_that_is_malformed_ends_the_call(peer: Peer) -> None:
+    """The call was taken off the list before its answer was read, and nobody would have told it of the end."""
+    call = peer.connection.call(1, [("argv", b"x")])
+    peer.socket.sendall(frame(frames.ERROR, call.stream, encode_record([("errno", b"short")])))
+
+    with pytest.raises(ProtocolError, match="no number 'errno'"):
+        peer.result(call)
+    assert not peer.connection.usable
+
+
+def test_a_silent_agent_is_asked_and_given_up(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was stopped by the code in its sandbox would hang its caller for ever."""
+    monkeypatch.setattr(client, "QUIET", 0.2)
+    monkeypatch.setattr(client, "PATIENCE", 0.3)
+    monkeypatch.setattr(transport, "TICK", 0.1)
+    call = peer.connection.call(1, [("argv", b"x")])
+    assert peer.frame()[1] == frames.OPEN
+    began = time.monotonic()
+
+    with pytest.raises(ConnectionLostError, match=r"did not answer for 0.3 s when it was asked whether it is there"):
+        peer.result(call)
+    assert 0.5 <= time.monotonic() - began < 5
+    assert peer.frame()[1] == frames.PING
+
+
+def test_an_agent_that_answers_is_waited_for(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that says nothing for a day is no reason to give up its agent."""
+    monkeypatch.setattr(client, "QUIET", 0.1)
+    monkeypatch.setattr(client, "PATIENCE", 0.2)
+    monkeypatch.setattr(transport, "TICK", 0.05)
+    call = peer.connection.call(1, [("argv", b"x")])
+    asked: list[int] = []
+
+    def answer() -> None:
+        while len(asked) < 4:
+            stream, kind, payload = peer.frame()
+            asked.append(kind)
+            if kind == frames.PING:
+                peer.socket.sendall(frame(frames.PONG, stream, payload))
+        peer.end(call)
+
+    threading.Thread(target=answer).start()
+    assert peer.result(call).number("exit_code") == 0
+    assert asked == [frames.OPEN, frames.PING, frames.PING, frames.PING]
+
+
+def test_an_idle_agent_is_not_asked(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it, and a sandbox that is asked is not idle."""
+    monkeypatch.setattr(client, "QUIET", 0.1)
+    monkeypatch.setattr(transport, "TICK", 0.05)
+    peer.connection.keep_reading()
+    peer.socket.settimeout(0.5)
+
+    with pytest.raises(TimeoutError):
+        peer.frame()

@@ -39,6 +39,12 @@ class Line(Reader, Protocol):
     def queue(self, data: bytes) -> None:
         """Send bytes; the caller holds the lock."""
 
+    def ask(self) -> Future[None]:
+        """Ask the agent whether it is there, and return what its answer resolves."""
+
+    def give_up(self, seconds: float) -> None:
+        """End the connection, whose agent did not answer for so many seconds."""
+
 
 class Call:
     """One operation on a connection.
@@ -119,6 +125,23 @@ class Call:
             if not self.over:
                 self._connection.queue(frames.frame(kind, self.stream, payload))
 
+    def outcome(self) -> Future[Record]:
+        """Return a future of the call's end for one waiter, who may cancel it."""
+        waiter: Future[Record] = Future()
+        self.finished.add_done_callback(lambda done: _hand_on(done, waiter))
+        return waiter
+
+    async def answered(self, within: float) -> bool:
+        """Ask the agent whether it is there; the connection is given up if it does not answer in so many seconds."""
+        try:
+            await self.until(self._connection.ask(), within)
+        except TimeoutError:
+            self._connection.give_up(within)
+            return False
+        except ConnectionLostError:
+            return False
+        return True
+
     def cancel(self) -> None:
         """Ask the agent to end the operation, and everything that a command has started."""
         self.control(frames.CANCEL)
@@ -183,6 +206,15 @@ class Call:
         room, self._room = self._room, None
         if room is not None:
             resolve(room, more)
+
+
+def _hand_on(done: Future[Record], waiter: Future[Record]) -> None:
+    if done.cancelled():
+        waiter.cancel()
+    elif (error := done.exception()) is not None:
+        resolve(waiter, None, error)
+    else:
+        resolve(waiter, done.result())
 
 
 def resolve(future: Future[Any], result: object, error: BaseException | None = None) -> None:

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from samebox.engine import ByteStream
 
 READ_SIZE = 64 << 10
-HELLO_TIMEOUT = 30.0
+HELLO_TIMEOUT = 15.0
+QUIET = 5.0
+"""How long an agent of which something is expected may say nothing before it is asked whether it is there."""
+PATIENCE = 5.0
+"""How long the agent may take to answer that, in seconds."""
 
 
 class Connection:
@@ -49,6 +53,10 @@ class Connection:
         self._waiting_to_write = False
         self._over: BaseException | None = None
         self._welcome: Future[Record] = Future()
+        self._heard = 0.0
+        """When the agent was heard last, or something was expected of it for the first time since."""
+        self._asked: float | None = None
+        self._asking: list[Future[None]] = []
         self._watch = Watch(transport(), self)
         # Its sandbox may be collected without having been closed, and nobody is left then who reads or closes it.
         self._forgotten = weakref.finalize(self, _close_in, self._pid, stream)
@@ -67,7 +75,7 @@ class Connection:
 
         Raises:
             ProtocolError: The other side is no agent, or speaks no version that this side knows.
-            ConnectionLostError: It ended or said nothing for 30 seconds.
+            ConnectionLostError: It ended or said nothing for 15 seconds.
             OperationFailedError: It refused, as for a workdir that can't be.
         """
         with self.lock:
@@ -112,6 +120,8 @@ class Connection:
             if self._over is not None:
                 raise ConnectionLostError(str(self._over))
             call.stream, data = self.protocol.open(operation, fields, window)
+            if not self._calls:
+                self._heard, self._asked = time.monotonic(), None
             self._calls[call.stream] = call
             if input is not None:
                 call._pending, call._pending_end = memoryview(input), True  # noqa: SLF001 - saves a write of its own
@@ -128,19 +138,64 @@ class Connection:
             return
         self.used = time.monotonic()
         view = memoryview(data)
-        if not self._outgoing and self._stream.fileno() is not None:
-            try:
-                view = view[self._stream.send(view) :]
-            except BlockingIOError:
-                pass
-            except OSError:
-                # The reading side meets the same end, with the last words of the other side before it.
-                return
-        if view:
-            self._outgoing.append(view)
-            if not self._waiting_to_write:
-                self._waiting_to_write = True
-                self._watch.want_write()
+        try:
+            if not self._outgoing and self._stream.fileno() is not None:
+                try:
+                    view = view[self._stream.send(view) :]
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    # The reading side meets the same end, with the last words of the other side before it.
+                    return
+            if view:
+                self._outgoing.append(view)
+                if not self._waiting_to_write:
+                    self._waiting_to_write = True
+                    self._watch.want_write()
+        except BaseException:
+            # How much of the frame is on its way is not known, as after an exception of a signal's handler.
+            self._lost("was being written to when this thread was interrupted")
+            raise
+
+    def ask(self) -> Future[None]:
+        """Ask the agent whether it is there, and return what its answer resolves.
+
+        Raises:
+            ConnectionLostError: The connection is over.
+        """
+        future: Future[None] = Future()
+        with self.lock:
+            if self._over is not None:
+                raise ConnectionLostError(str(self._over))
+            self._asking.append(future)
+            self.queue(self.protocol.ping())
+        return future
+
+    def tend(self) -> float:
+        """Ask an agent that has been silent for too long whether it is there, and give up one that does not answer.
+
+        Returns:
+            When to come again, in seconds.
+        """
+        with self.lock:
+            now = time.monotonic()
+            if self._over is not None or not self._calls:
+                return QUIET
+            if self._asked is not None and self._asked >= self._heard:
+                left = self._asked + PATIENCE - now
+            else:
+                left = self._heard + QUIET - now
+                if left <= 0:
+                    self._asked, left = now, PATIENCE
+                    self.queue(self.protocol.ping())
+        if left <= 0:
+            self.give_up(PATIENCE)
+        return left
+
+    def give_up(self, seconds: float) -> None:
+        """End the connection, whose agent did not answer for so many seconds."""
+        how = f"was given up: the agent did not answer for {seconds:g} s when it was asked whether it is there"
+        self._lost(how)
 
     def close(self) -> None:
         """End the connection; calls under way fail."""
@@ -181,6 +236,7 @@ class Connection:
             if not data:
                 self._lost("ended")
                 return False
+            self._heard = time.monotonic()
             with self.lock:
                 events = self.protocol.feed(data)
             for event in events:
@@ -208,6 +264,7 @@ class Connection:
                 while self._outgoing and self._over is None:
                     view = self._outgoing[0]
                     sent = self._stream.send(view)
+                    self._heard = time.monotonic()  # a slow link is not a silent one
                     if sent < len(view):
                         self._outgoing[0] = view[sent:]
                     else:
@@ -227,6 +284,11 @@ class Connection:
     def _dispatch(self, event: Event) -> None:
         if event.type == frames.WELCOME:
             resolve(self._welcome, event.record)
+        elif event.type == frames.PONG:
+            with self.lock:
+                asking, self._asking = self._asking, []
+            for future in asking:
+                resolve(future, None)
         elif event.stream == 0:
             if event.type == frames.ERROR:
                 error = OperationFailedError(event.record)
@@ -237,7 +299,11 @@ class Connection:
             # END and ERROR close a stream: from then on its id may be used anew.
             calls = self._calls
             call = calls.pop(event.stream) if event.type in (frames.END, frames.ERROR) else calls[event.stream]
-            call.take(event)
+            try:
+                call.take(event)
+            except BaseException:
+                calls[event.stream] = call  # what ends the connection ends this call too
+                raise
 
     def _said(self) -> str:
         said = self._stream.diagnostics()
@@ -254,7 +320,10 @@ class Connection:
             calls = list(self._calls.values())
             self._calls.clear()
             self._outgoing.clear()
+            asking, self._asking = self._asking, []
         resolve(self._welcome, None, error)
+        for future in asking:
+            resolve(future, None, error)
         for call in calls:
             call.lost(error)
         if self._pid == os.getpid():

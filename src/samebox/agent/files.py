@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 LISTING_LIMIT = 256 << 20
 """The most bytes of one listing that the host takes from a sandbox."""
 DOWNLOAD_LIMIT = 4 << 30
+_ANSWER = 3.0
+"""How long an agent that is asked whether it is there may take, once an answer is overdue, in seconds."""
+_BACKSTOP = 30.0
+"""How much later the host gives up on an agent that is there and does not end a command, in seconds."""
 _WINDOW = 4 << 20
 """For transfers, where the way there and back would cost more than the memory."""
 _TYPES: dict[bytes, FileType] = {
@@ -123,6 +127,44 @@ class AgentCaller:
             raise self._failure(error.record, path) from None
         except ConnectionLostError as error:
             raise await Blocking(functools.partial(self._connections.explain, error, user)) from error
+
+    async def _ended(
+        self, call: Call, path: Path | None, user: str | None, deadline: float | None, timeout: float | None = None
+    ) -> Record | None:
+        """Wait for the end of a command that its agent ends at a deadline.
+
+        Args:
+            call: The command.
+            path: For errors.
+            user: Whose agent it is.
+            deadline: When the agent has ended the command at the latest, in seconds from now; None: never.
+            timeout: How long the caller waits, in seconds; None: for ever.
+
+        Returns:
+            The agent's last answer; None: the deadline is over, and the agent did not end the command.
+
+        Raises:
+            TimeoutError: The caller's time is over.
+        """
+        if deadline is None or (timeout is not None and timeout <= deadline):
+            return await self._settled(call, call.outcome(), path, user, timeout)
+        try:
+            return await self._settled(call, call.outcome(), path, user, max(0.0, deadline))
+        except TimeoutError as error:
+            if isinstance(error, SandboxError):
+                raise
+        # The agent is on the hostile side: it may be stopped, or its link stalled.
+        if not await call.answered(_ANSWER):
+            return None
+        left = None if timeout is None else timeout - deadline
+        try:
+            return await self._settled(
+                call, call.outcome(), path, user, _BACKSTOP if left is None else min(left, _BACKSTOP)
+            )
+        except TimeoutError as error:
+            if isinstance(error, SandboxError) or (left is not None and left <= _BACKSTOP):
+                raise
+            return None
 
     def _failure(self, record: Record, path: Path | None) -> SandboxError:
         asked = decode_path(encode_path(os.fspath(path))) if path is not None else None
@@ -289,7 +331,7 @@ class AgentFiles(AgentCaller, Files):
         chunks = iter(packer)
         call = await self._begin(UNPACK, self._fields(destination, ("flags", 1)), {})
         try:
-            while (chunk := await Blocking(functools.partial(_several, chunks))) and not call.over:
+            while (chunk := await Blocking(functools.partial(_several, chunks), whole=True)) and not call.over:
                 await call.write_all(chunk)
             call.end_input()
         except BaseException:
@@ -312,11 +354,11 @@ class AgentFiles(AgentCaller, Files):
                 if data is None:
                     await call.until(pipe.waiter())
                 elif data:
-                    await Blocking(functools.partial(unpacker.feed, data))
+                    await Blocking(functools.partial(unpacker.feed, data), whole=True)
                 else:
                     break
             await self._end(call, source)
-            return await Blocking(unpacker.finish)
+            return await Blocking(unpacker.finish, whole=True)
         except ConnectionLostError as error:
             raise await Blocking(functools.partial(self._connections.explain, error, None)) from error
         except BaseException:

@@ -31,6 +31,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 _HEADER = struct.Struct(">IIB")
 _CREDIT = struct.Struct(">BI")
+_PING = struct.Struct(">Q")
 _FROM_AGENT = frozenset({WELCOME, DATA, EOF, CREDIT, REPLY, END, ERROR, PONG})
 
 
@@ -55,6 +56,8 @@ class _Stream:
     """How much input the host may still send."""
     ended: set[int] = field(default_factory=set)
     """Channels that the agent has ended."""
+    replied: bool = False
+    """Whether the agent has given its interim answer."""
 
 
 def frame(kind: int, stream: int, payload: bytes = b"") -> bytes:
@@ -80,6 +83,8 @@ class HostSide:
         self._streams: dict[int, _Stream] = {}
         self._last = 0
         self._welcomed = False
+        self._pings = 0
+        self._pongs = 0
 
     def hello(self, fields: Iterable[Field]) -> bytes:
         """Return the first frame."""
@@ -128,6 +133,11 @@ class HostSide:
         known.receive[channel] += size
         return frame(CREDIT, stream, _CREDIT.pack(channel, size))
 
+    def ping(self) -> bytes:
+        """Return the frame that asks whether the agent is there."""
+        self._pings += 1
+        return frame(PING, 0, _PING.pack(self._pings))
+
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes from the agent and return what they say.
 
@@ -164,12 +174,17 @@ class HostSide:
             if stream != 0 or kind not in (PONG, ERROR):
                 msg = f"the agent sent a frame of type {kind} on stream {stream}"
                 raise ProtocolError(msg)
-            return Event(kind, 0, data=payload, record=decode_record(payload) if kind == ERROR else Record())
+            return self._pong(payload) if kind == PONG else Event(kind, 0, record=decode_record(payload))
         known = self._known(stream)
         if kind in (REPLY, END, ERROR):
+            record = decode_record(payload)
             if kind != REPLY:
                 del self._streams[stream]
-            return Event(kind, stream, record=decode_record(payload))
+            elif known.replied:
+                msg = f"the agent sent a second REPLY on stream {stream}"
+                raise ProtocolError(msg)
+            known.replied = True
+            return Event(kind, stream, record=record)
         if kind == CREDIT:
             return self._credited(stream, known, payload)
         channel = self._channel(known, payload)
@@ -183,6 +198,14 @@ class HostSide:
             raise ProtocolError(msg)
         self._welcomed = True
         return Event(WELCOME, 0, record=record)
+
+    def _pong(self, payload: bytes) -> Event:
+        # In the order in which they were asked for, each once.
+        if self._pongs == self._pings or payload != _PING.pack(self._pongs + 1):
+            msg = "the agent sent a PONG that nobody asked for"
+            raise ProtocolError(msg)
+        self._pongs += 1
+        return Event(PONG, 0)
 
     def _known(self, stream: int) -> _Stream:
         try:

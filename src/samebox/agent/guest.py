@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from samebox.agent.files import AgentFiles
 from samebox.agent.frames import STDERR, STDOUT
 from samebox.agent.output import Collector, Pipe
-from samebox.agent.process import AgentProcess, exec_result
+from samebox.agent.process import AgentProcess, deadline, exec_result, not_ended
 from samebox.agent.records import encode_path
 from samebox.agent.tcp import AgentSocket
 from samebox.config.model import check_env
 from samebox.guest.guest import GRACE, Guest
 from samebox.guest.operation import run
-from samebox.guest.results import ExecResult, ExecTimeoutError, display
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,11 +27,10 @@ if TYPE_CHECKING:
     from samebox.agent.records import Field, Record
     from samebox.guest.files import Path
     from samebox.guest.guest import Argv, Input
+    from samebox.guest.results import ExecResult
 
 EXEC = 1
 _HAS_INPUT, _TELL_START = 1, 2
-_BACKSTOP = 30.0
-"""How much later than the agent the host itself gives up on a timeout, in seconds: the agent is on the hostile side."""
 
 
 class AgentGuest(AgentFiles, Guest):
@@ -70,17 +68,12 @@ class AgentGuest(AgentFiles, Guest):
         call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user, input=whole)
         feeder = _Feeder(call, source) if source is not None else None
         try:
-            record = await self._end(call, cwd, user, None if timeout is None else timeout + GRACE + _BACKSTOP)
-        except TimeoutError as error:
-            if isinstance(error, ExecTimeoutError):
-                raise
-            result = ExecResult(
-                137, stdout.data, stderr.data, stdout.truncated or stderr.truncated, timeout or 0, tuple(argv)
-            )
-            msg = (
-                f"{display(result.argv)} ran into its timeout of {timeout:g} s, and the sandbox's agent did not end it"
-            )
-            raise ExecTimeoutError(msg, result) from None
+            record = await self._ended(call, cwd, user, deadline(timeout))
+        except BaseException:
+            call.cancel()
+            raise
+        if record is None:
+            raise not_ended(tuple(argv), (stdout, stderr), timeout)
         if feeder is not None and feeder.error is not None:
             raise feeder.error
         took = time.perf_counter() - began

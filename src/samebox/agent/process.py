@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal as signals
 import struct
 import time
-from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from samebox.agent import frames
-from samebox.agent.call import resolve
-from samebox.errors import ConnectionLostError, SandboxError
+from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
+from samebox.guest.guest import GRACE
 from samebox.guest.operation import Blocking
 from samebox.guest.process import InputCore, OutputCore, ProcessCore
 from samebox.guest.results import ExecResult, ExecTimeoutError, display, signal_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
     from samebox.agent.call import Call
     from samebox.agent.files import AgentCaller
     from samebox.agent.output import Collector, Pipe
     from samebox.agent.records import Record
     from samebox.guest.files import Path
+
+
+_SIGNALS = 64
+"""The highest signal of Linux."""
+_SLACK = 1.0
+"""How much later than a command's timeout and grace the agent's answer may come, in seconds."""
 
 
 class AgentProcess(ProcessCore):
@@ -74,9 +83,11 @@ class AgentProcess(ProcessCore):
         """See `ProcessCore.wait`."""
         for channel, pipe in self._pipes.items():
             self._call.credit(channel, pipe.release(self._output_limit))
-        waiter: Future[Record] = Future()
-        self._call.finished.add_done_callback(lambda done: resolve(waiter, *_outcome(done)))
-        record = await self._caller._settled(self._call, waiter, None, self._user, timeout)  # noqa: SLF001
+        last = deadline(self._timeout)
+        left = None if last is None else last - (time.perf_counter() - self._began)
+        record = await self._caller._ended(self._call, None, self._user, left, timeout)  # noqa: SLF001
+        if record is None:
+            raise not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
         return self._result(record)
 
     async def poll(self) -> ExecResult | None:
@@ -96,6 +107,13 @@ class AgentProcess(ProcessCore):
     async def kill(self) -> None:
         """See `ProcessCore.kill`."""
         self._call.control(frames.CANCEL, struct.pack(">I", 0))
+
+    async def leave(self) -> None:
+        """See `ProcessCore.leave`."""
+        if not self._call.over:
+            await self.kill()
+            for channel, pipe in self._pipes.items():
+                self._call.credit(channel, pipe.release(0))
 
     async def terminate(self) -> None:
         """See `ProcessCore.terminate`."""
@@ -132,9 +150,10 @@ class _Output(OutputCore):
         if size == 0:
             return b""
         if size < 0:
-            chunks = []
-            while data := await self._next():
-                chunks.append(data)
+            chunks: list[bytes] = []
+            with self._kept(chunks):
+                while data := await self._next():
+                    chunks.append(data)
             return b"".join(chunks)
         data = await self._next()
         if len(data) > size:
@@ -143,15 +162,26 @@ class _Output(OutputCore):
 
     async def readline(self) -> bytes:
         """See `OutputCore.readline`."""
-        chunks = []
-        while data := await self._next():
-            line, newline, rest = data.partition(b"\n")
-            chunks.append(line + newline)
-            if newline:
-                if rest:
-                    self._pipe.put_back(rest)
-                break
+        chunks: list[bytes] = []
+        with self._kept(chunks):
+            while data := await self._next():
+                line, newline, rest = data.partition(b"\n")
+                chunks.append(line + newline)
+                if newline:
+                    if rest:
+                        self._pipe.put_back(rest)
+                    break
         return b"".join(chunks)
+
+    @contextlib.contextmanager
+    def _kept(self, chunks: list[bytes]) -> Iterator[None]:
+        """Give back what was taken if the read is interrupted, so that the next one has it."""
+        try:
+            yield
+        except BaseException:
+            if taken := b"".join(chunks):
+                self._pipe.put_back(taken)
+            raise
 
 
 class _Input(InputCore):
@@ -173,9 +203,20 @@ class _Input(InputCore):
             self._call.end_input()
 
 
-def _outcome(future: Future[Record]) -> tuple[Record | None, BaseException | None]:
-    error = future.exception()
-    return (None, error) if error is not None else (future.result(), None)
+def deadline(timeout: float | None) -> float | None:
+    """Return when the agent has ended a command at the latest, in seconds after its begin."""
+    return None if timeout is None else timeout + GRACE + _SLACK
+
+
+def not_ended(
+    argv: tuple[str | bytes, ...], streams: tuple[Collector, Collector] | tuple[Pipe, Pipe], timeout: float | None
+) -> ExecTimeoutError:
+    """Return the error for a command whose agent does not end it."""
+    stdout, stderr = streams
+    truncated = stdout.truncated or stderr.truncated
+    result = ExecResult(137, stdout.data, stderr.data, truncated, timeout or 0, argv)
+    how = f"ran into its timeout of {timeout or 0:g} s, and the sandbox's agent did not end it"
+    return ExecTimeoutError(f"{display(argv)} {how}", result)
 
 
 def exec_result(
@@ -192,10 +233,13 @@ def exec_result(
         ExecTimeoutError: The timeout has ended it.
         ProtocolError: The answer has no exit code.
     """
-    number = record.number("signal", 0)
+    number, code = record.number("signal", 0), record.number("exit_code")
+    if not 0 <= number <= _SIGNALS or not 0 <= code <= 255 or (number and code != 128 + number):
+        msg = f"the agent told of an exit code {code} and a signal {number}, which can't be"
+        raise ProtocolError(msg)
     stdout, stderr = streams
     result = ExecResult(
-        exit_code=record.number("exit_code"),
+        exit_code=code,
         stdout=stdout.data,
         stderr=stderr.data,
         truncated=stdout.truncated or stderr.truncated,

@@ -9,14 +9,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from samebox.engine.interrupts import InterruptShield
+from samebox.interrupts import InterruptShield
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-_LONGEST = 1 << 30
-"""What poll(2) can count, in milliseconds; a longer wait takes several."""
+TICK = 1.0
+"""How often what is due is looked for while nothing comes, in seconds."""
 
 
 class Channel(Protocol):
@@ -34,6 +34,9 @@ class Channel(Protocol):
 
     def writable(self) -> bool:
         """Write what is queued; return whether something is left."""
+
+    def tend(self) -> float:
+        """Do what is due when nothing has come for a while; return when to come again, in seconds."""
 
     def closed(self) -> None:
         """Close the stream itself: nobody reads it any more."""
@@ -91,6 +94,7 @@ class Watch:
             elif self._thread is None:
                 self._thread = threading.Thread(target=self._read_blocking, name="samebox-reader", daemon=True)
                 self._thread.start()
+                self._transport.attend(self)
 
     def want_write(self) -> None:
         """Call `writable` as soon as the channel takes data again."""
@@ -108,7 +112,13 @@ class Watch:
             self._removed = True
             if self._bell is not None:
                 self._bell.ring()
+        self._transport.forget(self)
         self._close()
+
+    def tend(self) -> None:
+        """Let the channel do what is due, in the transport's thread, unless a thread that waits sees to it."""
+        if self._reader is None or self._descriptor is None:
+            self._channel.tend()
 
     def catch_up(self) -> None:
         """Read what has come while nobody read, as the end of the stream."""
@@ -179,13 +189,15 @@ class Watch:
         bell = self._own_bell()
         poll.register(bell.descriptor, select.POLLIN)
         deadline = None if timeout is None else time.monotonic() + timeout
-        left: float | None = None
+        wait = due = TICK
         while not future.done() and not self._removed:
-            if deadline is not None and (left := (deadline - time.monotonic()) * 1000) <= 0:
+            if deadline is not None and (wait := min(due, deadline - time.monotonic())) <= 0:
                 raise TimeoutError
             shield.lift()
-            found = poll.poll(None if left is None else min(left, _LONGEST))
+            found = poll.poll(wait * 1000)
             shield.lower()
+            if not found:
+                due = wait = min(self._channel.tend(), TICK)
             for descriptor, _ in found:
                 if descriptor == channel:
                     self._read()
@@ -256,7 +268,11 @@ class Transport:
         self._lock = threading.Lock()
         self._epoll = select.epoll()
         self._watches: dict[int, Watch] = {}
+        self._blocking: set[Watch] = set()
+        self._bell = _Bell()
+        self._asleep = False
         self._thread: threading.Thread | None = None
+        self._epoll.register(self._bell.descriptor, _IN)
 
     def expect(self, watch: Watch, descriptor: int, before: int, events: int) -> None:
         """Serve a watch at these events of its descriptor instead of those before; 0: none."""
@@ -268,17 +284,41 @@ class Transport:
         else:
             self._watches[descriptor] = watch
             self._epoll.register(descriptor, events)
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._serve, name="samebox-transport", daemon=True)
-                    self._thread.start()
+            self._begin()
+
+    def attend(self, watch: Watch) -> None:
+        """Look after a watch that has a thread of its own to read its channel."""
+        self._blocking.add(watch)
+        self._begin()
+
+    def forget(self, watch: Watch) -> None:
+        """Look after such a watch no longer."""
+        self._blocking.discard(watch)
+
+    def _begin(self) -> None:
+        """Have the thread serve what was added, the first time and after a time without anything."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="samebox-transport", daemon=True)
+                self._thread.start()
+            elif self._asleep:
+                self._bell.ring()
 
     def _serve(self) -> None:
+        due = time.monotonic() + TICK
         while True:
-            for descriptor, events in self._epoll.poll():
+            self._asleep = True  # first: what is added after the look rings the bell
+            self._asleep = not (self._watches or self._blocking)
+            for descriptor, events in self._epoll.poll(None if self._asleep else max(0.0, due - time.monotonic())):
                 watch = self._watches.get(descriptor)
                 if watch is not None:
                     watch.ready(events)
+                elif descriptor == self._bell.descriptor:
+                    self._bell.hear()
+            if time.monotonic() >= due:
+                for watch in [*self._watches.values(), *self._blocking]:
+                    watch.tend()
+                due = time.monotonic() + TICK
 
 
 _current: Transport | None = None

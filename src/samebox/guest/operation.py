@@ -7,9 +7,12 @@ such a coroutine by waiting, `drive` from asyncio; so the sync and the async int
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+from samebox.interrupts import InterruptShield
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -69,10 +72,17 @@ class Wait(Generic[T]):
 
 
 class Blocking(Generic[T]):
-    """Awaits a call that may block: made in place by `run`, in a worker thread by `drive`."""
+    """Awaits a call that may block: made in place by `run`, in a worker thread by `drive`.
 
-    def __init__(self, call: Callable[[], T]) -> None:
+    Args:
+        call: The call.
+        whole: Whether an interruption waits for the end of the call: what the call uses is released or used again
+            afterwards. Only for a call that is short, as one that reads or writes a file of this host.
+    """
+
+    def __init__(self, call: Callable[[], T], *, whole: bool = False) -> None:
         self.call = call
+        self.whole = whole
 
     def __await__(self) -> Generator[Any, Any, T]:
         result: T = yield self
@@ -84,7 +94,18 @@ class Blocking(Generic[T]):
 
     async def wait_async(self) -> T:
         """Make the call in a worker thread."""
-        return await asyncio.to_thread(self.call)
+        if not self.whole:
+            return await asyncio.to_thread(self.call)
+        worker = asyncio.ensure_future(asyncio.to_thread(self.call))
+        try:
+            return await asyncio.shield(worker)
+        except asyncio.CancelledError:
+            while not worker.done():  # however often the task is cancelled
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([worker])
+            if not worker.cancelled():
+                worker.exception()  # the cancellation is what is told
+            raise
 
 
 class Pause:
@@ -106,17 +127,26 @@ class Pause:
 
 
 def run(operation: Coroutine[Any, Any, T]) -> T:
-    """Drive an operation to its end by waiting in this thread, and return its result."""
+    """Drive an operation to its end by waiting in this thread, and return its result.
+
+    Ctrl-C comes where the operation waits, and nowhere else: in between, half a frame may be sent.
+    """
     resume: Callable[[], Any] = functools.partial(operation.send, None)
-    while True:
-        try:
-            step = resume()
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        try:
-            resume = functools.partial(operation.send, step.wait())
-        except BaseException as error:  # noqa: BLE001 - the operation decides, KeyboardInterrupt included
-            resume = functools.partial(operation.throw, error)
+    with InterruptShield() as shield:
+        while True:
+            try:
+                step = resume()
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            try:
+                if not (isinstance(step, Blocking) and step.whole):
+                    shield.lift()
+                result = step.wait()
+                shield.lower()
+                resume = functools.partial(operation.send, result)
+            except BaseException as error:  # noqa: BLE001 - the operation decides, KeyboardInterrupt included
+                shield.lower()
+                resume = functools.partial(operation.throw, error)
 
 
 async def drive(operation: Coroutine[Any, Any, T]) -> T:

@@ -89,6 +89,10 @@ class ProcessCore(ABC):
         """End the command by SIGKILL, with everything that it has started."""
 
     @abstractmethod
+    async def leave(self) -> None:
+        """End the command as `kill` does if it still runs, and drop the output that nobody has read yet."""
+
+    @abstractmethod
     async def terminate(self) -> None:
         """End the command and everything that it has started: by SIGTERM, and by SIGKILL after a short grace."""
 
@@ -210,5 +214,4 @@ class AsyncProcess(_Holder):
 async def _leave(core: ProcessCore) -> None:
     # How it ended is for `wait` and `poll` to tell, not for the end of a block that may have an error of its own.
     with contextlib.suppress(SandboxError):
-        if await core.poll() is None:
-            await core.kill()
+        await core.leave()

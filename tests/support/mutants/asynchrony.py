@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -113,3 +114,13 @@ def lets_a_forked_child_close(engine: type[LocalEngine], patch: pytest.MonkeyPat
     assert tempfile.gettempdir() != "/"
     patch.setattr(Lifecycle, "close", close_anywhere)
     patch.setattr(engine, "remove", remove)
+
+
+@mutant("async/cancelled-download-leaves-nothing")
+def releases_what_a_worker_uses(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A cancelled operation closes what its worker thread still writes to."""
+
+    async def wait_async(self: Blocking[Any]) -> Any:
+        return await asyncio.to_thread(self.call)
+
+    patch.setattr(Blocking, "wait_async", wait_async)

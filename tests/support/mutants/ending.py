@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
 from mutants.results import wrap
+from samebox.agent.call import Call
+from samebox.agent.client import Connection
 from samebox.agent.connections import AgentConnections
 from samebox.agent.guest import AgentGuest
 from samebox.errors import ConnectionLostError, EngineError, SandboxError, SandboxGoneError
@@ -106,3 +108,14 @@ def raises_at_the_close_of_what_is_gone(engine: type[LocalEngine], patch: pytest
         remove(self, sandbox_id)
 
     patch.setattr(engine, "remove", remove_what_is_there)
+
+
+@mutant("gone/stopped-agent-is-given-up")
+def trusts_a_stopped_agent(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """An agent that says nothing is waited for, whatever it was asked."""
+
+    async def answered(_self: Call, _within: float) -> bool:
+        return True
+
+    patch.setattr(Connection, "tend", lambda _self: 1.0)
+    patch.setattr(Call, "answered", answered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
@@ -120,3 +121,20 @@ def makes_no_terminal(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> N
 def ignores_resize(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """`resize` does nothing."""
     patch.setattr(AgentProcess, "resize", _nothing)
+
+
+@mutant("async/cancelled-line-loses-nothing")
+def loses_what_a_read_had(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A read that is cancelled takes what it has with it."""
+    patch.setattr(_Output, "_kept", lambda _self, _chunks: contextlib.nullcontext())
+
+
+@mutant("streams/block-that-is-left-drops-unread-output", patience=2)
+def waits_for_a_reader_that_left(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """Leaving the block of a process leaves its unread output on the way."""
+
+    async def leave(self: AgentProcess) -> None:
+        if await self.poll() is None:
+            await self.kill()
+
+    patch.setattr(AgentProcess, "leave", leave)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,9 @@ class _End:
 
     def writable(self) -> bool:
         return False
+
+    def tend(self) -> float:
+        return math.inf
 
     def closed(self) -> None:
         self._watched.close()

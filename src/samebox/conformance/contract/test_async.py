@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from samebox.conformance.contract.harness import DEADLINE
 from samebox.errors import PathNotFoundError, SandboxClosedError
-from samebox.guest.results import ExecTimeoutError
+from samebox.guest.results import ExecTimeoutError, TreeCount
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from samebox.conformance.contract.conftest import NewAsyncBox
     from samebox.sandbox.sandbox import AsyncSandbox
 
@@ -205,3 +204,55 @@ def test_closed_sandbox_says_so(new_abox: NewAsyncBox) -> None:
             await box.exec(["true"], timeout=DEADLINE)
 
     asyncio.run(scenario())
+
+
+def test_cancelled_line_loses_nothing(abox: AsyncSandbox) -> None:
+    """The beginning of a line that a cancelled `readline` had taken is there for the next one, and so for `read`.
+
+    Why: a timeout around a read is how every chat with a server is written, and half its answer would be gone.
+    Check: what a read that is interrupted does with what it has.
+    """
+
+    async def scenario() -> None:
+        async with await abox.spawn(["sh", "-c", "printf one; read x; echo two; read x; printf end"]) as process:
+            for read in (process.stdout.readline, process.stdout.read):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(read(), 0.5)
+            await process.stdin.write(b"\n")
+            assert await asyncio.wait_for(process.stdout.readline(), DEADLINE) == b"onetwo\n"
+            await process.stdin.write(b"\n")
+            assert await asyncio.wait_for(process.stdout.read(), DEADLINE) == b"end"
+
+    asyncio.run(scenario())
+
+
+def test_cancelled_download_leaves_nothing(abox: AsyncSandbox, tmp_path: Path) -> None:
+    """A download that is cancelled raises CancelledError, and leaves neither descriptors nor half a file.
+
+    Why: a file that is closed while a worker thread still writes it closes a descriptor that is another's by then.
+    Check: that a cancelled operation waits for its worker before it releases anything.
+    """
+    script = (
+        "mkdir many; i=0; while [ $i -lt 300 ]; do echo $i > many/$i; i=$((i+1)); done; "
+        "dd if=/dev/zero of=many/large bs=65536 count=256 2> /dev/null"
+    )
+
+    async def scenario() -> None:
+        await abox.sh(script, timeout=DEADLINE)
+        before = descriptors()
+        cancelled = 0
+        for number in range(20):
+            task = asyncio.create_task(abox.download("many", tmp_path / str(number)))
+            await asyncio.sleep(0.002 * number)
+            task.cancel()
+            done = await asyncio.gather(task, return_exceptions=True)
+            cancelled += isinstance(done[0], asyncio.CancelledError)
+            assert isinstance(done[0], asyncio.CancelledError | TreeCount), repr(done[0])
+        assert cancelled, "every download was over before it could be cancelled"
+        assert descriptors() <= before, "descriptors are left"
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    asyncio.run(scenario())
+    assert not list(tmp_path.rglob(".samebox-*")), "files are left that are not whole"

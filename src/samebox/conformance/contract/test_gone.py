@@ -16,6 +16,7 @@ from samebox.errors import (
     SandboxError,
     SandboxGoneError,
 )
+from samebox.guest.results import ExecTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from samebox.conformance.contract.conftest import NewBox
     from samebox.sandbox.sandbox import Sandbox
 
+OVERDUE = 5.0
+"""How long after its deadline a call ends at the latest, whatever the guest does, in seconds."""
 # From a command, its ancestors that are agents: what a guest would have to look for.
 AGENTS = (
     "p=$$; agents=; while [ $p -gt 0 ]; do "
@@ -230,3 +233,26 @@ def test_lost_process_is_told(new_box: NewBox) -> None:
     with pytest.raises(ConnectionLostError):
         process.stdout.read()
     assert box.exec(["echo", "on"], timeout=DEADLINE).stdout == b"on\n"
+
+
+def test_stopped_agent_is_given_up(new_box: NewBox) -> None:
+    """When the guest stops the agent, a command's timeout and a file call still end, and the next call works.
+
+    Why: code that runs `kill -STOP` on the agent would hang its caller for ever.
+    Check: whether the host keeps its own time, and asks an agent that says nothing whether it is there.
+    """
+    box = new_box()
+    box.write_text("file", "kept")
+    began = time.monotonic()
+    with pytest.raises(ExecTimeoutError):
+        box.sh(f"{AGENTS} kill -STOP $agents; sleep 300", timeout=1)
+    assert time.monotonic() - began < 1 + OVERDUE + 1, "the command's timeout came late"
+    assert box.exec(["cat", "file"], timeout=DEADLINE).stdout == b"kept"
+
+    began = time.monotonic()
+    box.sh(f"{AGENTS} (sleep 0.5; kill -STOP $agents) > /dev/null 2>&1 &", timeout=DEADLINE)
+    with pytest.raises(ConnectionLostError, match="did not answer") as caught:  # noqa: PT012 - which one, none knows
+        while time.monotonic() - began < DEADLINE:
+            box.read_text("file")
+    assert not isinstance(caught.value, SandboxGoneError), repr(caught.value)
+    assert box.read_text("file") == "kept"

@@ -320,3 +320,17 @@ def test_read_takes_at_most_its_size(box: Sandbox) -> None:
         process.wait(DEADLINE)
         parts = [process.stdout.read(4), process.stdout.read(4), process.stdout.read(4)]
         assert (b"".join(parts), len(parts[0]) <= 4, parts[2]) == (b"abcdef", True, b""), parts
+
+
+def test_block_that_is_left_drops_unread_output(box: Sandbox) -> None:
+    """A process whose output nobody reads is gone once its `with` block is left.
+
+    Why: an agent that waits for the reader holds a supervisor, pipes and a stream for each, until there are no more.
+    Check: what leaving the block does with the output that is still on its way.
+    """
+    with box.spawn(["sh", "-c", "exec yes"], timeout=DEADLINE) as process:
+        assert process.stdout.read(2) == b"y\n"
+    deadline = time.monotonic() + DEADLINE
+    while process.poll() is None:
+        assert time.monotonic() < deadline, "the process is not over"
+        time.sleep(0.01)
