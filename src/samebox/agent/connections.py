@@ -130,6 +130,16 @@ class AgentConnections:
         except EngineError as error:
             return f"its engine does not answer any more: {error}"
 
+    def gone(self) -> SandboxGoneError | None:
+        """Return the error that tells how the sandbox ended; None while it runs, or where its engine can't tell."""
+        try:
+            status = self._engine.inspect(self._id)
+        except SandboxNotFoundError:
+            return SandboxGoneError(f"{self._where} is gone: it was removed")
+        except EngineError:
+            return None
+        return SandboxGoneError(f"{self._where} is gone: {describe_end(status)}") if status.state != "running" else None
+
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
         """Return what the end of a connection means; may block for as long as a sandbox needs to end.
 

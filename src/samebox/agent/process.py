@@ -92,7 +92,9 @@ class AgentProcess(ProcessCore):
 
     async def poll(self) -> ExecResult | None:
         """See `ProcessCore.poll`."""
-        return self._result(self._call.finished.result()) if self._call.finished.done() else None
+        if not self._call.finished.done():
+            return None
+        return self._result(await self._caller._settled(self._call, self._call.outcome(), None, self._user))  # noqa: SLF001
 
     def _result(self, record: Record) -> ExecResult:
         streams = (self._pipes[frames.STDOUT], self._pipes[frames.STDERR])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import secrets
 import threading
-import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from samebox.agent.connections import AgentConnections
 from samebox.agent.guest import AgentGuest
@@ -15,10 +14,11 @@ from samebox.capabilities import Capability
 from samebox.config.ports import container_port
 from samebox.config.record import differences, record
 from samebox.engine.ending import describe_end
-from samebox.engine.labels import CONFIG, KEEP, MANAGED, NAME, OWNER, VERSION
+from samebox.engine.labels import ATTEMPT, CONFIG, KEEP, MANAGED, NAME, OWNER, VERSION
 from samebox.engine.requirements import lacking
 from samebox.engine.selection import Choice, Selection
 from samebox.errors import (
+    ConfigError,
     ConnectionLostError,
     EngineError,
     ProtocolError,
@@ -31,6 +31,7 @@ from samebox.errors import (
 )
 from samebox.guest.operation import Blocking
 from samebox.images.presets import with_runtime
+from samebox.sandbox.disposal import Disposal, hand_over
 from samebox.sandbox.owner import Owner
 from samebox.version import __version__
 
@@ -42,7 +43,12 @@ if TYPE_CHECKING:
     from samebox.guest.guest import Guest
 
 
+T = TypeVar("T")
 _TRIES = 20
+
+
+def _new_name() -> str:
+    return f"samebox-{secrets.token_hex(6)}"
 
 
 def silent(_line: str) -> None:
@@ -65,12 +71,12 @@ class Lifecycle:
         self._choice: Choice | None = None
         self._selection: Selection | None = None
         self._id = ""
-        self._name = config.name or f"samebox-{secrets.token_hex(6)}"
+        self._name = config.name or _new_name()
         self._attached = False
         self._connections: AgentConnections | None = None
         self._guest: AgentGuest | None = None
         self._closed = False
-        self._finalizer: weakref.finalize[..., Lifecycle] | None = None
+        self._disposal: Disposal | None = None
 
     @property
     def name(self) -> str:
@@ -115,6 +121,8 @@ class Lifecycle:
         Raises:
             SandboxError: What went wrong; nothing is left behind.
         """
+        if self._guest is None:
+            self._belong_here()
         with self._lock:
             if self._closed:
                 msg = f"sandbox {self._name!r} was closed"
@@ -124,12 +132,16 @@ class Lifecycle:
             if self._choice is None or self._selection is None:
                 self._choice = Choice(self.config)
                 self._selection = self._choice.next()
-            connections = self._connected(self._choice)
-            engine = self._started()
-            self._connections = connections
-            self._guest = AgentGuest(connections, self.config.file_limit, self.config.output_limit)
-            if not self._attached and not self.config.keep:
-                self._finalizer = weakref.finalize(self, _remove, engine, self._id, self.config, self._pid)
+            self._connections = self._connected(self._choice)
+            self._guest = AgentGuest(self._connections, self.config.file_limit, self.config.output_limit)
+
+    def _belong_here(self) -> None:
+        """Belong to the process that uses it first, which a fork may have made."""
+        if self._pid != os.getpid():
+            self._pid, self._lock = os.getpid(), threading.Lock()
+            self._choice = self._selection = None
+            if self.config.name is None:
+                self._name = _new_name()
 
     def _connected(self, choice: Choice) -> AgentConnections:
         """Make or attach to the sandbox, on the next engine where the one chosen refuses what it is asked for."""
@@ -208,8 +220,10 @@ class Lifecycle:
         raise AssertionError
 
     def _made(self, engine: Engine, image: str) -> AgentConnections:
+        attempt = secrets.token_hex(8)
         labels = {
             **self.config.labels,
+            ATTEMPT: attempt,
             MANAGED: "1",
             NAME: self._name,
             OWNER: str(Owner.current()),
@@ -218,8 +232,9 @@ class Lifecycle:
         }
         if self.config.keep:
             labels[KEEP] = "1"
-        sandbox_id = engine.create(self.config, image=image, name=self._name, labels=labels)
+        sandbox_id = ""
         try:
+            sandbox_id = engine.create(self.config, image=image, name=self._name, labels=labels)
             engine.start(sandbox_id)
             connections = AgentConnections(engine, sandbox_id, self._name, self.config)
             try:
@@ -233,14 +248,28 @@ class Lifecycle:
                     msg = f"sandbox {self._name!r} on {engine.name} {how}"
                     raise SandboxGoneError(msg) from error
                 raise
+            if not self.config.keep:
+                remove = functools.partial(_dispose, engine, sandbox_id, self.config)
+                self._disposal = Disposal(self, remove, engine.close, self._name)
+            self._id = sandbox_id
         except BaseException as error:
             try:
-                engine.remove(sandbox_id)
+                if sandbox_id := sandbox_id or self._made_by(engine, attempt, error):
+                    engine.remove(sandbox_id)
             except SandboxError as second:
                 error.add_note(f"and sandbox {self._name!r} could not be removed: {second}")
             raise
-        self._id = sandbox_id
         return connections
+
+    def _made_by(self, engine: Engine, attempt: str, error: BaseException) -> str:
+        """Return the id of what an attempt has made, that an engine which was interrupted did not tell; else ""."""
+        if isinstance(error, ConfigError | UnsupportedError | SandboxExistsError):
+            return ""
+        try:
+            status = engine.inspect(self._name)
+        except SandboxError:
+            return ""  # it is not there, or its engine is not
+        return status.id if status.labels.get(ATTEMPT) == attempt else ""
 
     async def host_port(self, port: int | str) -> int:
         """Return the port of the host at which a published port of the sandbox can be reached.
@@ -254,7 +283,7 @@ class Lifecycle:
         """
         await self.guest()
         engine = self._started()
-        return (await Blocking(lambda: engine.host_port(self._id, container_port(port)))).port or 0
+        return (await self._asked(lambda: engine.host_port(self._id, container_port(port)))).port or 0
 
     async def snapshot(self, image: str) -> str:
         """Keep the state of the sandbox's files as an image.
@@ -272,7 +301,20 @@ class Lifecycle:
         engine = self._started()
         if (reason := lacking(engine, self._info(), Capability.SNAPSHOT)) is not None:
             raise UnsupportedError(Capability.SNAPSHOT, engine.name, reason)
-        return await Blocking(lambda: engine.commit(self._id, image))
+        return await self._asked(lambda: engine.commit(self._id, image))
+
+    async def _asked(self, call: Callable[[], T]) -> T:
+        """Make a call of the engine that needs the sandbox.
+
+        Raises:
+            SandboxGoneError: It fails, and the sandbox is gone.
+        """
+        try:
+            return await Blocking(call)
+        except (EngineError, OSError) as error:
+            if self._connections is not None and (gone := await Blocking(self._connections.gone)) is not None:
+                raise gone from error
+            raise
 
     def _started(self) -> Engine:
         assert self._selection is not None  # noqa: S101 - it is chosen before
@@ -283,21 +325,25 @@ class Lifecycle:
         return self._selection.info
 
     def close(self) -> None:
-        """End the sandbox; remove it unless it was attached to or is to be kept. May be called again."""
+        """End the sandbox; remove it unless it was attached to or is to be kept. May be called again.
+
+        Raises:
+            SandboxError: The sandbox could not be removed; another call tries again.
+        """
         if self._pid != os.getpid():
             return  # a forked child has no say over its parent's sandbox
         with self._lock:
-            if self._closed:
-                return
             self._closed = True
             if self._connections is not None:
                 self._connections.close()
-            try:
-                if self._finalizer is not None and self._finalizer.detach() and self._selection is not None:
-                    _dispose(self._selection.engine, self._id, self.config)
-            finally:
-                if self._selection is not None:
-                    self._selection.engine.close()
+            if self._disposal is not None:
+                self._disposal.dispose()
+            if self._selection is not None:
+                self._selection.engine.close()
+
+    def abandon(self) -> None:
+        """Close it from another thread, as soon as what is under way allows that."""
+        hand_over(self.close)
 
 
 def _dispose(engine: Engine, sandbox_id: str, config: SandboxConfig) -> None:
@@ -305,11 +351,3 @@ def _dispose(engine: Engine, sandbox_id: str, config: SandboxConfig) -> None:
     if config.volumes_remove:
         for name in {mount.source for mount in config.mounts if mount.type == "volume"}:
             engine.remove_volume(name)
-
-
-def _remove(engine: Engine, sandbox_id: str, config: SandboxConfig, pid: int) -> None:
-    """Remove a sandbox that nobody closed, at the end of its object or of the process."""
-    if pid == os.getpid():
-        with contextlib.suppress(Exception):
-            _dispose(engine, sandbox_id, config)
-            engine.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from samebox.config.model import SandboxConfig
 from samebox.guest.operation import drive, run
@@ -67,6 +67,13 @@ class _Holder:
     def unenforced(self) -> Mapping[Capability, str]:
         """Hardening that is a default, was not asked for and cannot be enforced on this host, each with the reason."""
         return self._lifecycle.unenforced
+
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            f"a {type(self).__name__} can't be sent to another process: give the sandbox a name there and here, as in "
+            "Sandbox(name=...), on an engine whose sandboxes other processes can attach to"
+        )
+        raise TypeError(msg)
 
     def __repr__(self) -> str:
         engine = self._lifecycle.engine
@@ -141,7 +148,11 @@ class AsyncSandbox(_Holder, AsyncGuest):
         await asyncio.shield(asyncio.to_thread(self._lifecycle.close))
 
     async def __aenter__(self) -> Self:
-        return await self.start()
+        try:
+            return await self.start()
+        except BaseException:
+            self._lifecycle.abandon()  # cancelled, it would be started with nobody to close it
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -65,7 +65,7 @@ def starts_at_once(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None
 @mutant("lifecycle/forgotten-sandbox-is-removed", patience=2)
 def keeps_forgotten_sandboxes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A sandbox that nobody closed stays."""
-    patch.setattr("samebox.sandbox.lifecycle._remove", lambda *_: None)
+    patch.setattr("samebox.sandbox.disposal.hand_over", lambda *_: None)
 
 
 @mutant("lifecycle/lifetime-ends-it", patience=2)

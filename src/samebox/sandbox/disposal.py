@@ -1,0 +1,116 @@
+"""Disposal: the removal of a sandbox that nobody closed, when its holder is collected or the process ends."""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import contextlib
+import os
+import queue
+import time
+import warnings
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WORKERS = 4
+"""How many threads remove sandboxes at once."""
+_LAST = 10.0
+"""How long the end of the process waits for removals that are under way, in seconds."""
+
+
+class Disposal:
+    """Looks after a sandbox until it is removed.
+
+    Args:
+        holder: What has to be alive for the sandbox to stay.
+        remove: Removes the sandbox, and may be called again if that fails. It must not hold the holder.
+        release: Gives back what the removal needs, where nobody else does.
+        name: The sandbox's, for the warning.
+    """
+
+    def __init__(self, holder: object, remove: Callable[[], None], release: Callable[[], None], name: str) -> None:
+        self._remove = remove
+        self._release = release
+        self._finalizer = weakref.finalize(holder, _collected, os.getpid(), self, name)
+        self._finalizer.atexit = False  # `_at_exit` removes what is left, without a warning for each
+        _left.add(self)
+
+    def dispose(self) -> None:
+        """Remove the sandbox, once. When this raises, the sandbox is still looked after, and this may be repeated.
+
+        Raises:
+            SandboxError: The sandbox could not be removed.
+        """
+        if self in _left:
+            self._remove()
+            _left.discard(self)
+            self._finalizer.detach()
+
+    def finish(self) -> None:
+        """Remove the sandbox, and give back what that needs: nobody else will."""
+        self.dispose()
+        self._release()
+
+
+_left: set[Disposal] = set()
+_queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+_workers: set[int] = set()
+
+
+def hand_over(call: Callable[[], None]) -> None:
+    """Have a call made soon by another thread; what the call raises is dropped.
+
+    A finalizer runs in whatever thread the garbage collector comes by, under whatever locks that thread holds: a
+    removal there may wait for itself. So nothing here takes a lock, as `threading.Thread` does.
+    """
+    _queue.put(call)
+    if len(_workers) < _WORKERS:
+        token = time.monotonic_ns()
+        _workers.add(token)
+        try:
+            _thread.start_new_thread(_work, (token,))
+        except RuntimeError:  # at the end of the process, which removes what is left
+            _workers.discard(token)
+
+
+def _work(token: int) -> None:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            call = _queue.get_nowait()
+            with contextlib.suppress(Exception):
+                call()
+            continue
+        _workers.discard(token)
+        if _queue.empty():  # a look after the leave: who has put something meanwhile may have counted on this worker
+            return
+        _workers.add(token)
+
+
+def _collected(pid: int, disposal: Disposal, name: str) -> None:
+    if pid == os.getpid():  # a forked child has no say over its parent's sandbox
+        hand_over(disposal.finish)
+        text = f"sandbox {name!r} was never closed: leave a `with` block, or call close()"
+        warnings.warn(text, ResourceWarning, stacklevel=2)
+
+
+def _at_exit() -> None:
+    deadline = time.monotonic() + _LAST
+    while _workers and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for disposal in list(_left):
+        with contextlib.suppress(Exception):
+            disposal.finish()
+
+
+def _after_fork_in_child() -> None:
+    global _queue  # noqa: PLW0603 - its lock may be held by a thread that stayed with the parent
+    _queue = queue.SimpleQueue()
+    _workers.clear()
+    _left.clear()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork_in_child)

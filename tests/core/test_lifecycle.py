@@ -1,0 +1,167 @@
+"""What becomes of sandboxes whose end goes wrong, or whose holder is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import pickle
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from samebox import AsyncSandbox, Sandbox
+from samebox.engine.local import LocalEngine
+from samebox.errors import EngineError, SandboxClosedError, SandboxGoneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from samebox.config.model import SandboxConfig
+
+LOCAL: dict[str, Any] = {"engine": "local", "isolation": "none"}
+
+
+@pytest.fixture
+def removed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The sandboxes that are removed, each with the thread that does it."""
+    found: list[tuple[str, int]] = []
+    remove = LocalEngine.remove
+
+    def note(self: LocalEngine, sandbox_id: str) -> None:
+        remove(self, sandbox_id)
+        found.append((sandbox_id, threading.get_ident()))
+
+    monkeypatch.setattr(LocalEngine, "remove", note)
+    return found
+
+
+def settle(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_close_that_failed_can_be_repeated(monkeypatch: pytest.MonkeyPatch, removed: list[tuple[str, int]]) -> None:
+    """The sandbox runs on until then; a second call that says nothing would hide that."""
+    remove = LocalEngine.remove
+    box = Sandbox(**LOCAL).start()
+    monkeypatch.setattr(LocalEngine, "remove", lambda *_: (_ for _ in ()).throw(EngineError("no")))
+    for _ in range(2):
+        with pytest.raises(EngineError, match="no"):
+            box.close()
+    monkeypatch.setattr(LocalEngine, "remove", remove)
+    with pytest.raises(SandboxClosedError):
+        box.exec(["true"])
+    box.close()
+    box.close()
+
+    assert [name for name, _ in removed] == [box.name]
+
+
+def test_forgotten_sandbox_is_removed_by_another_thread(removed: list[tuple[str, int]]) -> None:
+    """The collector comes by in any thread, under any lock; a removal there waits for itself."""
+    box = Sandbox(**LOCAL).start()
+    name = box.name
+    words = rf"sandbox '{name}' was never closed: leave a `with` block, or call"
+    with pytest.warns(ResourceWarning, match=words):  # noqa: PT031 - the collector warns
+        del box
+        gc.collect()
+    settle(lambda: name in dict(removed))
+
+    assert dict(removed)[name] != threading.get_ident()
+
+
+def test_closed_sandbox_is_forgotten_quietly(removed: list[tuple[str, int]]) -> None:
+    """Without a warning, and without a second removal."""
+    with Sandbox(**LOCAL) as box:
+        name = box.name
+    del box
+    gc.collect()
+    time.sleep(0.1)
+
+    assert [found for found, _ in removed].count(name) == 1
+
+
+def test_interrupted_create_leaves_nothing(monkeypatch: pytest.MonkeyPatch, removed: list[tuple[str, int]]) -> None:
+    """Ctrl-C may come after the engine has made the sandbox and before it has said so; its name would stay taken."""
+    create = LocalEngine.create
+
+    def interrupted(
+        self: LocalEngine, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]
+    ) -> str:
+        create(self, config, image=image, name=name, labels=labels)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalEngine, "create", interrupted)
+    box = Sandbox(**LOCAL)
+    with pytest.raises(KeyboardInterrupt):
+        box.start()
+    monkeypatch.setattr(LocalEngine, "create", create)
+
+    assert [name for name, _ in removed] == [box.name]
+    with box:
+        assert box.exec(["true"]).ok
+
+
+def test_cancelled_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch, removed: list[tuple[str, int]]) -> None:
+    """The worker goes on, and nobody would close what it makes."""
+    began = threading.Event()
+    start = LocalEngine.start
+
+    def slow(self: LocalEngine, sandbox_id: str) -> None:
+        began.set()
+        time.sleep(0.3)
+        start(self, sandbox_id)
+
+    monkeypatch.setattr(LocalEngine, "start", slow)
+    box = AsyncSandbox(**LOCAL)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(box.__aenter__())
+        await asyncio.to_thread(began.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+    settle(lambda: [name for name, _ in removed] == [box.name])
+
+
+def test_sandbox_made_before_a_fork_belongs_to_its_user() -> None:
+    """Prefork servers make theirs at import: each child's has a name of its own, and is removed by the child."""
+    box = Sandbox(**LOCAL)
+    child = os.fork()
+    if child == 0:
+        try:
+            with box:
+                done = box.exec(["true"]).ok
+            assert box.engine is not None
+            os._exit(0 if done and not box.engine.list() else 1)
+        except BaseException:  # noqa: BLE001
+            os._exit(2)
+    with box:
+        assert box.exec(["true"]).ok
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_pickling_says_what_to_do_instead() -> None:
+    """Multiprocessing's own words are `cannot pickle '_thread.lock' object`."""
+    with pytest.raises(TypeError, match=r"a Sandbox can't be sent to another process: give the sandbox a name"):
+        pickle.dumps(Sandbox(**LOCAL))
+
+
+def test_a_sandbox_that_is_gone_is_gone_for_every_call() -> None:
+    """`poll`, `snapshot` and `host_port` had errors of their own."""
+    with Sandbox(**LOCAL) as box:
+        process = box.spawn(["sleep", "300"])
+        assert box.engine is not None
+        box.engine.stop(box.id)
+        with pytest.raises(SandboxGoneError):
+            process.wait(10)
+        with pytest.raises(SandboxGoneError):
+            process.poll()
