@@ -127,6 +127,40 @@ def test_an_interrupt_reaches_the_command_and_leaves_nothing(target: Target) -> 
         assert process.wait() == 9
 
 
+def test_a_reader_that_leaves_ends_the_command(target: Target) -> None:
+    """As with `| head -1`: the command ends, and so does `samebox run`, as a shell tells it."""
+    with subprocess.Popen(
+        command(target, "-q", "--", "sh", "-c", "while :; do echo yes; done"), stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"yes\n"
+        process.stdout.close()
+        assert process.wait(40) == 141
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_an_upload_leaves_nothing(target: Target, number: int, tmp_path: Path) -> None:
+    """The handlers that pass signals on to the command are not there yet."""
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 8 << 30)
+    name = f"upload-{secrets.token_hex(4)}"
+    words = ["--upload", str(tmp_path / "large"), "--", "true"]
+    with Sandbox(**target.settings("busybox")) as other:
+        engine = other.start().engine
+        assert engine is not None
+        with subprocess.Popen(
+            command(target, "-e", f"NAME={name}", *words), stderr=subprocess.PIPE, start_new_session=True
+        ) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith(b"samebox: ")
+            time.sleep(0.3)
+            process.send_signal(number)
+            process.stderr.read()
+            assert process.wait(40) == 128 + number
+        owners = [status.labels["samebox.owner"] for status in engine.list()]
+    assert not [owner for owner in owners if f"/{process.pid}." in owner], owners
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -26,6 +27,21 @@ def fail(message: str, code: int = OWN_FAILURE) -> NoReturn:
     """Say what went wrong and end with an exit code."""
     err.print(f"samebox: {message}", style="red" if err.is_terminal else None, markup=False)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Leave blocks at SIGTERM and SIGHUP too, so that nothing stays, with the exit code of a death by the signal."""
+
+    def end(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from samebox.sandbox.sandbox import Sandbox
 
 
+_BROKEN_PIPE = 128 + signal.SIGPIPE
+"""What a shell makes of a command whose output nobody takes any more."""
+
+
 class Relay:
     """Runs one command and passes everything on, until it has ended.
 
@@ -37,6 +41,7 @@ class Relay:
         self._timeout = timeout
         self._tty = tty
         self._interrupts = 0
+        self._broken = False
 
     def run(self) -> int:
         """Run it and return its exit code.
@@ -61,7 +66,8 @@ class Relay:
             for thread in outputs:
                 while thread.is_alive():
                     thread.join(0.5)  # not for ever, so that signal handlers run
-            return process.wait().exit_code
+            code = process.wait().exit_code
+            return _BROKEN_PIPE if self._broken else code
 
     def _copy(self, process: Process, stream: OutputStream, descriptor: int) -> None:
         try:
@@ -70,7 +76,11 @@ class Relay:
                 while view:
                     view = view[os.write(descriptor, view) :]
         except BrokenPipeError:
-            process.kill()  # nobody reads on, as with `| head`
+            self._broken = True  # nobody reads on, as with `| head`
+            process.kill()
+            with contextlib.suppress(SandboxError):
+                for _ in stream:
+                    pass
         except SandboxError:
             pass  # `wait` raises the same
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from samebox.capabilities import Isolation
-from samebox.cli.console import err, fail, failures
+from samebox.cli.console import ended_in_order, err, fail, failures
 from samebox.cli.relay import Relay
 from samebox.config.sources import load_config
 from samebox.errors import ConfigError
@@ -94,7 +94,7 @@ def run(
         uploads = [_transfer(text, host_first=True) for text in upload]
         downloads = [_transfer(text, host_first=False) for text in download]
         config = _load(settings, trust=trust, say=_say(quiet))
-        with Sandbox(config, progress=_say(quiet)) as box:
+        with ended_in_order(), Sandbox(config, progress=_say(quiet)) as box:
             if not quiet and box.info is not None:
                 err.print(f"samebox: {box.info.name} {box.info.version} ({box.info.isolation})", markup=False)
                 for capability, reason in box.unenforced.items():
