@@ -1,5 +1,8 @@
 /* The channels of a stream: descriptors that feed it or that it feeds, and pipes that nobody wants any more. */
-#include "process.h"
+#include "buffer.h"
+#include "descriptor.h"
+#include "loop.h"
+#include "protocol.h"
 #include "serve.h"
 
 #include <errno.h>

@@ -3,7 +3,6 @@
 #define SAMEBOX_COMMAND_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
@@ -33,25 +32,5 @@ struct order {
     int32_t type;
     int32_t value;
 };
-
-/* --- supervisor.c: in a fork of serve --- */
-
-/* Runs the command, and then those that are handed over. */
-_Noreturn void supervise(const struct command *c);
-
-/* --- handover.c --- */
-
-/* Gives a free supervisor its next command; false if that is too large, or the supervisor is gone. */
-bool command_hand_over(const struct command *c, int link);
-/* In the supervisor: waits for the next one, which changes what differs in *c, until the next call; false: there is
- * none. */
-bool command_take_over(struct command *c);
-
-/* --- program.c: safe after vfork --- */
-
-/* Becomes the program, or returns errno. `found` says what was found where, for program_complain; it is cut to fit. */
-int program_run(char *const *argv, char *const *env, char *found, size_t size);
-/* Writes on stderr why it was not run, and returns the exit code for that. */
-int program_complain(const char *name, int err, const char *found);
 
 #endif

@@ -1,5 +1,10 @@
 /* CONNECT: a TCP connection made from inside. */
+#include "buffer.h"
+#include "failure.h"
+#include "loop.h"
 #include "process.h"
+#include "protocol.h"
+#include "request.h"
 #include "serve.h"
 
 #include <arpa/inet.h>
@@ -10,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
+#include <time.h>
 
 struct connecting {
     struct stream stream;

@@ -1,11 +1,17 @@
 /* The connection: bytes in, frames out, and a bounded queue of what is to be sent. */
+#include "buffer.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "loop.h"
 #include "process.h"
+#include "protocol.h"
 #include "serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define HEAD 9                        /* length, stream, type */

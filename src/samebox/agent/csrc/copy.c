@@ -2,12 +2,15 @@
 #include "copy.h"
 
 #include "copydata.h"
+#include "fileutil.h"
 #include "pair.h"
+#include "protocol.h"
+#include "record.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MOVE_REPLACE 1

@@ -1,6 +1,8 @@
 /* Copying one file. */
 #include "copydata.h"
 
+#include "descriptor.h"
+#include "fileutil.h"
 #include "readwrite.h"
 
 #include <errno.h>

@@ -1,7 +1,11 @@
+/* Copying one file or link. */
 #ifndef SAMEBOX_COPYDATA_H
 #define SAMEBOX_COPYDATA_H
 
-#include "fileutil.h"
+#include "failure.h"
+
+#include <stdbool.h>
+#include <sys/stat.h>
 
 #define COPY_RECURSIVE 1
 #define COPY_REPLACE 2

@@ -1,9 +1,14 @@
 /* LIST and WALK. */
-#include "tree.h"
-
+#include "buffer.h"
+#include "fileutil.h"
 #include "glob.h"
+#include "protocol.h"
+#include "record.h"
+#include "request.h"
+#include "tree.h"
+#include "walk.h"
 
-#include <string.h>
+#include <sys/stat.h>
 
 #define WALK_FILES 1 /* all but directories */
 #define WALK_DIRECTORIES 2

@@ -1,4 +1,5 @@
 /* The environment of a command. */
+#include "buffer.h"
 #include "serve.h"
 
 #include <stdlib.h>

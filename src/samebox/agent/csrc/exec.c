@@ -1,17 +1,27 @@
 /* EXEC: a command and its pipes, or its terminal, as serve sees them. */
+#include "buffer.h"
 #include "command.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "handover.h"
+#include "loop.h"
 #include "process.h"
+#include "protocol.h"
+#include "record.h"
+#include "request.h"
 #include "serve.h"
+#include "supervisor.h"
+#include "workdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FLAG_INPUT 1
@@ -30,13 +40,6 @@ struct exec {
     int64_t timeout;    /* when it is over, as the stream's deadline; -1: there is none */
     bool eof[2];        /* of the outputs, not told yet */
 };
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
 
 /* --- what the supervisor tells --- */
 
@@ -227,7 +230,7 @@ static void exec_release(struct stream *s)
 {
     struct exec *e = (struct exec *)s;
     watch_set(&e->link, 0);
-    if (e->free && idle.fd < 0 && server.workdir) {
+    if (e->free && idle.fd < 0 && workdir_path) {
         idle = (struct watch){.fd = e->link.fd, .ready = idle_ready};
         if (!watch_set(&idle, EPOLLIN))
             lose_idle();
@@ -369,7 +372,7 @@ static bool find_supervisor(struct plumbing *p, const struct request *r)
 {
     struct command c = {
         .argv = r->argv, .env = r->env[0] ? environment_merge(server.env, r->env) : server.env, .cwd = r->cwd,
-        .workdir = server.workdir, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
+        .workdir = workdir_path, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
         .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = server.files,
     };
     bool found = reuse_supervisor(p, &c) || fork_supervisor(p, &c);

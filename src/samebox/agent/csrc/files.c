@@ -2,12 +2,15 @@
 #include "files.h"
 
 #include "copy.h"
+#include "descriptor.h"
+#include "fileutil.h"
+#include "protocol.h"
+#include "record.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define STAT_FOLLOW 1

@@ -1,7 +1,16 @@
+/* The file operations that need a few system calls. */
 #ifndef SAMEBOX_FILES_H
 #define SAMEBOX_FILES_H
 
-#include "fileutil.h"
+#include "buffer.h"
+#include "failure.h"
+#include "request.h"
+#include "resolve.h"
+
+/* STAT, MAKE_DIR, CHMOD, REALPATH, SYMLINK, READLINK, MOVE and REMOVE and COPY of what is not a tree. Adds the END
+ * record to `out`. Returns false when the operation has to walk a tree and belongs in a worker; then nothing has
+ * been done. */
+bool file_op(const struct request *r, struct buf *out, struct failure *f);
 
 #define REMOVE_RECURSIVE 1
 #define REMOVE_MAY_BE_MISSING 2

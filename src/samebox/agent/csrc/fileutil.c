@@ -1,11 +1,17 @@
+/* Small things that several file operations need. */
 #include "fileutil.h"
+
+#include "descriptor.h"
+#include "path.h"
+#include "protocol.h"
+#include "record.h"
+#include "workdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -223,15 +229,4 @@ char *read_link(int dir, const char *name)
     char target[PATH_MAX];
     ssize_t len = readlinkat(dir, name, target, sizeof target);
     return len < 0 ? NULL : copy_string(target, (size_t)len);
-}
-
-char *join_path(const char *base, const char *name)
-{
-    size_t len = strlen(base);
-    struct buf b = {0};
-    buf_add(&b, base, len);
-    if (len > 0 && base[len - 1] != '/' && name[0] != '\0')
-        buf_add(&b, "/", 1);
-    buf_add(&b, name, strlen(name) + 1);
-    return (char *)b.data;
 }

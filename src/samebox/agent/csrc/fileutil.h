@@ -2,7 +2,11 @@
 #ifndef SAMEBOX_FILEUTIL_H
 #define SAMEBOX_FILEUTIL_H
 
+#include "buffer.h"
+#include "failure.h"
 #include "resolve.h"
+
+#include <sys/stat.h>
 
 #define UMASK 022
 
@@ -41,8 +45,5 @@ bool link_over(const char *target, int dir, const char *name);
 
 /* malloced; NULL and errno if it isn't a link. */
 char *read_link(int dir, const char *name);
-
-/* "BASE/NAME", malloced. */
-char *join_path(const char *base, const char *name);
 
 #endif

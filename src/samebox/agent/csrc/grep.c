@@ -1,14 +1,22 @@
 /* GREP: lines of a tree's text files. */
-#include "tree.h"
-
+#include "buffer.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "fileutil.h"
 #include "glob.h"
 #include "matcher.h"
+#include "protocol.h"
+#include "record.h"
+#include "request.h"
+#include "resolve.h"
+#include "tree.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PROBE 8192                 /* a NUL in the first so many bytes makes a file binary */

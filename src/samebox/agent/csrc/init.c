@@ -1,7 +1,8 @@
 /* agent init: reaps, starts agents on request, and ends the sandbox when nobody uses it any more. */
 #include "init.h"
-#include "agent.h"
+
 #include "process.h"
+#include "proctree.h"
 #include "serve.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXIT_IDLE 90

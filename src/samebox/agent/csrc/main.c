@@ -1,7 +1,7 @@
 /* The agent's roles: init, serve and version (protocol.md, section 8). */
-#include "agent.h"
 #include "init.h"
 #include "process.h"
+#include "protocol.h"
 #include "serve.h"
 
 #include <errno.h>

@@ -1,10 +1,18 @@
 /* PACK: a tree as a stream (protocol.md, section 7). */
+#include "buffer.h"
+#include "descriptor.h"
+#include "fileutil.h"
+#include "protocol.h"
+#include "record.h"
+#include "resolve.h"
 #include "tree.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct packer {

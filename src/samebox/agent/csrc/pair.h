@@ -2,7 +2,11 @@
 #ifndef SAMEBOX_PAIR_H
 #define SAMEBOX_PAIR_H
 
-#include "fileutil.h"
+#include "failure.h"
+#include "request.h"
+#include "resolve.h"
+
+#include <sys/stat.h>
 
 struct pair {
     struct spot from, to;

@@ -1,6 +1,12 @@
 /* READ and WRITE: opening what they read and write, and putting what was written in its place. */
-#include "fileutil.h"
 #include "readwrite.h"
+
+#include "descriptor.h"
+#include "fileutil.h"
+#include "path.h"
+#include "protocol.h"
+#include "record.h"
+#include "resolve.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -1,10 +1,15 @@
 /* agent serve: what the frames of the host mean, and the loop around it. */
 #include "serve.h"
+
+#include "files.h"
 #include "process.h"
+#include "proctree.h"
+#include "record.h"
+#include "sha256.h"
+#include "workdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +20,6 @@
 #include <unistd.h>
 
 struct server server;
-int workdir_fd = -1;
 
 static bool greeted;
 static uint32_t requests;
@@ -34,77 +38,6 @@ void answer_failure(uint32_t stream, const struct failure *f)
 }
 
 /* --- HELLO --- */
-
-/* Podman makes an image's / 0555: its own, but not writable for root without CAP_DAC_OVERRIDE. It may change that. */
-static int make_in_own(const char *path, const char *parent)
-{
-    struct stat s;
-    int err = EACCES, dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return err;
-    if (fstat(dir, &s) == 0 && s.st_uid == geteuid() && fchmod(dir, (s.st_mode & 07777) | S_IWUSR) == 0) {
-        err = mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : errno;
-        fchmod(dir, s.st_mode & 07777);
-    }
-    close(dir);
-    return err;
-}
-
-static int make_directory(char *path)
-{
-    if (mkdir(path, 0777) == 0 || errno == EEXIST)
-        return 0;
-    char *slash = strrchr(path, '/');
-    if (errno != EACCES || !slash)
-        return errno;
-    char parent[PATH_MAX];
-    snprintf(parent, sizeof parent, "%.*s", (int)(slash > path ? slash - path : 1), path);
-    return make_in_own(path, parent);
-}
-
-static int make_directories(const char *path)
-{
-    char copy[PATH_MAX];
-    if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy)
-        return ENAMETOOLONG;
-    for (char *slash = copy + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = 0;
-        make_directory(copy);
-        *slash = '/';
-    }
-    return make_directory(copy);
-}
-
-/* The sandboxed code may have replaced the workdir since, so it is entered by name each time. */
-static int enter_workdir(void)
-{
-    if (server.workdir && chdir(server.workdir) < 0)
-        return errno;
-    return 0;
-}
-
-static int open_workdir(void)
-{
-    int fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return errno;
-    if (workdir_fd >= 0)
-        close(workdir_fd);
-    workdir_fd = fd;
-    return 0;
-}
-
-static int begin_workdir(const char *workdir)
-{
-    if (workdir && chdir(workdir) < 0) {
-        int err = make_directories(workdir);
-        if (err || chdir(workdir) < 0)
-            return err ? err : errno;
-    }
-    if (workdir && !(server.workdir = workdir[0] == '/' ? strdup(workdir) : getcwd(NULL, 0)))
-        return errno;
-    return open_workdir();
-}
 
 static void add_digest(struct buf *record)
 {
@@ -154,7 +87,7 @@ static void hello(const uint8_t *payload, size_t len)
         refuse_version();
     else if (!environment_valid(r.env))
         connection_refuse(EINVAL, NULL, NULL, "env is not NAME=value");
-    else if ((err = begin_workdir(r.workdir)))
+    else if ((err = workdir_begin(r.workdir)))
         connection_refuse(err, "cwd", r.workdir, NULL);
     else {
         server.env = environment_merge(r.clear_env ? none : environ, r.env);
@@ -189,11 +122,11 @@ static int check_request(const struct request *r)
         return EINVAL;
     if (stream_count() >= MAX_STREAMS)
         return EAGAIN;
-    int err = enter_workdir();
+    int err = workdir_enter();
     if (err && needs_workdir(r))
         return err;
     if (!err && (r->op == OP_REMOVE || r->op == OP_MOVE))
-        open_workdir(); /* it is what they must not remove */
+        workdir_open(); /* it is what they must not remove */
     return 0;
 }
 
@@ -241,7 +174,7 @@ static void frame_open(uint32_t id, const uint8_t *payload, size_t len)
         answer_failure(id, &f);
     } else if ((err = check_request(&r))) {
         bool workdir = err != EINVAL && err != EAGAIN;
-        fail(&f, err, workdir ? "cwd" : NULL, workdir ? server.workdir : NULL);
+        fail(&f, err, workdir ? "cwd" : NULL, workdir ? workdir_path : NULL);
         answer_failure(id, &f);
     } else {
         open_stream(id, &r);

@@ -2,22 +2,18 @@
 #ifndef SAMEBOX_SERVE_H
 #define SAMEBOX_SERVE_H
 
-#include "agent.h"
+#include "buffer.h"
+#include "failure.h"
 #include "loop.h"
+#include "protocol.h"
+#include "request.h"
 
 #include <sys/resource.h>
 
-#define PROTOCOL_VERSION 1
-#define WINDOW (256 * 1024)
 #define MAX_REQUEST (8 * 1024 * 1024)
 #define CHUNK (64 * 1024)       /* bytes in a DATA frame at most, well below MAX_REPLY */
 #define OUTPUT_LIMIT (1024 * 1024) /* queued output above which nothing more is read for it */
 #define MAX_STREAMS 4096
-
-enum frame {
-    FRAME_HELLO = 1, FRAME_WELCOME, FRAME_OPEN, FRAME_DATA, FRAME_EOF, FRAME_CREDIT, FRAME_SIGNAL, FRAME_RESIZE,
-    FRAME_CANCEL, FRAME_REPLY, FRAME_END, FRAME_ERROR, FRAME_PING, FRAME_PONG
-};
 
 /* --- connection.c: frames in, frames out --- */
 
@@ -149,7 +145,6 @@ bool environment_valid(char *const *env);
 /* --- serve.c --- */
 
 struct server {
-    char *workdir;      /* NULL: none was asked for */
     char **env;         /* what every command starts from; points into hello */
     struct request hello;
     struct rlimit files; /* as it was before we raised it */

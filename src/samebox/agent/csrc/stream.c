@@ -1,8 +1,14 @@
 /* Streams: their table, their beginnings and ends. */
+#include "buffer.h"
+#include "failure.h"
+#include "loop.h"
 #include "process.h"
+#include "protocol.h"
+#include "request.h"
 #include "serve.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BUCKETS 256

@@ -1,7 +1,15 @@
 /* READ and WRITE of one file, in the loop: files never make us wait for long. */
+#include "buffer.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "protocol.h"
+#include "readwrite.h"
+#include "record.h"
+#include "request.h"
 #include "serve.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 

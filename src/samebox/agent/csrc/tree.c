@@ -1,13 +1,17 @@
 /* What all tree operations need, recursive REMOVE and CHMOD. */
 #include "tree.h"
 
+#include "descriptor.h"
 #include "files.h"
+#include "fileutil.h"
+#include "path.h"
+#include "protocol.h"
 #include "readwrite.h"
+#include "workdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define OUTPUT_CHUNK (64 * 1024)

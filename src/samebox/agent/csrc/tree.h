@@ -2,7 +2,16 @@
 #ifndef SAMEBOX_TREE_H
 #define SAMEBOX_TREE_H
 
+#include "buffer.h"
+#include "failure.h"
+#include "request.h"
+#include "resolve.h"
 #include "walk.h"
+
+/* LIST, WALK, GREP, PACK, UNPACK and recursive REMOVE, COPY, MOVE, CHMOD. Reads `in` (-1: none) and writes `out`
+ * blocking; both are pipes or sockets. Adds the END record to `end`. The worker is ended with SIGTERM, on which it
+ * removes the half-written file (tree_op installs the handler); SIGKILL works too, but leaves that. */
+void tree_op(const struct request *r, int in, int out, struct buf *end, struct failure *f);
 
 /* What is under way, and where its answer goes. */
 struct job {

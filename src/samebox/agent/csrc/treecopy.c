@@ -1,14 +1,23 @@
 /* COPY of trees and large files, and MOVE across file systems. */
-#include "tree.h"
-
 #include "copydata.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "fileutil.h"
 #include "pair.h"
+#include "path.h"
+#include "protocol.h"
+#include "record.h"
+#include "request.h"
+#include "resolve.h"
 #include "trail.h"
+#include "tree.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MOVE_REPLACE 1

@@ -1,15 +1,24 @@
 /* UNPACK: makes a tree from a stream (protocol.md, section 7). */
-#include "tree.h"
-
+#include "buffer.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "fileutil.h"
 #include "item.h"
+#include "path.h"
+#include "protocol.h"
 #include "readwrite.h"
+#include "record.h"
+#include "request.h"
+#include "resolve.h"
 #include "trail.h"
+#include "tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define UNPACK_REPLACE 1

@@ -8,6 +8,10 @@
  * memory, that happens in batches. */
 #include "walk.h"
 
+#include "descriptor.h"
+#include "fileutil.h"
+#include "resolve.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

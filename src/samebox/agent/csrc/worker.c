@@ -1,13 +1,21 @@
 /* Operations on whole trees run in a fork, which may block; serve passes on what it writes and hands it what it
  * reads. */
+#include "buffer.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "loop.h"
 #include "process.h"
+#include "protocol.h"
+#include "request.h"
 #include "serve.h"
+#include "tree.h"
+#include "workdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE 2000 /* ms for a cancelled worker to clean up */
