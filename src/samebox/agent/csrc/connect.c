@@ -1,11 +1,15 @@
 /* CONNECT: a TCP connection made from inside. */
 #include "buffer.h"
+#include "connection.h"
 #include "failure.h"
 #include "loop.h"
 #include "process.h"
 #include "protocol.h"
 #include "request.h"
 #include "serve.h"
+#include "sink.h"
+#include "source.h"
+#include "stream.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -78,8 +82,8 @@ static void connected(struct connecting *c)
     c->attempt.fd = -1;
     connection_send(FRAME_REPLY, s->id, NULL, 0);
     /* Two descriptors of one socket, as each direction is watched for itself. */
-    bool attached = sink_attach(s, fd);
-    if (!source_attach(s, 1, reader) || !attached)
+    bool attached = sink_attach(&s->input, fd);
+    if (!source_attach(&s->output[0], reader, stream_credit(s)) || !attached)
         connect_fail(c, errno);
     else if (s->input.ended)
         connect_input_done(s);
@@ -188,7 +192,7 @@ void connect_open(uint32_t id, struct request *r)
         struct failure f;
         fail(&f, EINVAL, NULL, NULL);
         snprintf(f.message, sizeof f.message, "host must be a numeric address or localhost, port 1 to 65535");
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
         return;
     }
     struct connecting *c = allocate(sizeof *c);

@@ -1,7 +1,9 @@
 /* EXEC: a command and its pipes, or its terminal, as serve sees them. */
 #include "buffer.h"
 #include "command.h"
+#include "connection.h"
 #include "descriptor.h"
+#include "drain.h"
 #include "failure.h"
 #include "handover.h"
 #include "loop.h"
@@ -10,6 +12,9 @@
 #include "record.h"
 #include "request.h"
 #include "serve.h"
+#include "sink.h"
+#include "source.h"
+#include "stream.h"
 #include "supervisor.h"
 #include "workdir.h"
 
@@ -240,29 +245,31 @@ static void exec_release(struct stream *s)
     }
 }
 
+static void exec_signal(struct stream *s, int signal)
+{
+    struct exec *e = (struct exec *)s;
+    if (!e->exited)
+        order(e, ORDER_SIGNAL, signal);
+}
+
+static void exec_resize(struct stream *s, int rows, int columns)
+{
+    struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+    if (s->request.tty && s->output[0].watch.fd >= 0)
+        ioctl(s->output[0].watch.fd, TIOCSWINSZ, &size);
+}
+
 static const struct stream_type exec_type = {
     .input = exec_input,
     .input_end = exec_input_end,
     .output_end = exec_output_end,
     .input_done = exec_input_done,
+    .signal = exec_signal,
+    .resize = exec_resize,
     .cancel = exec_cancel,
     .expire = exec_expire,
     .release = exec_release,
 };
-
-void exec_signal(struct stream *s, int signal)
-{
-    struct exec *e = (struct exec *)s;
-    if (s->type == &exec_type && !e->exited)
-        order(e, ORDER_SIGNAL, signal);
-}
-
-void exec_resize(struct stream *s, int rows, int columns)
-{
-    struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
-    if (s->type == &exec_type && s->request.tty && s->output[0].watch.fd >= 0)
-        ioctl(s->output[0].watch.fd, TIOCSWINSZ, &size);
-}
 
 /* --- starting --- */
 
@@ -389,12 +396,13 @@ static void watch_command(uint32_t id, struct plumbing *p, struct request *r)
     struct exec *e = allocate(sizeof *e);
     stream_register(&e->stream, id, &exec_type, r);
     e->link = (struct watch){.fd = p->link[0], .ready = link_ready, .owner = e};
+    int64_t credit = stream_credit(&e->stream);
     bool watched = watch_set(&e->link, EPOLLIN);
     for (int channel = 1; channel <= 2; channel++)
         if (p->ours[channel] >= 0)
-            watched &= source_attach(&e->stream, channel, p->ours[channel]);
+            watched &= source_attach(&e->stream.output[channel - 1], p->ours[channel], credit);
     if (p->ours[0] >= 0)
-        watched &= sink_attach(&e->stream, p->ours[0]);
+        watched &= sink_attach(&e->stream.input, p->ours[0]);
     p->link[0] = p->ours[0] = p->ours[1] = p->ours[2] = -1;
     e->timeout = e->stream.request.timeout < 0 ? -1 : now_ms(CLOCK_MONOTONIC) + e->stream.request.timeout;
     e->stream.deadline = e->timeout;
@@ -417,7 +425,7 @@ void exec_open(uint32_t id, struct request *r)
     else if (!open_plumbing(&p, r) || !find_supervisor(&p, r))
         fail(&f, errno, "spawn", r->argv[0]);
     if (f.err)
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
     else
         watch_command(id, &p, r);
     close_plumbing(&p);

@@ -1,11 +1,19 @@
 /* agent serve: what the frames of the host mean, and the loop around it. */
 #include "serve.h"
 
+#include "buffer.h"
+#include "connection.h"
+#include "drain.h"
+#include "failure.h"
 #include "files.h"
+#include "loop.h"
 #include "process.h"
 #include "proctree.h"
+#include "protocol.h"
 #include "record.h"
 #include "sha256.h"
+#include "source.h"
+#include "stream.h"
 #include "workdir.h"
 
 #include <errno.h>
@@ -21,20 +29,14 @@
 
 struct server server;
 
+#define MAX_STREAMS 4096
+
 static bool greeted;
 static uint32_t requests;
 
 static void malformed(const char *message)
 {
     connection_refuse(EPROTO, NULL, NULL, message);
-}
-
-void answer_failure(uint32_t stream, const struct failure *f)
-{
-    struct buf record = {0};
-    rec_failure(&record, f);
-    connection_send(FRAME_ERROR, stream, record.data, record.len);
-    buf_free(&record);
 }
 
 /* --- HELLO --- */
@@ -137,7 +139,7 @@ static void do_file_op(uint32_t id, struct request *r)
     if (!file_op(r, &record, &f))
         worker_open(id, r);
     else if (f.err)
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
     else
         connection_send(FRAME_END, id, record.data, record.len);
     buf_free(&record);
@@ -171,11 +173,11 @@ static void frame_open(uint32_t id, const uint8_t *payload, size_t len)
         fail(&f, err, NULL, NULL);
         snprintf(f.message, sizeof f.message, "operation %d: %s", payload[0],
                  known ? "a value that is not valid" : "it or a field is not known, or a field is lacking");
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
     } else if ((err = check_request(&r))) {
         bool workdir = err != EINVAL && err != EAGAIN;
         fail(&f, err, workdir ? "cwd" : NULL, workdir ? workdir_path : NULL);
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
     } else {
         open_stream(id, &r);
     }
@@ -221,16 +223,16 @@ static void frame_signal(struct stream *s, const uint8_t *payload, size_t len)
     uint32_t number = len == 4 ? get_u32(payload) : 0;
     if (number < 1 || number >= NSIG)
         malformed("malformed SIGNAL");
-    else if (s)
-        exec_signal(s, (int)number);
+    else if (s && s->type->signal)
+        s->type->signal(s, (int)number);
 }
 
 static void frame_resize(struct stream *s, const uint8_t *payload, size_t len)
 {
     if (len != 4)
         malformed("malformed RESIZE");
-    else if (s)
-        exec_resize(s, payload[0] << 8 | payload[1], payload[2] << 8 | payload[3]);
+    else if (s && s->type->resize)
+        s->type->resize(s, payload[0] << 8 | payload[1], payload[2] << 8 | payload[3]);
 }
 
 static void frame_cancel(struct stream *s, const uint8_t *payload, size_t len)
@@ -241,7 +243,7 @@ static void frame_cancel(struct stream *s, const uint8_t *payload, size_t len)
         s->type->cancel(s, len ? (int64_t)get_u32(payload) : -1);
 }
 
-void serve_frame(int type, uint32_t id, const uint8_t *payload, size_t len)
+static void take_frame(int type, uint32_t id, const uint8_t *payload, size_t len)
 {
     if (greeted == (type == FRAME_HELLO) || (id == 0) != (type == FRAME_HELLO || type == FRAME_PING)) {
         malformed(greeted ? "unexpected frame" : "the first frame is not HELLO");
@@ -374,7 +376,7 @@ int serve(int in, int out)
      * /proc/self stays open to us, and to runtimes that enter a container, which have CAP_SYS_PTRACE over it. */
     prctl(PR_SET_DUMPABLE, 0);
     raise_limit();
-    if (!loop_start() || !connection_start(in, out))
+    if (!loop_start() || !connection_start(in, out, take_frame))
         return 71;
     for (int timeout = -1; !connection_lost();)
         timeout = turn(timeout);

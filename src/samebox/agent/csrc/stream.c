@@ -1,11 +1,10 @@
 /* Streams: their table, their beginnings and ends. */
-#include "buffer.h"
-#include "failure.h"
+#include "stream.h"
+
+#include "connection.h"
 #include "loop.h"
 #include "process.h"
 #include "protocol.h"
-#include "request.h"
-#include "serve.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -37,6 +36,18 @@ size_t stream_count(void)
     return total;
 }
 
+static void output_end(struct source *source, int err)
+{
+    struct stream *s = source->owner;
+    s->type->output_end(s, source, err);
+}
+
+static void input_done(struct sink *sink)
+{
+    struct stream *s = sink->owner;
+    s->type->input_done(s);
+}
+
 void stream_register(struct stream *s, uint32_t id, const struct stream_type *type, struct request *r)
 {
     s->id = id;
@@ -45,8 +56,9 @@ void stream_register(struct stream *s, uint32_t id, const struct stream_type *ty
     r->memory = NULL;
     s->deadline = s->held = -1;
     for (int i = 0; i < 2; i++)
-        s->output[i] = (struct source){.watch.fd = -1, .done = true, .channel = i + 1, .stream = s};
-    s->input = (struct sink){.watch.fd = -1, .stream = s};
+        s->output[i] = (struct source){
+            .watch.fd = -1, .done = true, .stream = id, .channel = i + 1, .end = output_end, .owner = s};
+    s->input = (struct sink){.watch.fd = -1, .stream = id, .finish = input_done, .owner = s};
     s->next_in_bucket = buckets[id % BUCKETS];
     buckets[id % BUCKETS] = s;
     s->next = first;
@@ -54,6 +66,11 @@ void stream_register(struct stream *s, uint32_t id, const struct stream_type *ty
         first->previous = s;
     first = s;
     total++;
+}
+
+int64_t stream_credit(const struct stream *s)
+{
+    return s->request.window > 0 ? s->request.window : WINDOW;
 }
 
 void stream_close(struct stream *s)
@@ -73,7 +90,7 @@ void stream_close(struct stream *s)
     s->type->release(s);
     for (int i = 0; i < 2; i++)
         watch_close(&s->output[i].watch);
-    sink_close(&s->input);
+    sink_abandon(&s->input);
     /* Events of this turn may still point to it. */
     s->next = graves;
     graves = s;
@@ -99,7 +116,7 @@ void stream_end(struct stream *s, const struct buf *record)
 
 void stream_fail(struct stream *s, const struct failure *f)
 {
-    answer_failure(s->id, f);
+    connection_send_failure(s->id, f);
     stream_close(s);
 }
 

@@ -1,5 +1,6 @@
 /* READ and WRITE of one file, in the loop: files never make us wait for long. */
 #include "buffer.h"
+#include "connection.h"
 #include "descriptor.h"
 #include "failure.h"
 #include "protocol.h"
@@ -7,6 +8,9 @@
 #include "record.h"
 #include "request.h"
 #include "serve.h"
+#include "sink.h"
+#include "source.h"
+#include "stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -128,11 +132,11 @@ void read_open(uint32_t id, struct request *r)
     int64_t remaining;
     int fd = file_open_read(r, &reply, &remaining, &f);
     if (fd < 0) {
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
     } else {
         struct reading *d = allocate(sizeof *d);
         stream_register(&d->stream, id, &read_type, r);
-        d->stream.output[0].credit = d->stream.request.window > 0 ? d->stream.request.window : WINDOW;
+        d->stream.output[0].credit = stream_credit(&d->stream);
         d->fd = fd;
         d->remaining = remaining;
         d->next = readings;
@@ -155,7 +159,7 @@ static void write_input(struct stream *s, const uint8_t *data, size_t len)
     struct writing *w = (struct writing *)s;
     if (write_all(w->file.fd, data, len)) {
         w->file.written += (int64_t)len;
-        input_consumed(s, len);
+        sink_consumed(&s->input, len);
         return;
     }
     struct failure f;
@@ -204,7 +208,7 @@ void write_open(uint32_t id, struct request *r)
     struct failure f = {0};
     struct writing *w = allocate(sizeof *w);
     if (!file_open_write(r, &w->file, &f)) {
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
         free(w);
         return;
     }

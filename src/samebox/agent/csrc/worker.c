@@ -1,6 +1,7 @@
 /* Operations on whole trees run in a fork, which may block; serve passes on what it writes and hands it what it
  * reads. */
 #include "buffer.h"
+#include "connection.h"
 #include "descriptor.h"
 #include "failure.h"
 #include "loop.h"
@@ -8,6 +9,9 @@
 #include "protocol.h"
 #include "request.h"
 #include "serve.h"
+#include "sink.h"
+#include "source.h"
+#include "stream.h"
 #include "tree.h"
 #include "workdir.h"
 
@@ -179,7 +183,7 @@ void worker_open(uint32_t id, struct request *r)
     if (pid < 0) {
         struct failure f;
         fail(&f, errno, "spawn", r->path);
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
         close_all(fds, 6);
         return;
     }
@@ -188,9 +192,10 @@ void worker_open(uint32_t id, struct request *r)
     stream_register(&w->stream, id, &worker_type, r);
     w->pid = pid;
     w->status = (struct watch){.fd = fds[2], .ready = status_ready, .owner = w};
-    bool watched = set_nonblocking(fds[2]) && watch_set(&w->status, EPOLLIN) && source_attach(&w->stream, 1, fds[0]);
+    bool watched = set_nonblocking(fds[2]) && watch_set(&w->status, EPOLLIN) &&
+                   source_attach(&w->stream.output[0], fds[0], stream_credit(&w->stream));
     if (input)
-        watched &= sink_attach(&w->stream, fds[5]);
+        watched &= sink_attach(&w->stream.input, fds[5]);
     if (!watched) {
         struct failure f;
         fail(&f, errno, "spawn", w->stream.request.path);
