@@ -165,6 +165,11 @@ void connection_refuse(int err, const char *kind, const char *path, const char *
     buf_free(&record);
 }
 
+void connection_malformed(const char *message)
+{
+    connection_refuse(EPROTO, NULL, NULL, message);
+}
+
 /* --- in --- */
 
 /* Hands on the frames that are complete; what remains is the beginning of one. */
@@ -177,7 +182,7 @@ static void take_frames(void)
             break;
         size_t len = get_u32(p);
         if (len > MAX_REQUEST) {
-            connection_refuse(EPROTO, NULL, NULL, "the frame is too long");
+            connection_malformed("the frame is too long");
             break;
         }
         if (have - HEAD < len)

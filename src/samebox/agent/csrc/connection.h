@@ -19,6 +19,8 @@ bool connection_refused(void);
 /* After an ERROR on stream 0 the connection reads no more, and is lost when that is written. */
 void connection_refuse_with(const struct buf *record);
 void connection_refuse(int err, const char *kind, const char *path, const char *message);
+/* Refuses a frame. */
+void connection_malformed(const char *message);
 void connection_send(enum frame type, uint32_t stream, const void *payload, size_t len);
 void connection_send_failure(uint32_t stream, const struct failure *f);
 /* Room for a DATA frame's bytes, then what of it was used (0: no frame after all). */

@@ -1,9 +1,11 @@
 /* The environment of a command. */
 #include "buffer.h"
-#include "serve.h"
+#include "environment.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+char **environment_base;
 
 struct variable {
     char *text;

@@ -1,11 +1,14 @@
 /* EXEC: a command and its pipes, or its terminal, as serve sees them. */
 #include "buffer.h"
+#include "children.h"
 #include "command.h"
 #include "connection.h"
 #include "descriptor.h"
 #include "drain.h"
+#include "environment.h"
 #include "failure.h"
 #include "handover.h"
+#include "limit.h"
 #include "loop.h"
 #include "process.h"
 #include "protocol.h"
@@ -220,7 +223,7 @@ static struct watch idle = {.fd = -1};
 static void lose_idle(void)
 {
     watch_close(&idle);
-    server.exiting++;
+    children_expect();
 }
 
 /* It has nothing to say, so it was killed. */
@@ -241,7 +244,7 @@ static void exec_release(struct stream *s)
             lose_idle();
     } else {
         s->held = e->link.fd; /* closing it releases the supervisor, whose end would be in the way of the answer */
-        server.exiting++;
+        children_expect();
     }
 }
 
@@ -378,13 +381,13 @@ static bool fork_supervisor(struct plumbing *p, struct command *c)
 static bool find_supervisor(struct plumbing *p, const struct request *r)
 {
     struct command c = {
-        .argv = r->argv, .env = r->env[0] ? environment_merge(server.env, r->env) : server.env, .cwd = r->cwd,
+        .argv = r->argv, .env = r->env[0] ? environment_merge(environment_base, r->env) : environment_base, .cwd = r->cwd,
         .workdir = workdir_path, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
-        .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = server.files,
+        .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = limit_before,
     };
     bool found = reuse_supervisor(p, &c) || fork_supervisor(p, &c);
     int err = errno;
-    if (c.env != server.env)
+    if (c.env != environment_base)
         free(c.env);
     errno = err;
     return found;

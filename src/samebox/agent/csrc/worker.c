@@ -1,6 +1,7 @@
 /* Operations on whole trees run in a fork, which may block; serve passes on what it writes and hands it what it
  * reads. */
 #include "buffer.h"
+#include "children.h"
 #include "connection.h"
 #include "descriptor.h"
 #include "failure.h"
@@ -113,7 +114,7 @@ static void worker_release(struct stream *s)
     struct worker *w = (struct worker *)s;
     watch_close(&w->status);
     buf_free(&w->result);
-    server.exiting++;
+    children_expect();
 }
 
 static const struct stream_type worker_type = {
