@@ -1,5 +1,5 @@
-/* Memory, growing buffers and numbers as bytes. When memory runs out the process ends with a message, as there is nobody
- * to tell. */
+/* Memory, growing buffers and numbers as bytes. When memory runs out the process ends with a message, as there is
+ * nobody to tell. */
 #ifndef SAMEBOX_BUFFER_H
 #define SAMEBOX_BUFFER_H
 

@@ -27,10 +27,10 @@ struct report {
 };
 
 /* To the supervisor. Closing the link releases it; as long as its command runs, that ends the command too. */
-enum order_type { ORDER_SIGNAL = 1, ORDER_END, ORDER_RUN }; /* the value: a signal; ms of grace, -1: as in the command */
+enum order_type { ORDER_SIGNAL = 1, ORDER_END, ORDER_RUN };
 struct order {
     int32_t type;
-    int32_t value;
+    int32_t value; /* a signal; ms of grace, -1: as in the command */
 };
 
 #endif

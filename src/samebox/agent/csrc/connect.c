@@ -1,4 +1,6 @@
 /* CONNECT: a TCP connection made from inside. */
+#include "connect.h"
+
 #include "buffer.h"
 #include "connection.h"
 #include "failure.h"
@@ -6,7 +8,6 @@
 #include "process.h"
 #include "protocol.h"
 #include "request.h"
-#include "serve.h"
 #include "sink.h"
 #include "source.h"
 #include "stream.h"
@@ -184,7 +185,7 @@ static const struct stream_type connect_type = {
     .release = connect_release,
 };
 
-void connect_open(uint32_t id, struct request *r)
+static void connect_open(uint32_t id, struct request *r)
 {
     struct sockaddr_storage address;
     bool local = strcmp(r->host, "localhost") == 0;
@@ -204,3 +205,8 @@ void connect_open(uint32_t id, struct request *r)
         c->stream.deadline = now_ms(CLOCK_MONOTONIC) + c->stream.request.timeout;
     next_attempt(c, 0);
 }
+
+const struct operation connect_operation = {
+    .form = {.known = FIELD(HOST) | FIELD(PORT) | FIELD(TIMEOUT) | FIELD(WINDOW), .needed = FIELD(HOST) | FIELD(PORT)},
+    .open = connect_open,
+};

@@ -227,8 +227,7 @@ static void output_ready(struct watch *w, uint32_t events)
     connection_flush();
 }
 
-bool connection_start(int in, int out,
-                      void (*take)(int type, uint32_t stream, const uint8_t *payload, size_t len))
+bool connection_start(int in, int out, void (*take)(int type, uint32_t stream, const uint8_t *payload, size_t len))
 {
     /* One description can be watched through two descriptors of it. */
     if (in == out && (out = fcntl(in, F_DUPFD_CLOEXEC, 3)) < 0)

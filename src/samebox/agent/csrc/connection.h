@@ -12,8 +12,7 @@
 
 /* Takes over the descriptors (which may be one and the same). `take` is handed every frame of the host that is
  * well-formed as such. */
-bool connection_start(int in, int out,
-                      void (*take)(int type, uint32_t stream, const uint8_t *payload, size_t len));
+bool connection_start(int in, int out, void (*take)(int type, uint32_t stream, const uint8_t *payload, size_t len));
 bool connection_lost(void);
 bool connection_refused(void);
 /* After an ERROR on stream 0 the connection reads no more, and is lost when that is written. */

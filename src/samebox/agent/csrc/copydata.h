@@ -7,9 +7,6 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-#define COPY_RECURSIVE 1
-#define COPY_REPLACE 2
-
 /* The content of a regular file, holes left out where the file system tells of them. Both at their beginning; false and
  * errno on failure. */
 bool copy_data(int in, int out, const struct stat *st);

@@ -4,15 +4,17 @@
 #include "buffer.h"
 #include "connection.h"
 #include "failure.h"
-#include "files.h"
 #include "hello.h"
+#include "operation.h"
+#include "operations.h"
 #include "presence.h"
 #include "protocol.h"
 #include "request.h"
-#include "serve.h"
+#include "resolve.h"
 #include "source.h"
 #include "stream.h"
 #include "workdir.h"
+#include "worker.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -29,50 +31,52 @@ static bool relative(const char *path)
     return path && path[0] != '/';
 }
 
-/* Where the operation depends on the workdir, it must be there. */
-static bool needs_workdir(const struct request *r)
+/* Where the operation depends on the workdir, it must be there. What takes a cwd begins in the workdir without one. */
+static bool needs_workdir(const struct operation *o, const struct request *r)
 {
-    if (r->op == OP_EXEC)
+    if (o->form.known & FIELD(CWD))
         return !r->cwd || relative(r->cwd);
     return relative(r->path) || relative(r->root) || relative(r->destination);
 }
 
-static int check_request(const struct request *r)
+static int check_request(const struct operation *o, const struct request *r)
 {
     if (r->window >= 0 && (r->window < 1024 || r->window > 16 * 1024 * 1024))
         return EINVAL;
     if (stream_count() >= MAX_STREAMS)
         return EAGAIN;
     int err = workdir_enter();
-    if (err && needs_workdir(r))
+    if (err && needs_workdir(o, r))
         return err;
-    if (!err && (r->op == OP_REMOVE || r->op == OP_MOVE))
-        workdir_open(); /* it is what they must not remove */
+    if (!err && o->workdir_stays)
+        workdir_open();
     return 0;
 }
 
-static void do_file_op(uint32_t id, struct request *r)
+/* Returns false when a worker has to do it. */
+static bool do_quickly(const struct operation *o, const struct request *r, struct buf *out, struct failure *f)
+{
+    struct place p;
+    if (!place_open(&p, r, f))
+        return true;
+    bool done = o->quick && o->quick(&p, r, out, f);
+    place_close(&p);
+    return done;
+}
+
+static void run(uint32_t id, const struct operation *o, struct request *r)
 {
     struct buf record = {0};
     struct failure f = {0};
-    if (!file_op(r, &record, &f))
-        worker_open(id, r);
+    if (o->open)
+        o->open(id, r);
+    else if (!do_quickly(o, r, &record, &f))
+        worker_open(id, o, r);
     else if (f.err)
         connection_send_failure(id, &f);
     else
         connection_send(FRAME_END, id, record.data, record.len);
     buf_free(&record);
-}
-
-static void open_stream(uint32_t id, struct request *r)
-{
-    switch (r->op) {
-    case OP_EXEC: exec_open(id, r); break;
-    case OP_READ: read_open(id, r); break;
-    case OP_WRITE: write_open(id, r); break;
-    case OP_CONNECT: connect_open(id, r); break;
-    default: do_file_op(id, r); break;
-    }
 }
 
 static void frame_open(uint32_t id, const uint8_t *payload, size_t len)
@@ -82,7 +86,8 @@ static void frame_open(uint32_t id, const uint8_t *payload, size_t len)
         return;
     }
     struct request r = {0};
-    int err = payload[0] == OP_HELLO ? EPROTO : request_decode(&r, payload[0], payload + 1, len - 1);
+    const struct operation *o = operation_find(payload[0]);
+    int err = payload[0] == OP_HELLO ? EPROTO : request_decode(&r, o ? &o->form : NULL, payload + 1, len - 1);
     presence_count();
     struct failure f;
     if (err < 0) {
@@ -93,12 +98,12 @@ static void frame_open(uint32_t id, const uint8_t *payload, size_t len)
         snprintf(f.message, sizeof f.message, "operation %d: %s", payload[0],
                  known ? "a value that is not valid" : "it or a field is not known, or a field is lacking");
         connection_send_failure(id, &f);
-    } else if ((err = check_request(&r))) {
+    } else if ((err = check_request(o, &r))) {
         bool workdir = err != EINVAL && err != EAGAIN;
         fail(&f, err, workdir ? "cwd" : NULL, workdir ? workdir_path : NULL);
         connection_send_failure(id, &f);
     } else {
-        open_stream(id, &r);
+        run(id, o, &r);
     }
     request_free(&r);
 }

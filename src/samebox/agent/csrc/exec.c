@@ -1,4 +1,6 @@
-/* EXEC: a command and its pipes, or its terminal, as serve sees them. */
+/* EXEC: a command, as serve sees it. */
+#include "exec.h"
+
 #include "buffer.h"
 #include "children.h"
 #include "command.h"
@@ -14,7 +16,6 @@
 #include "protocol.h"
 #include "record.h"
 #include "request.h"
-#include "serve.h"
 #include "sink.h"
 #include "source.h"
 #include "stream.h"
@@ -381,8 +382,8 @@ static bool fork_supervisor(struct plumbing *p, struct command *c)
 static bool find_supervisor(struct plumbing *p, const struct request *r)
 {
     struct command c = {
-        .argv = r->argv, .env = r->env[0] ? environment_merge(environment_base, r->env) : environment_base, .cwd = r->cwd,
-        .workdir = workdir_path, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
+        .argv = r->argv, .env = r->env[0] ? environment_merge(environment_base, r->env) : environment_base,
+        .cwd = r->cwd, .workdir = workdir_path, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
         .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = limit_before,
     };
     bool found = reuse_supervisor(p, &c) || fork_supervisor(p, &c);
@@ -419,7 +420,7 @@ static bool valid(const struct request *r)
     return sizes && environment_valid(r->env);
 }
 
-void exec_open(uint32_t id, struct request *r)
+static void exec_open(uint32_t id, struct request *r)
 {
     struct plumbing p = {{-1, -1, -1}, {-1, -1, -1}, {-1, -1}};
     struct failure f = {0};
@@ -433,3 +434,10 @@ void exec_open(uint32_t id, struct request *r)
         watch_command(id, &p, r);
     close_plumbing(&p);
 }
+
+const struct operation exec_operation = {
+    .form = {.known = FIELD(ARGV) | FIELD(ENV) | FIELD(CWD) | FIELD(TIMEOUT) | FIELD(GRACE) | FIELD(TTY) |
+                      FIELD(ROWS) | FIELD(COLUMNS) | FIELD(WINDOW) | FIELD(FLAGS),
+             .needed = FIELD(ARGV), .flags = FLAG_INPUT | FLAG_TELL_START},
+    .open = exec_open,
+};

@@ -1,15 +1,17 @@
 /* GREP: lines of a tree's text files. */
+#include "grep.h"
+
 #include "buffer.h"
 #include "descriptor.h"
 #include "failure.h"
 #include "fileutil.h"
 #include "glob.h"
+#include "job.h"
 #include "matcher.h"
 #include "protocol.h"
 #include "record.h"
 #include "request.h"
 #include "resolve.h"
-#include "tree.h"
 #include "walk.h"
 
 #include <errno.h>
@@ -179,7 +181,7 @@ static void search(struct searcher *s)
         fail_not_regular(&st, j->f, j->r->path);
 }
 
-void grep_op(struct job *j)
+static void grep_op(struct job *j)
 {
     const struct request *r = j->r;
     struct matcher matcher;
@@ -194,3 +196,10 @@ void grep_op(struct job *j)
     rec_num(j->end, TAG_COUNT, s.count);
     matcher_free(&matcher);
 }
+
+const struct operation grep_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(PATTERN) | FIELD(INCLUDE) | FIELD(IGNORE_CASE) | FIELD(FIXED) |
+                      FIELD(LIMIT) | FIELD(WINDOW),
+             .needed = FIELD(PATH) | FIELD(PATTERN)},
+    .tree = grep_op,
+};

@@ -54,11 +54,17 @@ static void refuse_version(void)
     buf_free(&record);
 }
 
+static const struct form form = {
+    .known = FIELD(VERSION_MIN) | FIELD(VERSION_MAX) | FIELD(WORKDIR) | FIELD(ENV) | FIELD(WANT_DIGEST) |
+             FIELD(CLEAR_ENV),
+    .needed = FIELD(VERSION_MIN) | FIELD(VERSION_MAX),
+};
+
 bool hello_take(const uint8_t *payload, size_t len)
 {
     static struct request r; /* the environment points into it, for good */
     bool greeted = false;
-    int err = request_decode(&r, OP_HELLO, payload, len);
+    int err = request_decode(&r, &form, payload, len);
     char *none[] = {NULL};
     if (err)
         connection_malformed("malformed HELLO");

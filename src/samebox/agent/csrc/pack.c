@@ -1,11 +1,14 @@
 /* PACK: a tree as a stream (protocol.md, section 7). */
+#include "pack.h"
+
 #include "buffer.h"
 #include "descriptor.h"
 #include "fileutil.h"
+#include "job.h"
 #include "protocol.h"
 #include "record.h"
+#include "request.h"
 #include "resolve.h"
-#include "tree.h"
 #include "walk.h"
 
 #include <errno.h>
@@ -132,7 +135,7 @@ static bool pack_file(struct packer *k)
     return send_item(k, "", 'f', &st, NULL) && send_content(k, fd, st.st_size, "");
 }
 
-void pack_op(struct job *j)
+static void pack_op(struct job *j)
 {
     static const uint8_t end[4];
     struct packer k = {.j = j};
@@ -151,3 +154,8 @@ void pack_op(struct job *j)
         rec_num(j->end, TAG_COUNT, k.count);
     }
 }
+
+const struct operation pack_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(WINDOW), .needed = FIELD(PATH)},
+    .tree = pack_op,
+};

@@ -8,6 +8,10 @@
 
 #include <sys/stat.h>
 
+#define MOVE_REPLACE 1
+#define COPY_RECURSIVE 1
+#define COPY_REPLACE 2
+
 struct pair {
     struct spot from, to;
     struct stat st;      /* what is moved or copied */

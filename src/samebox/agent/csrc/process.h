@@ -14,8 +14,8 @@ void close_except(int *keep, int count);
 /* Default dispositions for what was inherited as ignored, then ignores what others could annoy us with; SIGCHLD is
  * blocked. */
 void signals_ignore(void);
-/* After signals_ignore: catches what was ignored, and SIGCHLD, and does nothing. An execve undoes that by itself, so that
- * the start of a command needs no calls for it. */
+/* After signals_ignore: catches what was ignored, and SIGCHLD, and does nothing. An execve undoes that by itself, so
+ * that the start of a command needs no calls for it. */
 void signals_catch(void);
 /* What a command begins with. Safe after vfork. */
 void signals_unblock(void);

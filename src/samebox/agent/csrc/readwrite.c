@@ -19,10 +19,6 @@
 #include <unistd.h>
 
 #define READ_PREFIX 1 /* send the first `limit` bytes of a larger file */
-#define WRITE_APPEND 1
-#define WRITE_EXCLUSIVE 2
-#define WRITE_NO_PARENTS 4
-
 #define RESERVED (64 * 1024)
 
 #define NO_WAIT (O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
@@ -278,8 +274,8 @@ static bool begin_replace(struct file_write *w, const struct place *p, const str
                           const struct stat *old, struct failure *f)
 {
     if (write_begin(w, s->dir, s->name, written_mode(old->st_mode), false, r->path, f)) {
-        /* ext4 begins to write at once what is renamed over another file, unless it has its blocks already: a small file
-         * would take twice as long. Nothing depends on it. */
+        /* ext4 begins to write at once what is renamed over another file, unless it has its blocks already: a small
+         * file would take twice as long. Nothing depends on it. */
         if (r->size > 0 && r->size <= RESERVED)
             fallocate(w->fd, FALLOC_FL_KEEP_SIZE, 0, r->size);
         if (keep_owner(w, old))

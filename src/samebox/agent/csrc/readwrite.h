@@ -14,6 +14,10 @@
  * more byte means EFBIG. The descriptor is O_NONBLOCK: EAGAIN is an error like others. */
 int file_open_read(const struct request *r, struct buf *reply, int64_t *remaining, struct failure *f);
 
+#define WRITE_APPEND 1
+#define WRITE_EXCLUSIVE 2
+#define WRITE_NO_PARENTS 4
+
 /* WRITE: opens the temporary file, or the target itself (append; in place). The loop writes to w->fd, then commits
  * or aborts. */
 struct file_write {

@@ -2,13 +2,14 @@
 #ifndef SAMEBOX_REQUEST_H
 #define SAMEBOX_REQUEST_H
 
+#include "protocol.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Strings are NUL-terminated copies owned by the request; NULL or -1 when the field was absent. */
 struct request {
-    int op;
     char *path, *root, *destination, *pattern, *target, *cwd, *host, *workdir;
     char **argv, **env, **include; /* NULL-terminated, never NULL */
     int64_t flags;                 /* 0 when absent */
@@ -16,9 +17,17 @@ struct request {
     bool tty, ignore_case, fixed, want_digest, clear_env;
     void *memory; /* what the pointers above point into */
 };
-/* 0, or why the request is refused (EPROTO, EINVAL); -1: not a record at all. Frees nothing that the caller has to:
- * request_free always. */
-int request_decode(struct request *q, int op, const uint8_t *data, size_t len);
+
+/* What the requests of one operation may hold. */
+struct form {
+    uint64_t known, needed; /* fields; the operation can't do without the latter */
+    int64_t flags;          /* bits */
+};
+#define FIELD(tag) (UINT64_C(1) << TAG_##tag)
+
+/* 0, or why the request is refused (EPROTO, EINVAL); -1: not a record at all. A form of NULL: there is no such
+ * operation. Frees nothing that the caller has to: request_free always. */
+int request_decode(struct request *q, const struct form *form, const uint8_t *data, size_t len);
 void request_free(struct request *q);
 
 #endif

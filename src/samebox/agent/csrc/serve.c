@@ -34,7 +34,7 @@ static int turn(int timeout)
 {
     presence_show(stream_count() > 0);
     loop_wait(timeout);
-    bool more = reads_continue();
+    bool more = streams_step();
     timeout = streams_expire();
     connection_flush();
     if (connection_relieved()) {

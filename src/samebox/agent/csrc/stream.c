@@ -13,7 +13,7 @@
 #define BUCKETS 256
 
 static struct stream *buckets[BUCKETS];
-static struct stream *first, *graves;
+static struct stream *first, *stepping, *graves;
 static size_t total;
 
 /* --- the table --- */
@@ -65,6 +65,10 @@ void stream_register(struct stream *s, uint32_t id, const struct stream_type *ty
     if (first)
         first->previous = s;
     first = s;
+    if (type->step) {
+        s->next_stepping = stepping;
+        stepping = s;
+    }
     total++;
 }
 
@@ -85,6 +89,11 @@ void stream_close(struct stream *s)
         first = s->next;
     if (s->next)
         s->next->previous = s->previous;
+    if (s->type->step) {
+        for (place = &stepping; *place != s;)
+            place = &(*place)->next_stepping;
+        *place = s->next_stepping;
+    }
     total--;
     s->closed = true;
     s->type->release(s);
@@ -138,6 +147,16 @@ int streams_expire(void)
     if (nearest < 0)
         return -1;
     return nearest - now > 60000 ? 60000 : (int)(nearest - now);
+}
+
+bool streams_step(void)
+{
+    bool more = false;
+    for (struct stream *s = stepping, *next; s; s = next) {
+        next = s->next_stepping;
+        more |= s->type->step(s);
+    }
+    return more;
 }
 
 void streams_resume(void)

@@ -23,6 +23,8 @@ struct stream_type {
     void (*resize)(struct stream *s, int rows, int columns);
     void (*cancel)(struct stream *s, int64_t grace); /* ms; -1: the request's own */
     void (*expire)(struct stream *s);
+    /* Called in each turn of the loop, for work that never waits: returns whether there is more to do. */
+    bool (*step)(struct stream *s);
     void (*release)(struct stream *s); /* frees what the type added */
 };
 
@@ -35,6 +37,7 @@ struct stream {
     int64_t deadline; /* CLOCK_MONOTONIC, ms; -1: none */
     int held;         /* closed once this turn's answers are sent; -1: none */
     struct stream *next_in_bucket, *previous, *next;
+    struct stream *next_stepping; /* of those whose type has a step */
     bool closed;
 };
 
@@ -54,6 +57,8 @@ void stream_close(struct stream *s);
 void streams_bury(void);
 /* Deadlines that are over; returns how long until the next one, -1: none. */
 int streams_expire(void);
+/* Lets those go on that never wait; returns whether there is more to do. */
+bool streams_step(void);
 /* Looks again at what may be read, after congestion or once nobody listens any more. */
 void streams_resume(void);
 

@@ -1,4 +1,6 @@
 /* READ and WRITE of one file, in the loop: files never make us wait for long. */
+#include "transfer.h"
+
 #include "buffer.h"
 #include "connection.h"
 #include "descriptor.h"
@@ -7,7 +9,6 @@
 #include "readwrite.h"
 #include "record.h"
 #include "request.h"
-#include "serve.h"
 #include "sink.h"
 #include "source.h"
 #include "stream.h"
@@ -25,9 +26,7 @@ struct reading {
     struct stream stream;
     int fd;
     int64_t remaining, sent;
-    struct reading *next;
 };
-static struct reading *readings;
 
 static void read_end(struct reading *d)
 {
@@ -92,20 +91,11 @@ static bool read_chunk(struct reading *d, bool *most)
     return true;
 }
 
-static bool read_step(struct reading *d)
+static bool read_step(struct stream *s)
 {
+    struct reading *d = (struct reading *)s;
     bool most;
     return read_chunk(d, &most) && (!most || read_chunk(d, &most));
-}
-
-bool reads_continue(void)
-{
-    bool more = false;
-    for (struct reading *d = readings, *next; d; d = next) {
-        next = d->next;
-        more |= read_step(d);
-    }
-    return more;
 }
 
 static void read_cancel(struct stream *s, int64_t grace)
@@ -116,16 +106,12 @@ static void read_cancel(struct stream *s, int64_t grace)
 
 static void read_release(struct stream *s)
 {
-    struct reading *d = (struct reading *)s, **place = &readings;
-    while (*place != d)
-        place = &(*place)->next;
-    *place = d->next;
-    close(d->fd);
+    close(((struct reading *)s)->fd);
 }
 
-static const struct stream_type read_type = {.cancel = read_cancel, .release = read_release};
+static const struct stream_type read_type = {.step = read_step, .cancel = read_cancel, .release = read_release};
 
-void read_open(uint32_t id, struct request *r)
+static void read_open(uint32_t id, struct request *r)
 {
     struct buf reply = {0};
     struct failure f = {0};
@@ -139,12 +125,16 @@ void read_open(uint32_t id, struct request *r)
         d->stream.output[0].credit = stream_credit(&d->stream);
         d->fd = fd;
         d->remaining = remaining;
-        d->next = readings;
-        readings = d;
         connection_send(FRAME_REPLY, id, reply.data, reply.len);
     }
     buf_free(&reply);
 }
+
+const struct operation read_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(OFFSET) | FIELD(LIMIT) | FIELD(WINDOW) | FIELD(FLAGS),
+             .needed = FIELD(PATH), .flags = READ_CUT},
+    .open = read_open,
+};
 
 /* --- WRITE --- */
 
@@ -203,7 +193,7 @@ static const struct stream_type write_type = {
     .input = write_input, .input_end = write_input_end, .cancel = write_cancel, .release = write_release,
 };
 
-void write_open(uint32_t id, struct request *r)
+static void write_open(uint32_t id, struct request *r)
 {
     struct failure f = {0};
     struct writing *w = allocate(sizeof *w);
@@ -216,3 +206,9 @@ void write_open(uint32_t id, struct request *r)
     stream_register(&w->stream, id, &write_type, r);
     w->stream.input.window = WINDOW;
 }
+
+const struct operation write_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(MODE) | FIELD(FLAGS) | FIELD(SIZE),
+             .needed = FIELD(PATH), .flags = WRITE_APPEND | WRITE_EXCLUSIVE | WRITE_NO_PARENTS},
+    .open = write_open,
+};

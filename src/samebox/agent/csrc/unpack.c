@@ -1,9 +1,12 @@
 /* UNPACK: makes a tree from a stream (protocol.md, section 7). */
+#include "unpack.h"
+
 #include "buffer.h"
 #include "descriptor.h"
 #include "failure.h"
 #include "fileutil.h"
 #include "item.h"
+#include "job.h"
 #include "path.h"
 #include "protocol.h"
 #include "readwrite.h"
@@ -11,7 +14,6 @@
 #include "request.h"
 #include "resolve.h"
 #include "trail.h"
-#include "tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -160,7 +162,7 @@ static bool make_root_file(struct unpacker *u, const struct item *item)
 {
     struct request r = *u->j->r;
     struct file_write w;
-    r.flags = u->replace ? 0 : 2; /* WRITE's flag `exclusive` */
+    r.flags = u->replace ? 0 : WRITE_EXCLUSIVE;
     r.mode = item->mode;
     return file_open_write(&r, &w, u->j->f) && finish_file(u, item, &w, "");
 }
@@ -258,7 +260,7 @@ static bool unpack_all(struct unpacker *u)
     }
 }
 
-void unpack_op(struct job *j)
+static void unpack_op(struct job *j)
 {
     struct unpacker u = {.j = j, .in = {.fd = j->in}, .at = {.fd = -1, .root = -1}};
     u.replace = j->r->flags & UNPACK_REPLACE;
@@ -268,3 +270,9 @@ void unpack_op(struct job *j)
     if (ok && !j->f->err)
         rec_num(j->end, TAG_COUNT, u.count);
 }
+
+const struct operation unpack_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(FLAGS), .needed = FIELD(PATH), .flags = UNPACK_REPLACE},
+    .tree = unpack_op,
+    .tree_input = true,
+};
