@@ -3,7 +3,8 @@
 
 #include "descriptor.h"
 #include "fileutil.h"
-#include "readwrite.h"
+#include "filewrite.h"
+#include "regular.h"
 
 #include <errno.h>
 #include <fcntl.h>

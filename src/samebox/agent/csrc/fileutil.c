@@ -67,41 +67,6 @@ bool same_file(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-int not_regular(const struct stat *st)
-{
-    if (S_ISREG(st->st_mode))
-        return 0;
-    return S_ISDIR(st->st_mode) ? EISDIR : EINVAL;
-}
-
-bool fail_not_regular(const struct stat *st, struct failure *f, const char *path)
-{
-    int err = not_regular(st);
-    fail(f, err, err == EINVAL ? "special" : NULL, path);
-    return false;
-}
-
-int open_regular(int dir, const char *name, struct stat *st)
-{
-    /* The type is looked at first: opening a device or a FIFO has effects of its own. */
-    if (fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) != 0)
-        return -1;
-    int err = not_regular(st);
-    int fd = err ? -1 : openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (err)
-        errno = err;
-    if (fd < 0)
-        return -1;
-    if (fstat(fd, st) == 0) {
-        err = not_regular(st);
-        if (!err)
-            return fd;
-        errno = err;
-    }
-    close_fd(&fd);
-    return -1;
-}
-
 bool is_within(int fd, const struct stat *st)
 {
     AUTO_FD dir = openat(fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -3,7 +3,6 @@
 #define SAMEBOX_FILEUTIL_H
 
 #include "buffer.h"
-#include "failure.h"
 #include "resolve.h"
 
 #include <sys/stat.h>
@@ -15,14 +14,6 @@ void rec_stat(struct buf *b, const struct stat *st, int dir, const char *name);
 void rec_mtime(struct buf *b, const struct stat *st);
 
 bool same_file(const struct stat *a, const struct stat *b);
-
-/* What is wrong with reading or writing it: 0 for a regular file, EISDIR, or EINVAL (then the kind is `special`). */
-int not_regular(const struct stat *st);
-bool fail_not_regular(const struct stat *st, struct failure *f, const char *path);
-
-/* Opens a regular file for reading below `dir`, never following a link and never waiting. -1 and errno, EINVAL if it is
- * special. */
-int open_regular(int dir, const char *name, struct stat *st);
 
 /* Whether the directory `fd` or one above it is `st`. */
 bool is_within(int fd, const struct stat *st);

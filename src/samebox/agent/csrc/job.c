@@ -2,8 +2,8 @@
 #include "job.h"
 
 #include "descriptor.h"
+#include "filewrite.h"
 #include "path.h"
-#include "readwrite.h"
 
 #include <errno.h>
 #include <fcntl.h>

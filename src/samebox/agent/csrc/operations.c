@@ -10,9 +10,10 @@
 #include "grep.h"
 #include "pack.h"
 #include "protocol.h"
+#include "read.h"
 #include "remove.h"
-#include "transfer.h"
 #include "unpack.h"
+#include "write.h"
 
 static const struct operation *const operations[] = {
     [OP_EXEC] = &exec_operation,

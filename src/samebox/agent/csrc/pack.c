@@ -7,6 +7,7 @@
 #include "job.h"
 #include "protocol.h"
 #include "record.h"
+#include "regular.h"
 #include "request.h"
 #include "resolve.h"
 #include "walk.h"

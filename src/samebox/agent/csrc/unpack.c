@@ -5,14 +5,15 @@
 #include "descriptor.h"
 #include "failure.h"
 #include "fileutil.h"
+#include "filewrite.h"
 #include "item.h"
 #include "job.h"
 #include "path.h"
 #include "protocol.h"
-#include "readwrite.h"
 #include "record.h"
 #include "request.h"
 #include "resolve.h"
+#include "target.h"
 #include "trail.h"
 
 #include <errno.h>
