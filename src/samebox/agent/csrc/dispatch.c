@@ -31,7 +31,8 @@ static bool relative(const char *path)
     return path && path[0] != '/';
 }
 
-/* Where the operation depends on the workdir, it must be there. What takes a cwd begins in the workdir without one. */
+/* Where the operation depends on the workdir, it must be there. An operation that takes a cwd begins
+ * in the workdir unless a cwd is given. */
 static bool needs_workdir(const struct operation *o, const struct request *r)
 {
     if (o->form.known & FIELD(CWD))
@@ -53,7 +54,7 @@ static int check_request(const struct operation *o, const struct request *r)
     return 0;
 }
 
-/* Returns false when a worker has to do it. */
+/* Returns false when the operation belongs in a worker. */
 static bool do_quickly(const struct operation *o, const struct request *r, struct buf *out, struct failure *f)
 {
     struct place p;

@@ -18,7 +18,7 @@ bool same_file(const struct stat *a, const struct stat *b);
 /* Whether the directory `fd` or one above it is `st`. */
 bool is_within(int fd, const struct stat *st);
 
-/* Whether it is the workdir, a directory above it, or the confinement's root. */
+/* Whether `st` is the workdir, a directory above it, or the confinement's root. */
 bool is_protected(const struct place *p, const struct stat *st);
 
 /* chmod of what an O_PATH descriptor stands for. The path is where it was found, for systems without /proc. */

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Answers it; false when the connection is refused. */
+/* Answers HELLO; false when the connection is refused. */
 bool hello_take(const uint8_t *payload, size_t len);
 
 #endif

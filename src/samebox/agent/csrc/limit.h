@@ -4,10 +4,10 @@
 
 #include <sys/resource.h>
 
-/* As the sandbox began: what commands get. */
+/* The limit that the sandbox began with: commands get it. */
 extern struct rlimit limit_before;
 
-/* Raises ours, as each stream takes some descriptors. */
+/* Raises the agent's own limit, as each stream takes some descriptors. */
 void limit_raise(void);
 
 #endif

@@ -110,9 +110,9 @@ static void read_release(struct stream *s)
 
 static const struct stream_type read_type = {.step = read_step, .cancel = read_cancel, .release = read_release};
 
-/* Opens what is read, at the offset; adds the REPLY record. *remaining is how much may be sent (INT64_MAX: up to the end
- * of the file, as files in /proc have no size). -1 on failure. The descriptor is O_NONBLOCK: EAGAIN is an error like
- * others. */
+/* Opens what is read, at the offset; adds the REPLY record. *remaining is how much may be sent (INT64_MAX: up to the
+ * end of the file, as files in /proc have no size). -1 on failure. The descriptor is O_NONBLOCK: EAGAIN is an error
+ * like others. */
 static int file_open(const struct request *r, struct buf *reply, int64_t *remaining, struct failure *f)
 {
     struct place p;

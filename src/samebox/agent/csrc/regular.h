@@ -11,7 +11,7 @@
 /* How a file is opened that may turn out to be special. */
 #define NO_WAIT (O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-/* What is wrong with reading or writing it: 0 for a regular file, EISDIR, or EINVAL (then the kind is `special`). */
+/* What is wrong with reading or writing a file: 0 for a regular one, EISDIR, or EINVAL (then the kind is `special`). */
 int not_regular(const struct stat *st);
 bool fail_not_regular(const struct stat *st, struct failure *f, const char *path);
 

@@ -23,7 +23,7 @@ void sink_write(struct sink *sink, const uint8_t *data, size_t len);
 void sink_end(struct sink *sink);
 /* What was queued, and all that will come, is consumed at once from now on. */
 void sink_close(struct sink *sink);
-/* Closes it without a word to the host, whose stream is over. */
+/* Closes the sink without a word to the host, for which the stream is over. */
 void sink_abandon(struct sink *sink);
 /* `len` bytes of channel 0 were consumed. */
 void sink_consumed(struct sink *sink, size_t len);

@@ -23,7 +23,7 @@ void source_update(struct source *source);
 void source_credit(struct source *source, int64_t bytes);
 /* Sends at once what is there, as far as it may. */
 void source_drain(struct source *source);
-/* The process behind it has ended: what is there now is sent, no more. */
+/* The process behind the source has ended: what is there now is sent, no more. */
 void source_settle(struct source *source, bool terminal);
 
 #endif

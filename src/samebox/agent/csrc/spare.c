@@ -11,7 +11,7 @@
 
 #include <unistd.h>
 
-/* Our end of the link to it; fd -1: there is none. */
+/* Our end of the link to the spare supervisor; fd -1: there is none. */
 static struct watch idle = {.fd = -1};
 
 static void lose_idle(void)

@@ -8,7 +8,8 @@
  * supervisor's link, or -1 and errno. */
 int supervisor_find(struct command *c);
 
-/* Takes over our end of the link to a free supervisor; false if there is one already, or it would be of no use. */
+/* Takes over our end of the link to a free supervisor; false if there is a spare one already, or this
+ * one would be of no use. */
 bool supervisor_keep(int link);
 
 #endif

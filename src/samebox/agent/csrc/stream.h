@@ -10,9 +10,10 @@
 
 struct stream;
 
-/* What a stream does with what happens to it. NULL: nothing. */
+/* What a type of streams does when something happens to one of them. input_end, signal, resize and step may be NULL,
+ * the others only where they can't be called. */
 struct stream_type {
-    /* Never NULL where the host may send input, which it may within the sink's window. */
+    /* The host may send input where the sink has a window. */
     void (*input)(struct stream *s, const uint8_t *data, size_t len);
     void (*input_end)(struct stream *s);
     /* The source has sent all; err is what reading ended with. */
