@@ -53,6 +53,14 @@ def make_box(engine: BubblewrapEngine, cache: Path) -> Iterator[Callable[..., Sa
 
 
 @pytest.fixture
+def no_images(engine: BubblewrapEngine) -> Iterator[None]:
+    """Remove the images that a test makes."""
+    yield
+    for name, _ in engine.images():
+        engine.remove_image(name)
+
+
+@pytest.fixture
 def box(make_box: Callable[..., Sandbox]) -> Sandbox:
     """Return a sandbox with every default."""
     return make_box()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,25 +213,15 @@ def test_out_of_memory(make: Callable[..., Sandbox], engine: DockerEngine) -> No
 
 def test_threads(engine: DockerEngine, busybox: str, make: Callable[..., Sandbox]) -> None:
     """One engine object serves many threads at once."""
-    failed: list[BaseException] = []
-
     with make() as box:
 
-        def use() -> None:
-            try:
-                for _ in range(5):
-                    assert "running" == engine.inspect(box.id).state
-                    engine.connect(box.id).close()
-            except BaseException as error:  # noqa: BLE001
-                failed.append(error)
+        def use(_number: int) -> None:
+            for _ in range(5):
+                assert "running" == engine.inspect(box.id).state
+                engine.connect(box.id).close()
 
-        threads = [threading.Thread(target=use) for _ in range(12)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    assert not failed
+        with ThreadPoolExecutor(12) as threads:
+            list(threads.map(use, range(12)))
 
 
 def test_many_connections(engine: DockerEngine, make: Callable[..., Sandbox]) -> None:
