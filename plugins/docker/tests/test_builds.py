@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 import pytest
 
-from builds import (
-    BuildWords,
-    built,
-    mark,
-    own_cache,
-    test_failure,
-    test_missing_base,
-    test_once_for_each_content,
-    test_runtime,
-    test_two_processes,
-    test_wrong_dockerfile,
-    test_wrong_snapshot,
-)
+from builds import *  # noqa: F403 - its tests and fixtures
+from builds import BuildWords
 from samebox.config.build import ImageBuild
 from samebox.config.model import SandboxConfig
 from samebox.errors import BuildError, ImageNotFoundError, UnsupportedError
@@ -33,19 +22,6 @@ if TYPE_CHECKING:
     from builds import Built
     from samebox import Sandbox
     from samebox_docker.engine import DockerEngine
-
-__all__ = [
-    "built",
-    "mark",
-    "own_cache",
-    "test_failure",
-    "test_missing_base",
-    "test_once_for_each_content",
-    "test_runtime",
-    "test_two_processes",
-    "test_wrong_dockerfile",
-    "test_wrong_snapshot",
-]
 
 WORDS = BuildWords(
     short="localhost/",

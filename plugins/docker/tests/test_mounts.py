@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 import pytest
 
-from mounts import (
-    test_agents_volume,
-    test_failed_create_leaves_no_volume,
-    test_foreign_volume,
-    test_host_directory_keeps_its_owner,
-    test_volume_in_use,
-    test_workdir_on_a_volume,
-    volume,
-)
+from mounts import *  # noqa: F403 - its tests and fixtures
 from samebox.config.model import SandboxConfig
 from samebox.errors import EngineError, UnsupportedError
 from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts
@@ -26,16 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from samebox import Sandbox
-
-__all__ = [
-    "test_agents_volume",
-    "test_failed_create_leaves_no_volume",
-    "test_foreign_volume",
-    "test_host_directory_keeps_its_owner",
-    "test_volume_in_use",
-    "test_workdir_on_a_volume",
-    "volume",
-]
 
 
 @pytest.fixture

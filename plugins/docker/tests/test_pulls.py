@@ -8,20 +8,8 @@ from typing import TYPE_CHECKING, Any
 import docker.errors
 import pytest
 
-from pulls import (
-    PullWords,
-    break_off,
-    private,
-    pull,
-    registry,
-    test_builds_pull_their_base,
-    test_credentials,
-    test_interrupted,
-    test_missing_tag,
-    test_platforms,
-    test_pull_shows_progress,
-    test_when_to_pull,
-)
+from pulls import *  # noqa: F403 - its tests and fixtures
+from pulls import PullWords
 from registry_server import RegistryServer, require_registry
 from samebox.config.model import SandboxConfig
 from samebox.errors import ImageNotFoundError
@@ -32,20 +20,6 @@ if TYPE_CHECKING:
 
     from pulls import Break
     from samebox_docker.engine import DockerEngine
-
-__all__ = [
-    "break_off",
-    "private",
-    "pull",
-    "registry",
-    "test_builds_pull_their_base",
-    "test_credentials",
-    "test_interrupted",
-    "test_missing_tag",
-    "test_platforms",
-    "test_pull_shows_progress",
-    "test_when_to_pull",
-]
 
 WORDS = PullWords(
     progress=r"pulling {image}\n(.*\n)?\w+: Pull complete\n(.*\n)?Status: Downloaded newer image for {image}",

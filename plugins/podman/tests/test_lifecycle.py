@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lifecycles import (
-    LABELS,
-    create,
-    test_a_name_is_connected_to_as_well,
-    test_a_taken_name,
-    test_list,
-    test_the_beginning_of_an_id_is_no_name,
-)
+from lifecycles import *  # noqa: F403 - its tests and fixtures
+from lifecycles import LABELS
 from samebox.config.model import SandboxConfig
 from samebox.errors import (
     EngineError,
@@ -32,14 +26,6 @@ if TYPE_CHECKING:
 
     from samebox import Sandbox
     from samebox_podman.client import PodmanClient
-
-__all__ = [
-    "create",
-    "test_a_name_is_connected_to_as_well",
-    "test_a_taken_name",
-    "test_list",
-    "test_the_beginning_of_an_id_is_no_name",
-]
 
 
 @pytest.fixture

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mounts import (
-    assert_workdir_on_a_volume,
-    test_agents_volume,
-    test_failed_create_leaves_no_volume,
-    test_foreign_volume,
-    test_host_directory_keeps_its_owner,
-    test_volume_in_use,
-    test_workdir_on_a_volume,
-    volume,
-)
+from mounts import *  # noqa: F403 - its tests and fixtures
+from mounts import assert_workdir_on_a_volume
 from samebox.config.model import SandboxConfig
 from samebox.errors import EngineError
 from samebox_podman.mounts import bind_mounts, volume_mounts
@@ -30,16 +22,6 @@ if TYPE_CHECKING:
     from samebox import Sandbox
     from samebox_podman.client import PodmanClient
     from samebox_podman.engine import PodmanEngine
-
-__all__ = [
-    "test_agents_volume",
-    "test_failed_create_leaves_no_volume",
-    "test_foreign_volume",
-    "test_host_directory_keeps_its_owner",
-    "test_volume_in_use",
-    "test_workdir_on_a_volume",
-    "volume",
-]
 
 
 @pytest.fixture

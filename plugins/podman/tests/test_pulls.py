@@ -19,21 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pulls import (
-    PullWords,
-    assert_nothing_new,
-    break_off,
-    private,
-    pull,
-    registry,
-    test_builds_pull_their_base,
-    test_credentials,
-    test_interrupted,
-    test_missing_tag,
-    test_platforms,
-    test_pull_shows_progress,
-    test_when_to_pull,
-)
+from pulls import *  # noqa: F403 - its tests and fixtures
+from pulls import PullWords, assert_nothing_new
 from real_engine import not_here
 from registry_server import RegistryServer, require_registry
 from samebox.config.model import SandboxConfig
@@ -49,20 +36,6 @@ if TYPE_CHECKING:
     from pulls import Break
     from samebox_podman.client import PodmanClient
     from samebox_podman.engine import PodmanEngine
-
-__all__ = [
-    "break_off",
-    "private",
-    "pull",
-    "registry",
-    "test_builds_pull_their_base",
-    "test_credentials",
-    "test_interrupted",
-    "test_missing_tag",
-    "test_platforms",
-    "test_pull_shows_progress",
-    "test_when_to_pull",
-]
 
 WORDS = PullWords(
     progress=r"fetching {image}\nTrying to pull {image}\.\.\.\n(.*\n)?Copying blob sha256:.*",
