@@ -177,14 +177,14 @@ ANSWERS = [
 
 
 @pytest.fixture
-def client_of(tmp_path: Path) -> Iterator[Callable[[bytes], PodmanClient]]:
-    """Return what makes a client of a service that answers its one connection with some bytes, and ends it."""
+def answering(tmp_path: Path) -> Iterator[Callable[[bytes], tuple[PodmanClient, threading.Thread]]]:
+    """Return what makes a client of a service that answers one connection with some bytes; its thread ends with it."""
     path = tmp_path / "s.sock"
     with contextlib.ExitStack() as stack, socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
 
-        def client_of(answer: bytes) -> PodmanClient:
+        def answering(answer: bytes) -> tuple[PodmanClient, threading.Thread]:
             def serve() -> None:
                 connection = server.accept()[0]
                 with connection:
@@ -195,24 +195,30 @@ def client_of(tmp_path: Path) -> Iterator[Callable[[bytes], PodmanClient]]:
             thread.start()
             stack.callback(thread.join)
             client = PodmanClient(Address(f"unix://{path}", "a test"), 5)
-            return stack.enter_context(contextlib.closing(client))
+            return stack.enter_context(contextlib.closing(client)), thread
 
-        yield client_of
+        yield answering
 
 
 @pytest.mark.parametrize(("answer", "said"), ANSWERS, ids=["length", "chunked", "ssh", "endless", "cut"])
-def test_an_exec_that_does_not_start(client_of: Callable[[bytes], PodmanClient], answer: bytes, said: str) -> None:
+def test_an_exec_that_does_not_start(
+    answering: Callable[[bytes], tuple[PodmanClient, threading.Thread]], answer: bytes, said: str
+) -> None:
     """The upgrade is spoken by hand, so every wrong answer ends in an error here, and none hangs."""
+    client, _ = answering(answer)
     with pytest.raises(EngineError) as caught:
-        open_exec(client_of(answer), "0" * 64, 5)
+        open_exec(client, "0" * 64, 5)
     assert said in str(caught.value)
 
 
-def test_what_comes_with_the_answers_head_is_kept(client_of: Callable[[bytes], PodmanClient]) -> None:
+def test_what_comes_with_the_answers_head_is_kept(
+    answering: Callable[[bytes], tuple[PodmanClient, threading.Thread]],
+) -> None:
     """The first frame may be in the same packet, as the runtime's error is."""
     frame = b"\x01\0\0\0\0\0\0\x05hello"
-    client = client_of(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\n\r\n" + frame)
+    client, thread = answering(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\n\r\n" + frame)
     with contextlib.closing(open_exec(client, "0" * 64, 5)) as stream:
+        thread.join()
         assert stream.recv(100) == b"hello"
         assert stream.recv(100) == b""
 
