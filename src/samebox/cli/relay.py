@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class Relay:
-    """Runs one command and passes everything on, until it has ended.
+    """Runs one command, and passes its input, output and signals on until the command has ended.
 
     Args:
         box: The sandbox.
         command: The program and its arguments.
-        timeout: In seconds; None: no limit.
+        timeout: The longest time that the command may take, in seconds; None: no limit.
         tty: Whether the command runs on a terminal.
     """
 
@@ -39,7 +39,7 @@ class Relay:
         self._interrupts = 0
 
     def run(self) -> int:
-        """Run it and return its exit code.
+        """Run the command and return its exit code.
 
         Raises:
             ExecTimeoutError: The timeout was over.
@@ -49,12 +49,12 @@ class Relay:
         process = self._box.spawn(
             self._command, timeout=self._timeout, tty=self._tty, rows=size.lines, columns=size.columns
         )
-        # No `with`: its end would wait for a command whose output nobody can take any more.
+        # The process is in no `with` block, whose end would wait for a command whose output can't be written any more.
         outputs = [
             threading.Thread(target=self._copy, args=(process, stream, descriptor), daemon=True)
             for stream, descriptor in ((process.stdout, 1), (process.stderr, 2))
         ]
-        # The terminal is made raw first: it would turn the command's line ends into others.
+        # The terminal is made raw first, as it would change the line ends of the command's output.
         with self._raw_terminal(), self._signals(process):
             for thread in (*outputs, threading.Thread(target=self._feed, args=(process,), daemon=True)):
                 thread.start()
@@ -70,9 +70,9 @@ class Relay:
                 while view:
                     view = view[os.write(descriptor, view) :]
         except BrokenPipeError:
-            process.kill()  # nobody reads on, as with `| head`
+            process.kill()  # nobody reads the output any more, as with `| head`
         except SandboxError:
-            pass  # `wait` raises the same
+            pass  # `wait` raises the same error
 
     def _feed(self, process: Process) -> None:
         with contextlib.suppress(SandboxError, OSError, ValueError):
@@ -100,7 +100,7 @@ class Relay:
 
         def interrupted(number: int, _frame: object) -> None:
             self._interrupts += 1
-            if self._interrupts > 2:  # it does not listen
+            if self._interrupts > 2:  # the command ignores SIGINT
                 process.kill()
             else:
                 process.send_signal(number)
