@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Build every distribution, look into it, and install the wheels as a user would.
+"""Build every distribution, check its content, and install the wheels as a user would.
 
     python3 tools/check_packages.py DIRECTORY     needs `pip install --group package`
 
-Each sdist is built from the work tree and each wheel from its sdist, so that the agent is compiled in another directory
-and by another copy of the compiler than the one in the work tree. Both must be the same, byte for byte.
+Each sdist is built from the work tree and each wheel from its sdist, so the agent in the wheel is compiled in another
+directory and by another copy of the compiler than the agent in the work tree. Both agents must have the same bytes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 AGENT = "samebox/agent/bin/agent-"
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
-#: What `import samebox` must not bring along: the command line's, the engines' and the suite's dependencies.
+#: The modules that `import samebox` must not import: the dependencies of the command line, the engines and the suite.
 NOT_IMPORTED = {"docker", "podman", "pytest", "rich", "typer"}
 
 
 def check(good: object, complaint: str) -> None:
-    """Stop with a complaint unless all is well."""
+    """Stop with a complaint unless the condition `good` holds."""
     if not good:
         sys.exit(f"check_packages.py: {complaint}")
 
@@ -40,7 +40,7 @@ def run(*command: str | Path) -> None:
 
 
 def check_agent(data: bytes, machine: str) -> None:
-    """See that a program is for the machine, position-independent, and needs no loader."""
+    """Check that a program is for the machine, position-independent, and needs no loader."""
     kind, found = struct.unpack_from("<HH", data, 16)
     check(data[:4] == b"\x7fELF" and found == ELF_MACHINES[machine], f"the agent for {machine} is for machine {found}")
     check(kind == 3, f"the agent for {machine} is not position-independent (ELF type {kind})")  # 3: ET_DYN
@@ -50,7 +50,7 @@ def check_agent(data: bytes, machine: str) -> None:
 
 
 def check_core(sdist: set[str], wheel: zipfile.ZipFile) -> None:
-    """See that the core has both agents, its sources have what they are made of, and neither has too much."""
+    """Check that the core's wheel has both agents, its sdist the agent's sources, and that neither has too much."""
     check("src/samebox/agent/csrc/main.c" in sdist, "the core's sdist lacks the agent's sources")
     stray = sorted(name for name in sdist if name.startswith("plugins/") or "/bin/" in name)
     check(not stray, f"in the core's sdist: {stray}")
@@ -71,7 +71,7 @@ def check_core(sdist: set[str], wheel: zipfile.ZipFile) -> None:
 
 
 def check_wheel(wheel: zipfile.ZipFile, module: str) -> None:
-    """See that a wheel is one typed package with a licence, and that its entry points lead somewhere."""
+    """Check that a wheel is one typed package with a licence, and that its entry points lead to modules."""
     names = set(wheel.namelist())
     tops = {name.split("/")[0] for name in names}
     check({top for top in tops if not top.endswith(".dist-info")} == {module}, f"{module}'s wheel holds {sorted(tops)}")
@@ -87,7 +87,7 @@ def check_wheel(wheel: zipfile.ZipFile, module: str) -> None:
 
 
 def build(source: Path, into: Path) -> Path:
-    """Build a distribution's sdist, and from that its wheel."""
+    """Build a distribution's sdist, and the wheel from the sdist."""
     run(sys.executable, "-m", "build", "--outdir", into, source)
     name = "samebox" if source == ROOT else f"samebox_{source.name}"
     [sdist] = into.glob(f"{name}-[0-9]*.tar.gz")
@@ -102,7 +102,7 @@ def build(source: Path, into: Path) -> Path:
 
 
 def check_installed(wheels: list[Path]) -> None:
-    """Install wheels in an empty virtual environment, and try what they promise."""
+    """Install wheels in an empty virtual environment, and try their import and their commands."""
     with tempfile.TemporaryDirectory(prefix="samebox-package-") as scratch:
         venv.create(scratch, with_pip=True)
         programs = Path(scratch, "bin")
@@ -116,7 +116,7 @@ def check_installed(wheels: list[Path]) -> None:
 
 
 def main(into: Path) -> None:
-    """Build and check everything."""
+    """Build and check every distribution."""
     shutil.rmtree(into, ignore_errors=True)
     plugins = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
     wheels = [build(source, into) for source in [ROOT, *plugins]]

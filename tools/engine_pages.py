@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Write docs/engines.md and the table in docs/configuration.md from what the conformance suite found.
+"""Write docs/engines.md and the table in docs/configuration.md from the results of the conformance suite.
 
     python tools/engine_pages.py [--write DIR] [RESULT...]
 
-RESULT is a result.json of `samebox conformance --report` or of pytest's, or a directory with some below it. What they
-say of an engine replaces what docs/engines.json, the summary of all results so far, says of the same engine in the same
-version; then the pages are written. Without RESULT they are made of what is there, as after a new setting.
+RESULT is a result.json of `samebox conformance --report` or of pytest's --report, or a directory with such files below
+it. The new results of an engine replace those of the same engine in the same version in docs/engines.json, the summary
+of all results so far; then the pages are written. Without RESULT the pages are made of the summary alone, as after a
+new setting.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ HOST_SIDE = {
     "engine": "It chooses among the engines.",
     "options": "Each engine has its own, and checks them by a model of its own.",
 }
-"""Settings that say nothing of a sandbox."""
+"""The settings that say nothing about a sandbox, each with the reason."""
 HEAD = """# Engines
 
 What the conformance suite ({conformance}) has found of each engine, in versions that teams run. This page is written by
@@ -70,12 +71,12 @@ What the suite has seen of each setting, on the hosts and in the versions that [
 
 
 def table(rows: Mapping[str, str], summaries: Sequence[Summary], part: str) -> str:
-    """Return a table of things by engine, and the reasons below it.
+    """Return a table of capabilities or settings by engine, with the reasons below the table.
 
     Args:
-        rows: The things, each with what is said of it.
-        summaries: Sorted by `key`.
-        part: The entry of a summary with what it says of each of them.
+        rows: The names of the rows, each with its description.
+        summaries: The summaries, sorted by `key`.
+        part: The entry of a summary that has the cells of the rows.
     """
     families: dict[str, list[Summary]] = {}
     for summary in summaries:
@@ -117,7 +118,7 @@ def _plain(text: str) -> str:
 
 
 def engines_page(summaries: Sequence[Summary]) -> str:
-    """Return docs/engines.md."""
+    """Return the text of docs/engines.md."""
     verdicts = [verdict for verdict in Verdict if any(verdict in summary["counts"] for summary in summaries)]
     page = HEAD.format(
         conformance="[Conformance](conformance.md)", verdicts=" | ".join(verdicts), lines="---|" * len(verdicts)
@@ -134,10 +135,10 @@ def engines_page(summaries: Sequence[Summary]) -> str:
 
 
 def configuration_page(page: str, summaries: Sequence[Summary]) -> str:
-    """Return docs/configuration.md with the table made anew.
+    """Return the text of docs/configuration.md with the table made anew.
 
     Raises:
-        ValueError: It has no place for the table.
+        ValueError: The page has no place for the table.
     """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -150,14 +151,14 @@ def configuration_page(page: str, summaries: Sequence[Summary]) -> str:
 
 
 def _setting(field: FieldInfo) -> str:
-    """Return what is said of a setting: its description and default."""
+    """Return the words on a setting in the table: its description and default."""
     default = field.get_default(call_default_factory=True)
     text = " ".join(str(field.description).split()).replace("|", r"\|")
     return f"{text} Default: `{getattr(default, 'value', default)!r}`."
 
 
 def result_files(paths: Iterable[Path]) -> list[Path]:
-    """Return every result.json that is named or is below a directory that is."""
+    """Return every result.json that is named or lies below a named directory, the oldest first."""
     found = [file for path in paths for file in (sorted(path.rglob("result.json")) if path.is_dir() else [path])]
     return sorted(found, key=lambda file: file.stat().st_mtime)
 

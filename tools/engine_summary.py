@@ -1,4 +1,4 @@
-"""What the pages of the documentation need of the conformance suite's results, without all the rest."""
+"""Summary: the part of the conformance suite's results that the pages of the documentation need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NAMES = {"docker": "Docker", "podman": "Podman"}
 DAEMONS = frozenset(NAMES)
-"""Engines to which it is all one which user asks."""
+"""The engines whose daemon makes the asking user irrelevant."""
 STATES = {
     Verdict.PASS: "yes",
     Verdict.UNSUPPORTED: "no",
@@ -25,16 +25,16 @@ STATES = {
 }
 
 Summary = dict[str, Any]
-"""What the pages need of one engine's results, as plain values."""
+"""The part of one engine's results that the pages need, as plain values."""
 Cell = list[tuple[str, str, str]]
-"""Of one thing on one engine: state, what it is about, and why."""
+"""The entries for one capability or setting on one engine: each a state, the capability that it is about, and why."""
 
 
 def summarise(document: Mapping[str, Any]) -> list[Summary]:
-    """Return what the pages need of a result.json; nothing of an engine on which not the whole suite was run.
+    """Return the summaries of a result.json; engines on which not the whole suite was run are left out.
 
     Args:
-        document: Its content.
+        document: The content of the result.json.
     """
     found = []
     for engine in document["engines"]:
@@ -46,7 +46,8 @@ def summarise(document: Mapping[str, Any]) -> list[Summary]:
         found.append(
             {
                 "engine": engine["engine"],
-                # A kernel's, which the engine without a version of its own has, ends with what its builder calls it.
+                # An engine without a version of its own has the kernel's, which ends with a name that the kernel's
+                # builder chose.
                 "version": info["version"].partition("-")[0],
                 "rootless": info["rootless"],
                 "root": host["root"],
@@ -102,7 +103,7 @@ def _settings(engine: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> 
 
 
 def _why(reason: str, capability: str) -> str:
-    """Return a reason without the capability before it, and without what else the same test lacks."""
+    """Return a reason without the capability before it, and without the other capabilities that the same test lacks."""
     names = "|".join(re.escape(name) for name in Capability)
     found = re.search(rf"(?:^|; ){re.escape(capability)}: (.*?)(?=; (?:{names}): |$)", reason) if capability else None
     text = found[1] if found is not None else reason
@@ -110,7 +111,7 @@ def _why(reason: str, capability: str) -> str:
 
 
 def key(summary: Summary) -> tuple[Any, ...]:
-    """Return what a later result of the same replaces, and by what the pages are sorted."""
+    """Return the key that is equal for results of the same engine and version, and by which the pages are sorted."""
     order = ("bubblewrap", "docker", "podman")
     name = summary["engine"]
     version = tuple(int(part) for part in re.findall(r"\d+", summary["version"])[:2])
@@ -128,10 +129,10 @@ def family(summary: Summary) -> str:
 
 
 def short(summary: Summary) -> str:
-    """Return a version as people say it."""
+    """Return a version in short, as people say it."""
     return ".".join(re.findall(r"\d+", summary["version"])[:2])
 
 
 def merge(old: Iterable[Summary], new: Iterable[Summary]) -> list[Summary]:
-    """Return all of them, sorted, a new one in the place of an old one of the same engine in the same version."""
+    """Return all summaries, sorted; a new summary replaces an old summary of the same engine in the same version."""
     return [summary for _, summary in sorted({key(summary): summary for summary in [*old, *new]}.items())]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Real engines for the tests, on a Debian machine, as root.
+"""Start and remove real engines for the tests, on a Debian machine, as root.
 
 python3 tools/engines.py up                start Docker, Podman and rootless Podman, with the test images
 python3 tools/engines.py status [--json]   say what is reachable
@@ -43,24 +43,24 @@ if TYPE_CHECKING:
     from testbed.bed import Reach
 
 GRACE = 30
-"""Seconds for a command that was told to end; then it is killed."""
+"""How long a command that was told to end may take, in seconds; then the command is killed."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What ends `run` in good order."""
+"""The signals that end `run` in good order."""
 
 
 def tell(line: str) -> None:
-    """Print a line for a person."""
+    """Print a line for a person, on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def answer(text: str) -> None:
-    """Print what was asked for."""
+    """Print the answer of a command, on stdout."""
     print(text, flush=True)
 
 
 def table_text(table: Sequence[Reach]) -> str:
-    """Return what is reachable as a table."""
+    """Return the text of a table of engines and whether each is usable."""
     rows = [("engine", "usable", "version", "url", "detail")]
     rows += [(line.engine, "yes" if line.usable else "NO", line.version, line.url, line.detail) for line in table]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -68,14 +68,14 @@ def table_text(table: Sequence[Reach]) -> str:
 
 
 def editions_up(layout: Layout, words: Sequence[str]) -> bool:
-    """Make versioned engines, and print the table.
+    """Make versioned engines, and print the table of these engines.
 
     Args:
-        layout: That of the ordinary bed.
-        words: As in "docker=28".
+        layout: The layout of the ordinary bed.
+        words: The versions, as in "docker=28".
 
     Returns:
-        Whether every one of them is usable.
+        Whether every engine of these versions is usable.
     """
     editions = parse_editions(words)
     table: list[Reach] = []
@@ -90,8 +90,8 @@ def editions_down(layout: Layout, words: Sequence[str]) -> None:
     """Remove versioned engines.
 
     Args:
-        layout: That of the ordinary bed.
-        words: As in "docker=28"; none for all.
+        layout: The layout of the ordinary bed.
+        words: The versions, as in "docker=28"; none for all versions.
     """
     with locked(layout.editions_lock_file):
         beds = [EditionBed(layout, edition, tell) for edition in parse_editions(words)]
@@ -100,11 +100,11 @@ def editions_down(layout: Layout, words: Sequence[str]) -> None:
 
 
 def up(layout: Layout, *, transient: bool) -> bool:
-    """Make the engines, and print the table.
+    """Make the ordinary engines, and print the table of these engines.
 
     Args:
-        layout: Where.
-        transient: Let the last `run` that ends take them away again.
+        layout: The layout of the bed.
+        transient: Let the last `run` that ends remove the engines again.
 
     Returns:
         Whether every engine is usable.
@@ -120,13 +120,13 @@ def up(layout: Layout, *, transient: bool) -> bool:
 
 
 def down(layout: Layout, *, keep_images: bool) -> None:
-    """Remove the engines."""
+    """Remove the ordinary engines."""
     with locked(layout.lock_file):
         Bed(layout, tell).down(keep_images=keep_images)
 
 
 def down_all(layout: Layout, *, keep_images: bool) -> None:
-    """Remove the engines, and all versioned ones."""
+    """Remove the ordinary engines, and all versioned engines."""
     editions_down(layout, [])
     if not keep_images:
         remove_shared_parts(layout)
@@ -134,10 +134,10 @@ def down_all(layout: Layout, *, keep_images: bool) -> None:
 
 
 def status(layout: Layout, *, as_json: bool) -> bool:
-    """Print what is reachable.
+    """Print which engines are reachable.
 
     Returns:
-        Whether every engine is.
+        Whether every engine is usable.
     """
     beds = [Bed(layout, tell), *all_edition_beds(layout, tell)]
     table = [line for bed in beds for line in bed.reach()]
@@ -166,12 +166,12 @@ def environment(layout: Layout) -> dict[str, str]:
 
 
 def run(layout: Layout, command: Sequence[str], *, keep_images: bool) -> int:
-    """Run a command with the engines, and take them away unless they were there before or others use them.
+    """Run a command with the engines, and remove the engines unless they were there before or another `run` uses them.
 
     Args:
-        layout: Where the engines live.
+        layout: The layout of the bed.
         command: The command.
-        keep_images: Leave the image directory.
+        keep_images: Leave the image directory in place.
 
     Returns:
         The command's exit code, or 128+n if signal n ended it; 1 if an engine is not usable.
@@ -181,7 +181,7 @@ def run(layout: Layout, command: Sequence[str], *, keep_images: bool) -> int:
     """
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        # The first one counts: another would break into the cleaning up.
+        # The first signal counts: another signal would break into the cleaning up.
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         COMMANDS.interrupt()
@@ -191,7 +191,7 @@ def run(layout: Layout, command: Sequence[str], *, keep_images: bool) -> int:
         signal.signal(number, interrupt)
     try:
         with locked(layout.users_file, shared=True):
-            # Made by `up`, they stay; made by a `run`, this one or another, the last one takes them away.
+            # Engines that `up` made stay; engines that a `run` made are removed by the last `run` that ends.
             kept = State(layout.state_file).get("transient") is False
             usable = up(layout, transient=not kept)
             return call(layout, command) if usable else 1
@@ -208,7 +208,7 @@ def call(layout: Layout, command: Sequence[str]) -> int:
     """Run a command with the tests' environment, and end it when this program is told to end.
 
     Returns:
-        Its exit code; 128+n if signal n ended it.
+        The command's exit code; 128+n if signal n ended the command.
     """
     try:
         child = subprocess.Popen(command, env={**os.environ, **environment(layout)})
@@ -252,10 +252,10 @@ def main(argv: Sequence[str]) -> int:
     """Carry out one command line.
 
     Returns:
-        0; 1 if an engine is not usable or something could not be done; for `run`, the command's exit code.
+        0; 1 if an engine is not usable or the command failed; for `run`, the exit code of the command given.
     """
     options = parse(argv)
-    # What ordinary users need must not depend on the caller's umask.
+    # Files that ordinary users need must not depend on the caller's umask.
     os.umask(0o022)
     layout = Layout.from_environment()
     code = 0

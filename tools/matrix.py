@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The conformance suite on every version of every engine, one after the other, on a Debian machine, as root.
+"""Run the conformance suite on every version of every engine in turn, on a Debian machine, as root.
 
     python tools/matrix.py RESULTS [VERSION...]
 
-VERSION is as for `tools/engines.py up --version`; default: all that there are. A version that is up is used and left
-alone, any other is started for its turn. RESULTS gets a directory for each version, with what `samebox conformance`
-reports; `tools/engine_pages.py` makes the pages of it.
+VERSION is as for `tools/engines.py up --version`; default: all versions. A version that is up is used and left alone,
+any other version is started for its turn. RESULTS gets a directory for each version, with the suite's report;
+`tools/engine_pages.py` makes the pages of these reports.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def tell(line: str) -> None:
-    """Print a line for a person."""
+    """Print a line for a person, on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -39,11 +39,11 @@ def run_suite(table: Sequence[Reach], image: str, report: Path) -> bool:
 
     Args:
         table: The engines.
-        image: The image of their sandboxes.
-        report: The directory for what was found.
+        image: The image of the engines' sandboxes.
+        report: The directory for the report.
 
     Returns:
-        Whether all of them keep the contract.
+        Whether all engines keep the contract.
     """
     subjects: list[str] = []
     options: list[str] = []
@@ -51,25 +51,25 @@ def run_suite(table: Sequence[Reach], image: str, report: Path) -> bool:
         label = line.engine.replace("=", "-").replace(".", "_")
         subjects.append(f"{label}={label.partition('-')[0]}")
         options += ["--engine-option", f"{label}.url={line.url}"]
-    # The command of this Python's environment.
+    # The command `samebox` of this Python's environment.
     samebox = Path(sys.executable).with_name("samebox")
     command: list[str | Path] = [samebox, "conformance", *subjects, *options, "--image", image, "--report", report]
     return subprocess.run(command, check=False).returncode == 0
 
 
 def run_edition(layout: Layout, edition: Edition, results: Path) -> bool:
-    """Run the suite on one version, rootful and rootless where it is both.
+    """Run the suite on one version, rootful and rootless where the version has both.
 
     Args:
-        layout: That of the ordinary bed.
+        layout: The layout of the ordinary bed.
         edition: The version.
-        results: Where its directory is made.
+        results: The directory in which the version's own directory is made.
 
     Returns:
-        Whether all its engines could be reached and keep the contract.
+        Whether all engines of the version could be reached and keep the contract.
 
     Raises:
-        TestbedError: It cannot be made or removed.
+        TestbedError: The version's engines cannot be made or removed.
     """
     bed = EditionBed(layout, edition, tell)
     stays = bed.made

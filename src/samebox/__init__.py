@@ -1,8 +1,8 @@
 """samebox: one sandbox API with the same observable behaviour on every engine.
 
-`Sandbox` is the way in, `AsyncSandbox` its twin for asyncio, `SandboxConfig` what both can be asked to be. The public
-names stand in `__init__.pyi`, and are imported on their first use: the suite's pytest plugin is loaded into the runs of
-everyone who has it installed.
+`Sandbox` is the way in, `AsyncSandbox` its twin for asyncio, `SandboxConfig` the settings of both. The public names
+stand in `__init__.pyi` and are imported on their first use, as the suite's pytest plugin is loaded into every pytest
+run of everyone who has samebox installed.
 """
 
 import lazy_loader

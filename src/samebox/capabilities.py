@@ -8,7 +8,7 @@ from enum import StrEnum
 class Capability(StrEnum):
     """One observable behaviour that some engines have and some lack; never the name of an engine.
 
-    What every engine owes (exec and files as in the design) is no capability. Each one is a question that the
+    What every engine owes (exec and files as in the design) is no capability. Each capability is a question that the
     conformance suite answers by a test.
     """
 
@@ -97,7 +97,7 @@ class Capability(StrEnum):
 
 
 class Isolation(StrEnum):
-    """How strong the wall around a sandbox is, from weakest to strongest; members compare by that order."""
+    """How strong the wall around a sandbox is: the tiers from weakest to strongest, which compare by that order."""
 
     NONE = "none"
     """An ordinary child process."""
@@ -114,7 +114,7 @@ class Isolation(StrEnum):
 
     @property
     def rank(self) -> int:
-        """The place in the order, from 0."""
+        """The tier's place in the order, from 0 for the weakest."""
         return list(Isolation).index(self)
 
     def __lt__(self, other: str) -> bool:

@@ -19,12 +19,12 @@ class ConfigError(SandboxError, ValueError):
 
 
 class UnsupportedError(SandboxError):
-    """A setting or call was asked for that this engine, or this host, cannot honour; nothing has been started.
+    """A setting or call was asked for that the engine, or its host, cannot honour; nothing has been started.
 
     Args:
         capability: The behaviour that is missing.
         engine: The engine's name.
-        reason: Why it is missing, in words.
+        reason: Why the behaviour is missing, in words.
     """
 
     def __init__(self, capability: Capability, engine: str, reason: str) -> None:
@@ -42,7 +42,7 @@ class IsolationError(SandboxError):
 
 
 class EngineError(SandboxError):
-    """The engine refused or failed a call; the text has its own words."""
+    """The engine refused or failed a call; the text has the engine's own words."""
 
 
 class EngineUnavailableError(EngineError):
@@ -50,19 +50,19 @@ class EngineUnavailableError(EngineError):
 
 
 class ImageNotFoundError(EngineError):
-    """The image is not there and cannot be had."""
+    """The image is not on the engine, and the engine cannot get it."""
 
 
 class BuildError(EngineError):
-    """An image could not be built; the text has the failing step and the last lines of its log."""
+    """An image could not be built; the text has the failing step and the last lines of the step's log."""
 
 
 class SandboxNotFoundError(EngineError):
-    """The engine knows no sandbox of that name or id."""
+    """The engine knows no sandbox of the name or id asked for."""
 
 
 class SandboxExistsError(EngineError):
-    """A sandbox of that name exists already and may not be taken."""
+    """A sandbox of the name asked for exists already and may not be taken."""
 
 
 class SandboxGoneError(SandboxError):
@@ -70,7 +70,7 @@ class SandboxGoneError(SandboxError):
 
 
 class SandboxClosedError(SandboxGoneError):
-    """The sandbox was closed on this side."""
+    """The sandbox was closed by the program that uses it: its `close` was called before."""
 
 
 class ConnectionLostError(SandboxError, ConnectionError):
@@ -93,27 +93,27 @@ class SpawnError(SandboxOSError):
 
 
 class PathNotFoundError(SandboxOSError, FileNotFoundError):
-    """Nothing is there under that path."""
+    """Nothing is at the path that the call names."""
 
 
 class PathExistsError(SandboxOSError, FileExistsError):
-    """Something is there already under that path."""
+    """Something is already at the path that the call would make."""
 
 
 class PathIsADirectoryError(SandboxOSError, IsADirectoryError):
-    """A directory is where a file was expected."""
+    """A directory is at the path where a file was expected."""
 
 
 class PathNotADirectoryError(SandboxOSError, NotADirectoryError):
-    """Something else is where a directory was expected."""
+    """Something else is at the path where a directory was expected."""
 
 
 class PathPermissionError(SandboxOSError, PermissionError):
-    """The sandbox user may not do that."""
+    """The sandbox user lacks the permission for what the call does at the path."""
 
 
 class NotARegularFileError(SandboxOSError):
-    """A FIFO, socket or device is where a regular file was expected; it was not read, as that could wait for ever."""
+    """A FIFO, socket or device is where a regular file was expected; reading could wait for ever and was not tried."""
 
 
 class FileTooLargeError(SandboxOSError):
@@ -123,7 +123,7 @@ class FileTooLargeError(SandboxOSError):
 
 
 class ProtectedPathError(SandboxOSError):
-    """The path is the workdir, an ancestor of it or the root of a confinement, and is not removed."""
+    """The path is the workdir, an ancestor of the workdir or the root of a confinement, and is not removed."""
 
 
 class EditError(SandboxError, ValueError):
@@ -134,8 +134,8 @@ class PathEscapesError(SandboxError, ValueError):
     """The path leads out of the directory that the operation is confined to.
 
     Args:
-        path: The path as it was asked for.
-        root: The directory that it has to stay in.
+        path: The path that was asked for.
+        root: The directory that the path has to stay in.
     """
 
     def __init__(self, path: str, root: str) -> None:

@@ -1,4 +1,4 @@
-"""InterruptShield: keeps Ctrl-C out of what must not be left halfway."""
+"""InterruptShield: keeps Ctrl-C out of code that must not be left halfway."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 try:
-    # What `signal`'s functions wrap. Turning handlers into enums and back, as those do, takes ten times as long as all
-    # the rest of this, and a part of each small request that can be measured.
+    # The functions that those of `signal` wrap. `signal` turns handlers into enums and back, which takes ten times as
+    # long as all the rest of the shield, and a measurable part of each small request.
     from _signal import getsignal, signal  # type: ignore[import-not-found]
 except ImportError:  # only CPython and PyPy have it
     from signal import getsignal, signal
@@ -20,10 +20,10 @@ _INTERRUPT = 2
 
 
 class InterruptShield:
-    """Holds SIGINT's handler back while this thread is inside, except where it is lifted.
+    """Holds SIGINT's handler back while this thread is inside the `with` block, except while the shield is lifted.
 
-    Python runs the handler in the main thread, between any two of its instructions, and the usual one raises there. In
-    other threads nothing has to be done.
+    Python runs the handler in the main thread, between any two instructions, and the usual handler raises there. In
+    other threads the shield does nothing.
     """
 
     __slots__ = ("_handler", "_late", "is_lifted")
@@ -44,13 +44,13 @@ class InterruptShield:
         self.is_lifted = False
         if self._handler is None:
             return
-        if getsignal(_INTERRUPT) == self._handle:  # else somebody has set another one meanwhile
+        if getsignal(_INTERRUPT) == self._handle:  # else somebody has set another handler meanwhile
             signal(_INTERRUPT, self._handler)
         if self._late is not None:
             self._handler(*self._late)
 
     def lift(self) -> None:
-        """Let SIGINT's handler run from now on, at once if it was held back."""
+        """Let SIGINT's handler run from now on, and at once if a signal was held back."""
         self.is_lifted = True
         if self._late is not None:
             late, self._late = self._late, None

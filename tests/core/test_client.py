@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent_peer import WELCOME, Peer
+from forks import true_in_a_fork
 from samebox.agent import client, frames
 from samebox.agent.call import OperationFailedError
 from samebox.agent.client import Connection
@@ -155,10 +156,7 @@ def test_a_cancelled_call_tells_the_agent_although_nobody_waits(peer: Peer) -> N
 
 def test_a_forked_child_leaves_its_parents_connection_alone(peer: Peer) -> None:
     """The child sees that it is not its own, and the parent's goes on."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if not peer.connection.usable else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert true_in_a_fork(lambda: not peer.connection.usable)
     call = peer.connection.call(1, [("argv", b"x")])
     peer.frame()
     peer.socket.sendall(frame(frames.END, call.stream, encode_record([("exit_code", 0)])))
@@ -168,15 +166,12 @@ def test_a_forked_child_leaves_its_parents_connection_alone(peer: Peer) -> None:
 def test_a_forked_child_has_a_transport_of_its_own(peer: Peer) -> None:
     """Threads don't survive a fork: a shared selector would leave the child without answers."""
     del peer
-    child = os.fork()
-    if child == 0:
-        try:
-            made = Peer()
-            made.greet()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def greets() -> bool:
+        Peer().greet()
+        return True
+
+    assert true_in_a_fork(greets)
 
 
 class Messages(ByteStream):

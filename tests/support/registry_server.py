@@ -19,7 +19,7 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
 
-import pytest
+from real_engine import not_here
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -229,5 +229,4 @@ def layer(text: str, size: int = 0, root: Path | None = None) -> bytes:
 def require_registry() -> None:
     """Skip a test where there is no registry's program; fail where every engine is demanded."""
     if shutil.which(PROGRAM) is None:
-        found = f"there is no program {PROGRAM} (Debian's package of that name; tools/engines.py installs it)"
-        (pytest.fail if os.environ.get("SAMEBOX_REQUIRE_ENGINES") else pytest.skip)(found)
+        not_here(f"there is no program {PROGRAM} (Debian's package of that name; tools/engines.py installs it)")

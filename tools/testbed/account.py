@@ -1,4 +1,4 @@
-"""The ordinary user who owns the rootless engine."""
+"""ensure_user and remove_user: the ordinary user who owns the rootless engine."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from testbed.layout import Layout
 
 RANGE = 65536
-"""How many subordinate ids a user namespace needs to hold the owners in any image."""
+"""How many subordinate ids a user namespace needs for the owners of files in any image."""
 
 SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 
 
 def find_user(layout: Layout) -> tuple[int, int] | None:
-    """Look the user up.
+    """Look the bed's user up.
 
     Returns:
-        Uid and gid; None if there is no such user.
+        The user's uid and gid; None if there is no such user.
 
     Raises:
         TestbedError: There is a user of that name whom the bed did not make.
@@ -41,13 +41,13 @@ def find_user(layout: Layout) -> tuple[int, int] | None:
 
 
 def ensure_user(layout: Layout) -> tuple[int, int]:
-    """Make the user, with subordinate ids, unless it is there.
+    """Make the bed's user, with subordinate ids, unless the user is there already.
 
     Returns:
-        Uid and gid.
+        The user's uid and gid.
 
     Raises:
-        TestbedError: It cannot be made.
+        TestbedError: The user cannot be made.
     """
     found = find_user(layout)
     if found is None:
@@ -67,7 +67,7 @@ def ensure_user(layout: Layout) -> tuple[int, int]:
 
 
 def remove_user(layout: Layout) -> None:
-    """End every process of the user and of its subordinate ids, and remove it. That there is none is no error.
+    """End every process of the bed's user and of its subordinate ids, and remove the user if there is one.
 
     Raises:
         TestbedError: A process survives, or userdel fails.
@@ -79,7 +79,7 @@ def remove_user(layout: Layout) -> None:
 
     def owned(record: ProcessRecord) -> bool:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            # The real uid: a set-uid helper such as newuidmap has another effective one.
+            # The real uid: a set-uid helper such as newuidmap has another effective uid.
             status = Path(f"/proc/{record.pid}/status").read_text(encoding="utf-8", errors="replace")
             uid = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("Uid:"))
             return any(first <= uid < end for first, end in ranges)
@@ -90,7 +90,7 @@ def remove_user(layout: Layout) -> None:
 
 
 def _ranges(file: Path, user: str | None = None) -> list[tuple[int, int]]:
-    """Return first and end of the subordinate ids that a file gives to one user, or to all."""
+    """Return the ranges of subordinate ids, as first and end, that a file gives to one user, or to all users."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""EngineApi: just enough of HTTP over a unix socket to ask an engine for things without its client library."""
+"""EngineApi: just enough of HTTP over a unix socket to use an engine's API without the engine's client library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REMEDY = "`status` says which engines run; `up` repairs what is missing."
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP to a unix socket."""
+    """An HTTP connection to a unix socket."""
 
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -34,11 +34,11 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class EngineApi:
-    """The API of Docker, or Podman's own one.
+    """The API of Docker, or Podman's own API.
 
     Args:
         path: The engine's socket.
-        prefix: What the path of every request begins with.
+        prefix: The beginning of the path of every request.
     """
 
     def __init__(self, path: Path, prefix: str = "") -> None:
@@ -49,7 +49,7 @@ class EngineApi:
     def _request(
         self, method: str, path: str, *, body: BinaryIO | None = None, missing: bool = False, timeout: float = 300
     ) -> Iterator[http.client.HTTPResponse | None]:
-        """Send a request, and yield its answer; with `missing`, None for a 404, which is an error otherwise."""
+        """Send a request, and yield its answer; a 404 is an error, or None with `missing`."""
         connection = UnixConnection(self._path, timeout)
         tried = f"{method} {self._prefix}{path} at unix://{self._path}"
         try:
@@ -72,10 +72,10 @@ class EngineApi:
         """Ask for a document.
 
         Returns:
-            The decoded answer; None if it is empty.
+            The decoded answer; None if the answer is empty.
 
         Raises:
-            TestbedError: The engine does not answer, or with an error.
+            TestbedError: The engine does not answer, or answers with an error.
         """
         with self._request(method, path, timeout=timeout) as response:
             body = b"" if response is None else response.read()
@@ -85,10 +85,10 @@ class EngineApi:
         """Ask for a document that need not be there.
 
         Returns:
-            The decoded answer; None if there is no such thing.
+            The decoded answer; None if there is no such document.
 
         Raises:
-            TestbedError: The engine does not answer, or with another error.
+            TestbedError: The engine does not answer, or answers with another error.
         """
         with self._request("GET", path, missing=True) as response:
             return None if response is None else json.loads(response.read())
@@ -102,7 +102,7 @@ class EngineApi:
         return True
 
     def delete(self, path: str) -> None:
-        """Remove a thing. That it is gone already is no error.
+        """Remove what a path names, unless it is gone already.
 
         Raises:
             TestbedError: The engine refuses.
@@ -115,21 +115,21 @@ class EngineApi:
         """Send a file.
 
         Raises:
-            TestbedError: The engine refuses it, in its status or in the messages that follow.
+            TestbedError: The engine refuses the file, in its status or in the messages that follow.
         """
         with archive.open("rb") as body, self._request("POST", path, body=body) as response:
             said = "" if response is None else response.read().decode(errors="replace")
-        # Docker answers 200 before it has read the archive, and tells of a failure in a later line.
+        # Docker answers 200 before it has read the archive, and reports a failure in a later line.
         for line in said.splitlines():
             if '"error' in line:
                 remedy = "`down`, then `up` makes the archive anew."
                 raise TestbedError(tried=f"POST {path} of {archive}", found=line, remedy=remedy)
 
     def download(self, path: str, destination: Path) -> None:
-        """Receive a file; it is there only when it is whole.
+        """Receive a file, which is at its destination only when it is whole.
 
         Raises:
-            TestbedError: The engine does not answer, or with an error.
+            TestbedError: The engine does not answer, or answers with an error.
         """
         draft = destination.with_name(destination.name + ".draft")
         with self._request("GET", path) as response, draft.open("wb") as output:

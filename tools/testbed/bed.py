@@ -1,4 +1,4 @@
-"""Bed: all the engines together, what `up` makes and `down` removes."""
+"""Bed: all the engines together, which `up` makes and `down` removes."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ if TYPE_CHECKING:
     from testbed.layout import Layout
 
 FOR_OTHERS = 0o005
-"""To read and to pass through a directory."""
+"""The mode bits by which others may read and pass through a directory."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Whether an engine can be used: a line of the table."""
+    """Whether one engine can be used: a line of the table that `up` and `status` print."""
 
     engine: str
     url: str
     usable: bool
-    """It answers, and has all the images."""
+    """Whether the engine answers and has all the images."""
     version: str
     detail: str
-    """What matters about it on this host; why not, if it is not usable."""
+    """The facts that matter about the engine on this host; or why the engine is not usable."""
 
 
 class Bed:
     """Every engine of this machine that is for the tests alone.
 
     Args:
-        layout: Where it lives.
-        say: Is told what happens, a line at a time.
+        layout: The bed's paths and names.
+        say: Called with a line for each step.
 
     Raises:
         TestbedError: The state file cannot be read.
     """
 
     recipes: Sequence[Recipe] = RECIPES
-    """The images that its engines have."""
+    """The images that the bed's engines have."""
     exports: Mapping[str, str] = {"docker": "docker", "podman": "oci"}
-    """Which engines write an archive of the first image, and of what kind."""
+    """The engines that write an archive of the first image, each with the kind of its archive."""
 
     def __init__(self, layout: Layout, say: Callable[[str], None]) -> None:
         self.layout = layout
@@ -68,7 +68,7 @@ class Bed:
         self._images = ImageStore(layout.images)
 
     def engines(self, user: tuple[int, int] | None) -> Sequence[Docker | Podman]:
-        """Return every engine of the bed, be it up or not.
+        """Return every engine of the bed, whether it is up or not.
 
         Args:
             user: The ordinary user; None if there is none yet.
@@ -78,7 +78,7 @@ class Bed:
         return docker, Podman(self.layout, self.state), rootless
 
     def environment(self) -> dict[str, str]:
-        """Return what the tests read."""
+        """Return the environment variables that the tests read."""
         images = {f"SAMEBOX_TEST_IMAGE_{recipe.name.upper()}": recipe.tags[0] for recipe in RECIPES}
         return {
             "SAMEBOX_TEST_DOCKER_URL": Docker(self.layout, self.state).url,
@@ -93,10 +93,11 @@ class Bed:
         """Make every engine reachable, and repair what is missing.
 
         Returns:
-            The table. An engine that could not be made stands in it with the reason.
+            The table, where an engine that could not be made has a line with the reason.
 
         Raises:
-            TestbedError: There are no packages, no user, no network or no images: then no engine is of use.
+            TestbedError: The packages, the user, the network or the images can't be made, without which no engine is of
+                use.
         """
         _require_root("make the engines")
         installed = ensure_packages()
@@ -130,13 +131,13 @@ class Bed:
         return table
 
     def _make_directories(self) -> None:
-        """Make the directories, and see to it that everyone can come to them.
+        """Make the directories, and check that everyone can reach them.
 
         Raises:
             TestbedError: An ordinary user cannot pass through a directory above.
         """
         if self.state.get("boot") not in {None, boot_id()}:
-            # What a former boot left there tells Podman that its containers still run.
+            # Files that a former boot left there tell Podman that its containers still run.
             remove_tree(self.layout.run)
         for path in (self.layout.state, self.layout.run, self.layout.images, self.layout.logs):
             path.mkdir(parents=True, exist_ok=True)
@@ -150,10 +151,10 @@ class Bed:
                 raise TestbedError(tried=f"use {path}", found=found, remedy=remedy)
 
     def reach(self, failed: dict[str, str] | None = None) -> list[Reach]:
-        """Find out what is usable now.
+        """Find out which engines are usable now.
 
         Args:
-            failed: Engines of which it is known that they are not, and why.
+            failed: The engines that are known not to be usable, each with the reason.
 
         Returns:
             A line for each engine, bubblewrap as root and as the ordinary user among them.
@@ -172,27 +173,27 @@ class Bed:
         return table + self._without_daemon(user)
 
     def label(self, engine: Docker | Podman) -> str:
-        """Return what the table calls an engine."""
+        """Return an engine's name in the table."""
         return engine.name
 
     def _ensure_programs(self) -> None:
-        """See to it that the engines' programs are there."""
+        """Make the engines' programs available; the ordinary bed uses the machine's own."""
 
     def _without_daemon(self, user: tuple[int, int] | None) -> list[Reach]:
-        """Return the lines of the engines that need no daemon."""
+        """Return the table's lines of the engines that need no daemon."""
         table = [_bubblewrap("bubblewrap", "as root", None)]
         if user is not None:
             table.append(_bubblewrap("bubblewrap-user", f"as {self.layout.user}", user))
         return table
 
     def down(self, *, keep_images: bool = False) -> None:
-        """Remove everything that `up` made but packages. That there is nothing is no error.
+        """Remove everything that `up` made but packages; nothing happens if there is nothing to remove.
 
         Args:
-            keep_images: Leave the image directory, which saves the next `up` a minute.
+            keep_images: Leave the image directory in place, which saves the next `up` a minute.
 
         Raises:
-            TestbedError: Something stays. It is still recorded, so that `down` can be run again.
+            TestbedError: Something can't be removed. The state file still records it, so that `down` can be run again.
         """
         _require_root("remove the engines")
         user = find_user(self.layout)
@@ -223,7 +224,7 @@ def _require_root(tried: str) -> None:
 def _end(engine: Docker | Podman) -> None:
     """Remove an engine's containers, then end it."""
     if engine.died:
-        # Only the engine knows all that its containers have: processes, mounts, network namespaces, rules.
+        # Only the engine knows all that belongs to its containers: processes, mounts, network namespaces, rules.
         with contextlib.suppress(TestbedError):
             engine.ensure()
     if engine.api.answers():
@@ -232,7 +233,7 @@ def _end(engine: Docker | Podman) -> None:
 
 
 def _bubblewrap(name: str, whose: str, user: tuple[int, int] | None) -> Reach:
-    """Return whether a real bwrap makes a sandbox."""
+    """Return the table's line of bubblewrap, by making a sandbox with the real bwrap."""
     try:
         version = run(["bwrap", "--version"]).split()[-1]
         run(["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "true"], user=user, timeout=20)

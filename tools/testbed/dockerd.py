@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from testbed.state import State
 
 READY_WITHIN = 60
-"""In seconds."""
+"""How long the daemon may take to answer, in seconds."""
 
 
 class Docker:
-    """A private Docker daemon: its own data, its own containerd, its own bridge, and no hand on the firewall.
+    """A private Docker daemon, with data, a containerd and a bridge of its own, which never touches the firewall.
 
     Args:
-        layout: Where it lives.
-        state: Where it records what it starts.
-        programs: Where its programs are; default: the machine's own.
-        gvisor: gVisor, if it is to be one of the daemon's runtimes.
+        layout: The bed's paths and names.
+        state: The record of the daemons that are started.
+        programs: The daemon's programs; default: the machine's own.
+        gvisor: gVisor, if it is to be a runtime of the daemon.
     """
 
     name = "docker"
@@ -49,7 +49,7 @@ class Docker:
         self._place(layout.state / "docker", layout.run / "docker.sock")
 
     def _place(self, data: Path, socket: Path) -> None:
-        """Say where its data is and where it is reached."""
+        """Set the paths of the daemon's data and its socket."""
         self._data = data
         # /etc/docker/daemon.json belongs to another daemon.
         self._config = data / "daemon.json"
@@ -57,10 +57,10 @@ class Docker:
         self.api = EngineApi(socket)
 
     def describe(self) -> tuple[str, str]:
-        """Return the version, and what matters about this host.
+        """Return the daemon's version, and the facts that matter on this host.
 
         Raises:
-            TestbedError: It does not answer.
+            TestbedError: The daemon does not answer.
         """
         info = self.api.call("/info", timeout=10)
         kind = "rootless" if "name=rootless" in info["SecurityOptions"] else "rootful"
@@ -68,10 +68,10 @@ class Docker:
         return str(info["ServerVersion"]), ", ".join([kind, info["Driver"], cgroups, info["DefaultRuntime"]])
 
     def ensure(self) -> None:
-        """Start what does not run.
+        """Start the daemon and its containerd, unless they run.
 
         Raises:
-            TestbedError: It does not come up; the end of its log is in the text.
+            TestbedError: The daemon does not come up; the end of its log is in the error's text.
         """
         running = self._state.daemon("dockerd")
         if running is not None and self.api.answers():
@@ -82,7 +82,7 @@ class Docker:
             self._start_containerd()
         write_atomically(self._config, self._settings())
         pidfile = self._layout.run / "docker.pid"
-        # Left by a daemon that was killed; dockerd refuses to start if another process has that number now.
+        # A daemon that was killed leaves its pid file; dockerd refuses to start if another process has that pid now.
         pidfile.unlink(missing_ok=True)
         argv = [
             "dockerd",
@@ -92,7 +92,7 @@ class Docker:
             f"--pidfile={pidfile}",
             f"--host={self.url}",
             f"--bridge={self._layout.docker_bridge}",
-            # Rules and the forwarding switch are shared by the whole machine, other engines included.
+            # The whole machine, other engines included, shares the firewall's rules and the forwarding switch.
             "--iptables=false",
             "--ip6tables=false",
             "--ip-masq=false",
@@ -101,7 +101,7 @@ class Docker:
         if not self._programs.alone:
             argv.append(f"--containerd={self._containerd_socket}")
         if not host.systemd_runs():
-            # So that `down` finds what is left; systemd removes its own.
+            # Under this cgroup `down` finds what is left; systemd removes cgroups of its own.
             argv.append(f"--cgroup-parent={self._layout.cgroup}")
         log = self._layout.logs / "dockerd.log"
         record = self._programs.start(argv, log=log, env=daemon_environment())
@@ -111,14 +111,14 @@ class Docker:
             raise TestbedError(tried=f"start dockerd at {self.url}", found=found, remedy=f"Read {log}.")
 
     def _settings(self) -> str:
-        """Return what daemon.json has to say, with the runtimes made available."""
+        """Return the text of daemon.json, after making its runtimes available."""
         if self._gvisor is None:
             return "{}\n"
         self._gvisor.ensure()
         return json.dumps({"runtimes": self._gvisor.runtimes}, indent=1) + "\n"
 
     def _reload(self, running: ProcessRecord) -> None:
-        """Let a daemon that was started with other settings have these, and leave its containers alone."""
+        """Give a running daemon these settings, if it was started with others, and leave its containers alone."""
         settings = self._settings()
         if self._config.read_text(encoding="utf-8") == settings:
             return
@@ -132,7 +132,7 @@ class Docker:
             raise TestbedError(tried=f"give dockerd at {self.url} new settings", found=found, remedy=f"Read {log}.")
 
     def _start_containerd(self) -> None:
-        """Start a containerd: left to itself, dockerd takes the machine's own, and shares it with another dockerd."""
+        """Start a containerd for this dockerd, which would else share the machine's own with another dockerd."""
         text = (
             "version = 2\n"
             f'root = "{self._data}/containerd"\n'
@@ -153,10 +153,10 @@ class Docker:
             raise TestbedError(tried="start containerd", found=found, remedy=f"Read {log}.")
 
     def clean(self) -> None:
-        """Remove every container and network, so that nothing of them outlives the daemon.
+        """Remove every container and network, so that no part of them outlives the daemon.
 
         Raises:
-            TestbedError: It does not answer, or refuses.
+            TestbedError: The daemon does not answer, or refuses.
         """
         for container in self.api.call("/containers/json?all=1"):
             self.api.delete(f"/containers/{container['Id']}?force=1&v=1")
@@ -164,16 +164,16 @@ class Docker:
 
     @property
     def died(self) -> bool:
-        """Whether it was started, and ended without being told to: then its containers may still run."""
+        """Whether the daemon was started and ended without being told to, so that its containers may still run."""
         return self._state.recorded("dockerd") is not None and self._state.daemon("dockerd") is None
 
     def stop(self) -> None:
-        """End the daemon, then its containerd. That they don't run is no error.
+        """End the daemon, then its containerd; nothing happens if they don't run.
 
         Raises:
-            TestbedError: One survives.
+            TestbedError: A process survives.
         """
-        # By what is theirs alone rather than by the record, which a killed `up` may not have written.
+        # Both are found by their own words on the command line, as a killed `up` may not have written the record.
         for name, word in (("dockerd", f"--config-file={self._config}"), ("containerd", f"--config={self._toml}")):
             end_processes(find_processes(name, word), grace=20)
             self._state.set_daemon(name, None)

@@ -1,4 +1,4 @@
-"""EditionBed: one versioned engine with all that it needs, beside every other."""
+"""EditionBed: one versioned engine with all that it needs, beside all other engines."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 class EditionBed(Bed):
-    """A versioned engine: Docker, rootless Docker, or Podman, which is a rootful and a rootless one.
+    """The bed of one version: Docker, rootless Docker, or Podman both rootful and rootless.
 
     Args:
-        layout: The layout of the machine's ordinary bed; the edition's own is made from it.
-        edition: Which version.
-        say: Is told what happens, a line at a time.
+        layout: The layout of the machine's ordinary bed, from which the edition's own layout is made.
+        edition: The version.
+        say: Called with a line for each step.
 
     Raises:
         TestbedError: The state file cannot be read.
     """
 
-    # The suite needs no other.
+    # The suite needs no other image than the first.
     recipes = RECIPES[:1]
-    exports = {}  # noqa: RUF012 - none
+    exports = {}  # noqa: RUF012 - no engine exports an image
 
     layout: EditionLayout
 
@@ -45,7 +45,7 @@ class EditionBed(Bed):
         self.edition = edition
 
     def engines(self, user: tuple[int, int] | None) -> Sequence[Docker | Podman]:
-        """Return every engine of the bed, be it up or not."""
+        """Return every engine of the bed, whether it is up or not."""
         layout, state, programs = self.layout, self.state, self.edition.programs(self.layout)
         match self.edition.kind:
             case "docker":
@@ -55,7 +55,7 @@ class EditionBed(Bed):
         return Podman(layout, state, None, programs), Podman(layout, state, user or (0, 0), programs)
 
     def environment(self) -> dict[str, str]:
-        """Return what the tests read."""
+        """Return the environment variables that the tests read."""
         version = self.edition.version.replace(".", "_")
         names = [f"{engine.name}_{version}" for engine in self.engines(None)]
         urls = [engine.url for engine in self.engines(None)]
@@ -64,24 +64,24 @@ class EditionBed(Bed):
         }
 
     def label(self, engine: Docker | Podman) -> str:
-        """Return what the table calls an engine."""
+        """Return an engine's name in the table."""
         return f"{engine.name}={self.edition.version}"
 
     @property
     def made(self) -> bool:
-        """Whether it was made and not taken away."""
+        """Whether the bed was made and not removed."""
         return self.state.get("engines") is not None
 
     def _ensure_programs(self) -> None:
         """Download and unpack the engine."""
         self.edition.ensure(self.layout, self._say)
 
-    def _without_daemon(self, user: tuple[int, int] | None) -> list[Reach]:  # noqa: ARG002 - as the ordinary bed's
-        """Return no line: the version of bubblewrap is not this bed's business."""
+    def _without_daemon(self, user: tuple[int, int] | None) -> list[Reach]:  # noqa: ARG002 - as in Bed
+        """Return no line, as this bed is about no version of bubblewrap."""
         return []
 
     def packages(self) -> dict[str, dict[str, str]]:
-        """Return version and digest of every package of it, by name."""
+        """Return the version and digest of every package of the engine, by the package's name."""
         try:
             found: dict[str, dict[str, str]] = json.loads(self.layout.packages.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -90,13 +90,13 @@ class EditionBed(Bed):
 
 
 def all_edition_beds(layout: Layout, say: Callable[[str], None]) -> list[EditionBed]:
-    """Return the beds of all editions that have anything on this machine."""
+    """Return the beds of all editions that have files on this machine."""
     beds = [EditionBed(layout, edition, say) for edition in EDITIONS]
     return [bed for bed in beds if bed.layout.state.exists() or bed.layout.run.exists()]
 
 
 def remove_shared_parts(layout: Layout) -> None:
-    """Remove what editions have in common, downloads and images."""
+    """Remove the downloads and images that all editions share."""
     remove_tree(layout.editions)
     with contextlib.suppress(OSError):
         layout.edition("any").run.parent.rmdir()

@@ -1,4 +1,4 @@
-"""Editions: versions of engines that teams run, each from a release of Debian that has it."""
+"""Edition: a version of an engine that teams run, from a release of Debian that has this version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = {
     "docker-rootless": ("docker.io", "containerd", "rootlesskit", "sed", "grep", "mawk", *COMMON, *ROOTLESS),
     "podman": ("podman", "aardvark-dns", "catatonit", "crun", "netavark", *COMMON, *ROOTLESS),
 }
-"""What an engine needs of its root, itself first."""
+"""The packages that an engine needs in its root, the engine's own package first."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +32,30 @@ class Edition:
     """A version of an engine."""
 
     kind: str
-    """`docker`, `docker-rootless`, or `podman`, which is a rootful and a rootless one."""
+    """`docker`, `docker-rootless`, or `podman`, which stands for a rootful and a rootless engine."""
     version: str
-    """What its full version begins with."""
+    """The beginning of the engine's full version."""
     suite: str
-    """The release of Debian that has it."""
+    """The release of Debian that has the version."""
 
     @property
     def name(self) -> str:
-        """As on the command line."""
+        """The edition's name, as on the command line."""
         return f"{self.kind}={self.version}"
 
     def programs(self, layout: EditionLayout) -> Programs:
-        """Return where its programs are, once `ensure` has put them there."""
+        """Return the engine's programs, which `ensure` has to unpack first."""
         return Programs(layout.programs, shared=(layout.state, layout.run))
 
     def ensure(self, layout: EditionLayout, say: Callable[[str], None]) -> None:
-        """Download and unpack the programs, unless they are there.
+        """Download and unpack the engine's programs, unless they are there.
 
         Args:
-            layout: Where the edition lives.
-            say: Is told what happens.
+            layout: The edition's paths and names.
+            say: Called with a line for each step.
 
         Raises:
-            TestbedError: They can't be had, or the release has another version by now.
+            TestbedError: The packages can't be downloaded, or the release has another version by now.
         """
         root, stamp = layout.programs, layout.packages
         if not stamp.exists():
@@ -86,7 +86,7 @@ EDITIONS = tuple(
     )
     for version, suite in versions
 )
-"""Every one that there is; of a kind, a word without a version means the first."""
+"""All editions; a word without a version means the first edition of that kind."""
 
 
 def parse_editions(words: Sequence[str]) -> list[Edition]:

@@ -1,4 +1,4 @@
-"""TestbedError, and running a command so that its failure explains itself."""
+"""TestbedError, and `run`, which runs a command and turns its failure into a TestbedError that explains it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TAIL_LINES = 15
-"""Of what a failing command printed, this many last lines are told: the reason stands at the end."""
+"""How many last lines of a failing command's output an error has, as the reason stands at the end."""
 
 
 class TestbedError(Exception):
-    """A part of the test bed could not be made or removed.
+    """The error for a part of the test bed that could not be made or removed.
 
     Args:
         tried: What was being done.
@@ -40,27 +40,27 @@ class Commands:
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """End every running command, and let no other start.
+        """End every running command, and let no other command start.
 
-        For a signal handler: it takes no lock, as the interrupted code may hold it.
+        A signal handler calls this method, so it takes no lock, which the interrupted code may hold.
         """
         self._interrupted = True
         for process in list(self._running):
             process.terminate()
 
     def resume(self) -> None:
-        """Let commands start again, those that clean up."""
+        """Let commands start again, for cleaning up."""
         self._interrupted = False
 
     def call(self, process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
-        """Wait for a command.
+        """Wait for a command to end.
 
         Args:
             process: The command.
-            timeout: In seconds; then it is killed.
+            timeout: The longest time that the command may take, in seconds; then the command is killed.
 
         Returns:
-            What it wrote to stdout and to stderr.
+            The command's stdout and stderr.
 
         Raises:
             subprocess.TimeoutExpired: The time was over.
@@ -81,7 +81,7 @@ class Commands:
 
 
 COMMANDS = Commands()
-"""Those of this process."""
+"""The commands that this process runs."""
 
 
 def run(
@@ -96,16 +96,17 @@ def run(
 
     Args:
         argv: The command, passed literally.
-        remedy: What a person should do when it fails.
-        env: Its whole environment; this process's own by default.
-        user: Run it as this uid and gid, in no other group.
-        timeout: In seconds; then it is killed.
+        remedy: What a person should do when the command fails.
+        env: The command's whole environment; default: this process's own.
+        user: The uid and gid that the command runs as, in no other group; default: this process's own.
+        timeout: The longest time that the command may take, in seconds; then the command is killed.
 
     Returns:
-        What it wrote to stdout.
+        The command's stdout.
 
     Raises:
-        TestbedError: It is missing, failed or took too long; the last lines of its output are in the text.
+        TestbedError: The command is missing, failed or took too long; the last lines of its output are in the error's
+            text.
     """
     command = shlex.join(str(word) for word in argv)
     uid, gid = user or (None, None)
@@ -121,7 +122,7 @@ def run(
             user=uid,
             group=gid,
             extra_groups=None if user is None else [],
-            # An ordinary user may not be allowed to stand in root's current directory.
+            # An ordinary user may not be allowed to use root's current directory.
             cwd=None if user is None else "/",
         )
         output, errors = COMMANDS.call(process, timeout)

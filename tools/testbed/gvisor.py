@@ -14,14 +14,14 @@ RELEASE = "bookworm-backports"
 """The release of Debian that has the package runsc."""
 
 ARGUMENTS = ("--platform=systrap", "--ignore-cgroups", "--network=none")
-"""What runs anywhere: without KVM, in cgroups that it can't handle, and beside other networks of the host."""
+"""The arguments with which runsc runs anywhere: without KVM, in cgroups it can't handle, beside the host's networks."""
 
 
 class Gvisor:
-    """The program runsc.
+    """gVisor's OCI runtime, the program runsc.
 
     Args:
-        directory: Where it is downloaded and unpacked to, once.
+        directory: The directory where runsc is downloaded and unpacked, once.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -29,10 +29,10 @@ class Gvisor:
         self._root = directory / "root"
 
     def ensure(self) -> None:
-        """Download and unpack it, unless it is there.
+        """Download and unpack runsc, unless it is there.
 
         Raises:
-            TestbedError: It can't be had.
+            TestbedError: The package can't be downloaded.
         """
         if self._root.exists():
             return
@@ -45,7 +45,7 @@ class Gvisor:
 
     @property
     def runtimes(self) -> dict[str, dict[str, Any]]:
-        """What daemon.json says of it: as it is, and with a sandbox's writes in the container's own layer."""
+        """The runtimes of daemon.json: plain runsc, and runsc with a sandbox's writes in the container's own layer."""
         path = str(self._root / "usr" / "bin" / "runsc")
         return {
             "runsc": {"path": path, "runtimeArgs": [*ARGUMENTS]},

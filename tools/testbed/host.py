@@ -1,4 +1,4 @@
-"""What this machine can do. Machines differ, so it is probed, never assumed."""
+"""Probes of this machine's abilities, as machines differ, and the opening of its devices to everyone."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from testbed.state import State
 
 CAP_SYS_RESOURCE = 24
-"""Its bit in a set of capabilities."""
+"""The number of this capability's bit in a set of capabilities."""
 
 DEVICES = (Path("/dev/fuse"), Path("/dev/net/tun"))
-"""What a rootless engine opens: one for fuse-overlayfs, one for slirp4netns and pasta."""
+"""The devices that a rootless engine opens: the first for fuse-overlayfs, the second for slirp4netns and pasta."""
 
 FOR_ALL = 0o666
 
 
 def systemd_runs() -> bool:
-    """Return whether systemd is this machine's init, found out as sd_booted(3) does."""
+    """Return whether systemd is this machine's init, by the test of sd_booted(3)."""
     return Path("/run/systemd/system").is_dir()
 
 
 def hybrid_cgroups() -> bool:
-    """Return whether cgroup v1 and v2 are mounted side by side, which crun may refuse, and runc takes."""
+    """Return whether cgroup v1 and v2 are mounted side by side, which crun may refuse and runc accepts."""
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     return {"cgroup", "cgroup2"} <= {line.partition(" - ")[2].split(" ")[0] for line in lines}
 
@@ -38,7 +38,7 @@ def attainable_ulimits() -> list[str] | None:
     """Find out whether Podman's default ulimits, which are above this process's own, can be set here.
 
     Returns:
-        None if they can. Otherwise what can, as containers.conf has it.
+        None if they can be set. Otherwise the ulimits that can be set, as containers.conf has them.
     """
     status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
     effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
@@ -46,21 +46,21 @@ def attainable_ulimits() -> list[str] | None:
         return None
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     tasks = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-    # Podman lowers its own to the number of pids that there can be, and cannot raise it again for a container.
+    # Podman lowers its own limit to the number of pids that there can be, and cannot raise it again for a container.
     pids = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
     tasks = pids if tasks == resource.RLIM_INFINITY else min(pids, tasks)
     return [f"nofile={files}:{files}", f"nproc={tasks}:{tasks}"]
 
 
 def overlay_mounts(parent: Path, user: tuple[int, int] | None = None) -> bool:
-    """Find out, by doing it, whether an overlay can be mounted.
+    """Find out, by trying, whether an overlay can be mounted.
 
     Args:
-        parent: The directory where its layers would be.
-        user: Try as this uid and gid in a user namespace of its own, as a rootless engine does.
+        parent: The directory where the overlay's layers would be.
+        user: The uid and gid to try as, in a user namespace of its own, as a rootless engine does; None: as root.
 
     Returns:
-        Whether it worked.
+        Whether the mount worked.
     """
     with tempfile.TemporaryDirectory(prefix="overlay-", dir=parent) as name:
         for part in ("lower", "upper", "work", "merged"):
@@ -79,7 +79,7 @@ def overlay_mounts(parent: Path, user: tuple[int, int] | None = None) -> bool:
 
 
 def open_devices(state: State) -> None:
-    """Give everyone the devices that a rootless engine opens, as udev does, and note how they were."""
+    """Open the devices that a rootless engine needs to everyone, as udev does, and note their former modes."""
     before: dict[str, int] = dict(state.get("devices", {}))
     for path in DEVICES:
         if not path.exists():
@@ -92,7 +92,7 @@ def open_devices(state: State) -> None:
 
 
 def restore_devices(state: State) -> None:
-    """Undo `open_devices`."""
+    """Give the devices back the modes that they had before `open_devices`."""
     for name, mode in state.get("devices", {}).items():
         if Path(name).exists():
             Path(name).chmod(mode)

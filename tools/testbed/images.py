@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 CREATED = "2020-01-01T00:00:00Z"
-"""Of every image: what is built again from the same files is the same image."""
+"""The creation time of every image, so that an image that is built again from the same files is the same image."""
 
 REVISION = 2
-"""To be raised if the code that makes images changes, so that cached ones are made anew."""
+"""The version of the code that makes images: raised when the code changes, so that cached images are made anew."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Recipe:
     """A test image."""
 
     name: str
-    """In the image directory."""
+    """The image's name in the image directory."""
     tags: tuple[str, ...]
-    """Its names in every engine, in full: a short one Podman takes for localhost's, and Docker for docker.io's."""
+    """The image's full names in every engine: Podman takes a short name for localhost's, and Docker for docker.io's."""
     command: tuple[str, ...]
-    """What a container of it runs by default."""
+    """The command that a container of the image runs by default."""
 
 
 RECIPES = (
@@ -53,24 +53,25 @@ RECIPES = (
 class ImageStore:
     """The directory with the images.
 
-    For each there are NAME, an unpacked root; NAME.tar, the same as a tar file; NAME.load.tar, which engines load;
-    NAME.json, from what it was made; and of some, NAME.docker.tar and NAME.oci.tar, which engines wrote.
+    Each image has NAME, an unpacked root; NAME.tar, the same root as a tar file; NAME.load.tar, the archive that
+    engines load; NAME.json, a digest of the inputs that the image was made from; and some images have NAME.docker.tar
+    and NAME.oci.tar, archives that engines wrote.
 
     Args:
-        directory: Made if need be.
+        directory: The directory, made if need be.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def ensure(self, recipe: Recipe) -> str:
-        """Build an image unless it is there.
+        """Build an image unless it is there already.
 
         Returns:
-            Its id.
+            The image's id.
 
         Raises:
-            TestbedError: It cannot be built.
+            TestbedError: The image cannot be built.
         """
         stamp = self._directory / f"{recipe.name}.json"
         inputs = (REVISION, recipe, rootfs.PACKAGES, rootfs.REQUIREMENTS, rootfs.HELLO, platform.machine())
@@ -82,7 +83,8 @@ class ImageStore:
             found = {}
         if found.get("inputs") == wanted and all((self._directory / name).exists() for name in names):
             return str(found["id"])
-        # Beside the old one, which may be in use: it is missing for as long as a rename takes.
+        # The new image is made beside the old image, which may be in use and so is missing only while files are
+        # renamed.
         draft = self._directory / f".{recipe.name}"
         _discard(draft)
         draft.mkdir(parents=True)
@@ -94,7 +96,8 @@ class ImageStore:
         else:
             {"busybox": rootfs.make_busybox, "scratch": rootfs.make_scratch}[recipe.name](root)
             _pack(root, archive)
-        # Ordinary users of this machine reach the directory, so programs lose their set-uid bits; the tar keeps them.
+        # Ordinary users of this machine can reach the directory, so its programs lose their set-uid bits, which the tar
+        # keeps.
         run(["find", root, "-xdev", "-type", "f", "-perm", "/6000", "-exec", "chmod", "a-s", "{}", "+"])
         identity = _write_docker_archive(recipe, archive, load)
         old = self._directory / f".{recipe.name}.old"
@@ -110,13 +113,13 @@ class ImageStore:
         return identity
 
     def load(self, recipe: Recipe, engine: Docker | Podman) -> bool:
-        """Put an image into an engine, unless all its names are there and mean it.
+        """Put an image into an engine, unless the engine has all its names, and they mean this image.
 
         Returns:
-            Whether it had to be.
+            Whether the image had to be loaded.
 
         Raises:
-            TestbedError: It cannot be built, the engine refuses it, or the engine knows it by another id.
+            TestbedError: The image cannot be built, the engine refuses it, or the engine knows it by another id.
         """
         identity = self.ensure(recipe)
         if _has(engine.api, recipe, identity):
@@ -129,14 +132,14 @@ class ImageStore:
         return True
 
     def export(self, recipe: Recipe, engine: Docker | Podman, kind: str) -> None:
-        """Have an engine write an archive of an image, unless it is there.
+        """Have an engine write an archive of an image, unless the archive is there.
 
-        What reads archives is to be tested with those that engines write, not with our own.
+        Code that reads archives is to be tested with archives that engines write, not with those of this module.
 
         Args:
             recipe: The image.
             engine: Docker for the kind `docker`, Podman for the kind `oci`.
-            kind: `docker` for what `docker save` writes, `oci` for an OCI archive.
+            kind: `docker` for an archive as `docker save` writes it, `oci` for an OCI archive.
 
         Raises:
             TestbedError: The engine refuses.
@@ -155,7 +158,7 @@ def _discard(directory: Path) -> None:
 
 
 def _has(api: EngineApi, recipe: Recipe, identity: str) -> bool:
-    """Return whether every name of an image means this id."""
+    """Return whether every name of an image means the image with this id."""
     found = [api.find(f"/images/{tag}/json") for tag in recipe.tags]
     return all(image is not None and image["Id"].removeprefix("sha256:") == identity for image in found)
 
@@ -175,7 +178,7 @@ def _pack(root: Path, archive: Path) -> None:
 
 
 def _write_docker_archive(recipe: Recipe, layer: Path, destination: Path) -> str:
-    """Write what `docker load` and `podman load` read, around one layer.
+    """Write an archive for `docker load` and `podman load`, with one layer.
 
     Returns:
         The image's id.

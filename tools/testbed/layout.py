@@ -1,4 +1,4 @@
-"""Layout: where the test bed keeps everything, and the names it takes on this machine."""
+"""Layout: the paths where the test bed keeps its files, and the names that it takes on this machine."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ RUN_DIR = "/run/samebox-testbed"
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths and names. Two beds with different state directories have none of them in common."""
+    """The paths and names of a bed. Two beds with different state directories share none of them."""
 
     state: Path
-    """What survives a restart of the machine: storage, images, logs, the state file."""
+    """The directory of what survives a restart of the machine: storage, images, logs, the state file."""
     run: Path
-    """Sockets, pid files, and what daemons keep at run time."""
+    """The directory of sockets, pid files, and other files that daemons keep at run time."""
     user: str
     """The ordinary user who owns the rootless engine."""
     suffix: str
-    """Tells this bed's machine-wide names from another's."""
+    """The suffix that tells this bed's machine-wide names from another bed's."""
 
     @classmethod
     def from_environment(cls) -> Layout:
         """Read SAMEBOX_TESTBED_DIR, SAMEBOX_TESTBED_RUN_DIR and SAMEBOX_TESTBED_USER.
 
         Returns:
-            The layout; a state directory of one's own gives a bed of one's own, beside the default one.
+            The layout; another state directory gives another bed, beside the default bed.
         """
         state = Path(os.environ.get("SAMEBOX_TESTBED_DIR") or STATE_DIR).absolute()
         suffix = "" if state == Path(STATE_DIR) else _suffix(state)
@@ -39,12 +39,12 @@ class Layout:
 
     @property
     def editions(self) -> Path:
-        """The parent of the state directories of versioned engines; beside this one, so that each can go alone."""
+        """The parent of versioned engines' state directories, beside this bed's, so that each can go alone."""
         return self.state.with_name(f"{self.state.name}-versions")
 
     @property
     def editions_lock_file(self) -> Path:
-        """Held while a versioned engine is made or removed."""
+        """The lock that is held while a versioned engine is made or removed."""
         return self.editions.with_name(self.editions.name + ".lock")
 
     def edition(self, name: str) -> EditionLayout:
@@ -56,89 +56,89 @@ class Layout:
 
     @property
     def state_file(self) -> Path:
-        """What was made, for `down`, and what is reachable, for everyone else."""
+        """The record of what was made, for `down`, and of what is reachable, for other programs."""
         return self.state / "state.json"
 
     @property
     def lock_file(self) -> Path:
-        """Held while the bed is changed; beside the state directory, because `down` removes that."""
+        """The lock that is held while the bed is changed; beside the state directory, as `down` removes the latter."""
         return self.state.with_name(self.state.name + ".lock")
 
     @property
     def users_file(self) -> Path:
-        """Held, shared, by every `run`, so that the first to end does not take the engines from the others."""
+        """The lock that every `run` shares, so that the first `run` to end leaves the engines to the others."""
         return self.state.with_name(self.state.name + ".users")
 
     @property
     def logs(self) -> Path:
-        """One log per daemon."""
+        """The directory of logs, one for each daemon."""
         return self.state / "logs"
 
     @property
     def images(self) -> Path:
-        """Root file systems as directories and tar files, and image archives."""
+        """The directory of images: root file systems as directories and tar files, and image archives."""
         return self.state / "images"
 
     @property
     def home(self) -> Path:
-        """The ordinary user's home. That it is this one proves that the bed made the user."""
+        """The ordinary user's home; a user with this home was made by the bed."""
         return self.state / "home"
 
     @property
     def first_subnet(self) -> int:
-        """Where to begin to look for a free subnet: not every bed's is to be seen before its first container."""
+        """The number where the search for a free subnet begins, as not every taken subnet has a route yet."""
         return int(self.suffix or "0", 16) % 256
 
     @property
     def docker_bridge(self) -> str:
-        """Docker's bridge. It has to be a named one: `--bridge none` makes dockerd delete another dockerd's docker0."""
+        """The name of Docker's bridge. `--bridge none` would make dockerd delete another dockerd's docker0."""
         return f"sbxdocker{self.suffix}"
 
     @property
     def podman_bridge(self) -> str:
-        """The bridge of rootful Podman's default network, so that it is not the machine's own podman0."""
+        """The name of the bridge of rootful Podman's default network, which is not the machine's own podman0."""
         return f"sbxpodman{self.suffix}"
 
     @property
     def podman_network(self) -> str:
-        """Rootful Podman's default network; by this name it notes its addresses in a file of the whole machine."""
+        """The name of rootful Podman's default network, by which a file of the whole machine notes its addresses."""
         return f"samebox{self.suffix}"
 
     @property
     def firewall_table(self) -> str:
-        """The nft table with the way out of Docker's bridge."""
+        """The name of the nft table with the way out of Docker's bridge."""
         return f"samebox-testbed{self.suffix}"
 
     @property
     def cgroup(self) -> str:
-        """The cgroup above Docker's containers, where systemd does not manage them."""
+        """The cgroup above Docker's containers, where systemd does not manage cgroups."""
         return f"samebox-testbed{self.suffix}"
 
 
 class EditionLayout(Layout):
-    """Paths and names of a versioned engine: a bed of its own, but for what is downloaded or built."""
+    """The paths and names of a versioned engine's bed; versioned engines share downloads and images."""
 
     @property
     def images(self) -> Path:
-        """One image directory for all editions."""
+        """The image directory of all editions."""
         return self.state.with_name("images")
 
     @property
     def downloads(self) -> Path:
-        """Packages that were downloaded."""
+        """The directory of downloaded packages of all editions."""
         return self.state.with_name("downloads")
 
     @property
     def programs(self) -> Path:
-        """The root with the engine's programs."""
+        """The root directory with the engine's programs."""
         return self.state / "root"
 
     @property
     def packages(self) -> Path:
-        """Which packages those are, with versions and digests."""
+        """The list of the packages that the programs are from, with versions and digests."""
         return self.state / "packages.json"
 
 
 def _suffix(state: Path) -> str:
-    """Return what tells a state directory from others, short enough for the name of a network interface."""
+    """Return a suffix that tells a state directory from others, short enough for a network interface's name."""
     return f"{zlib.crc32(os.fsencode(state)) & 0xFFFF:04x}"

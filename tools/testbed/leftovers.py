@@ -1,4 +1,4 @@
-"""What engines leave behind, on disk and running, and how it is taken away."""
+"""The removal of what engines leave behind: processes, mounts, cgroups and directories."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ HELPERS = {
     "runc",
     "slirp4netns",
 }
-"""Programs of engines. One of them with a path of the bed on its command line is the bed's."""
+"""The programs of engines. A process of such a program with a path of the bed on its command line is the bed's."""
 
 PODMAN_CGROUP = "libpod_parent"
-"""Above the containers of every rootful Podman that does not use systemd."""
+"""The cgroup above the containers of every rootful Podman that does not use systemd."""
 
 SHARED = ("/run/containers", "/run/docker", "/run/netns", "/run/runc", "/run/crun")
-"""What engines make whatever they are told, for all engines of a machine, and leave behind empty."""
+"""The directories that engines make for all engines of a machine, whatever their settings, and leave behind empty."""
 
 
 def end_helpers(layout: Layout) -> None:
-    """End what an engine left running that was killed.
+    """End the processes that a killed engine left running.
 
     Raises:
         TestbedError: A process survives.
@@ -60,14 +60,14 @@ def end_helpers(layout: Layout) -> None:
 
 
 def note_shared(state: State) -> None:
-    """Note which of the places that engines share are there, unless that was noted already."""
+    """Note which of the directories and cgroups that engines share exist, unless this was noted already."""
     if state.get("shared") is None:
         found = [*(str(path) for path in _cgroups({PODMAN_CGROUP})), *filter(os.path.exists, SHARED)]
         state.set(shared=found)
 
 
 def remove_shared(layout: Layout, state: State) -> None:
-    """Remove what engines left in places that they share, unless it was there before or is in use."""
+    """Remove the shared directories and cgroups that engines left, unless they were there before or are in use."""
     left = _cgroups({layout.cgroup, PODMAN_CGROUP})
     for name in SHARED:
         left += [Path(directory) for directory, _, _ in os.walk(name, topdown=False)]
@@ -75,7 +75,7 @@ def remove_shared(layout: Layout, state: State) -> None:
     for path in left:
         if any(path.is_relative_to(name) or path.name == name for name in before):
             continue
-        # Whoever uses one has something in it, and then it stays.
+        # A directory that is in use has content, and stays.
         with contextlib.suppress(OSError, TestbedError):
             if not any(path.iterdir()):
                 # Podman mounts /run/netns onto itself.
@@ -84,10 +84,10 @@ def remove_shared(layout: Layout, state: State) -> None:
 
 
 def unmount(path: Path) -> None:
-    """Unmount what is mounted at and below a directory.
+    """Unmount all file systems that are mounted at and below a directory.
 
     Raises:
-        TestbedError: Something stays mounted.
+        TestbedError: A file system stays mounted.
     """
     points = []
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
@@ -99,16 +99,16 @@ def unmount(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree, and nothing that is mounted in it. That there is none is no error.
+    """Remove a tree if it is there, but nothing of the file systems that are mounted in it.
 
     Raises:
-        TestbedError: Something in it stays.
+        TestbedError: A part of the tree can't be removed.
     """
     unmount(path)
     run(["rm", "--recursive", "--force", "--one-file-system", path])
 
 
 def _cgroups(names: set[str]) -> list[Path]:
-    """Return the cgroups of these names with those in them, the innermost first."""
+    """Return the cgroups of these names and the cgroups inside, the innermost first."""
     found = (Path(directory) for directory, _, _ in os.walk("/sys/fs/cgroup", topdown=False))
     return [path for path in found if names & set(path.parts)]

@@ -1,4 +1,4 @@
-"""What the engines need of this machine's network, made so that it can be told from everyone else's and taken away."""
+"""ensure_network and remove_network: the bridge, subnets and firewall table that the bed's engines need."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 ADDRESSES = Path("/run/containers/networks/ipam.db")
-"""Where all rootful Podmans of a machine note which addresses their containers have."""
+"""The file where all rootful Podmans of a machine note the addresses of their containers."""
 
 SHARED_CHAINS = {
     *("NETAVARK_FORWARD", "NETAVARK_INPUT", "NETAVARK_ISOLATION_2", "NETAVARK_ISOLATION_3"),
     *("NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPORT-MASQ", "NETAVARK-HOSTPORT-SETMARK"),
 }
-"""What Podman's netavark makes once for all rootful Podmans of a machine, and leaves behind."""
+"""The chains that Podman's netavark makes once for all rootful Podmans of a machine, and leaves behind."""
 
 
 def free_subnet(layout: Layout) -> str:
     """Choose a subnet that no route of this machine touches.
 
     Args:
-        layout: Says where to begin to look.
+        layout: The bed's layout, which says where the search begins.
 
     Returns:
         A /24, as 10.213.0.0/24.
 
     Raises:
-        TestbedError: There is none.
+        TestbedError: There is no free subnet.
     """
     taken = []
     for route in json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]"):
         try:
             taken.append(ipaddress.IPv4Network(route["dst"], strict=False))
         except ValueError:
-            # "default", which touches everything and so says nothing.
+            # The route "default" touches every subnet and so excludes none.
             continue
     candidates = list(ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24))
     for candidate in candidates[layout.first_subnet :] + candidates[: layout.first_subnet]:
@@ -54,9 +54,10 @@ def free_subnet(layout: Layout) -> str:
 
 
 def ensure_network(layout: Layout, state: State) -> None:
-    """Make Docker's bridge, and a way out for it.
+    """Make Docker's bridge, and the bridge's way out.
 
-    Left to itself, dockerd writes rules into chains that it shares with another dockerd. This table is nobody else's.
+    By default, dockerd writes rules into chains that it shares with another dockerd. The bed's table is shared with
+    nobody.
 
     Raises:
         TestbedError: ip or nft fails.
@@ -70,7 +71,8 @@ def ensure_network(layout: Layout, state: State) -> None:
         run(["ip", "link", "add", bridge, "type", "bridge"])
         run(["ip", "address", "add", f"{subnet[1]}/{subnet.prefixlen}", "dev", bridge])
         run(["ip", "link", "set", bridge, "up"])
-    # Podman does the same when it starts its first container, and without it Docker warns at each of its own.
+    # Podman switches forwarding on as well when it starts its first container; without forwarding, Docker warns at each
+    # container.
     FORWARD.write_text("1", encoding="ascii")
     if _table_exists(layout):
         return
@@ -83,7 +85,7 @@ def ensure_network(layout: Layout, state: State) -> None:
 
 
 def remove_network(layout: Layout, state: State) -> None:
-    """Undo `ensure_network`, and take away what Podman left, unless somebody else needs it.
+    """Undo `ensure_network`, and remove the chains and addresses that Podman left, unless another engine needs them.
 
     Raises:
         TestbedError: ip or nft fails.
@@ -99,7 +101,7 @@ def remove_network(layout: Layout, state: State) -> None:
             run(command)
     if rules is not None and before.get("addresses") is False:
         ADDRESSES.unlink(missing_ok=True)
-    # A bridge that is left is another engine's, which counts on forwarding.
+    # A bridge that is left belongs to another engine, which needs forwarding.
     if before.get("forward") == "0" and not _links("type", "bridge"):
         FORWARD.write_text("0", encoding="ascii")
     state.set(network={})
@@ -111,7 +113,7 @@ def _links(*selector: str) -> set[str]:
 
 
 def _table_exists(layout: Layout) -> bool:
-    """Return whether the bed's table is there."""
+    """Return whether the bed's firewall table is there."""
     tables = json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]
     return any(entry.get("table", {}).get("name") == layout.firewall_table for entry in tables)
 
@@ -126,7 +128,7 @@ def _shared_rules() -> list[list[str]] | None:
     chains: list[list[str]] = []
     for table in ("filter", "nat"):
         lines = run(["iptables-save", "--table", table]).splitlines()
-        # A container's published ports can leave a chain that is empty, and that nothing leads to.
+        # A container's published ports can leave an empty chain to which no rule leads.
         used = {word for line in lines if line.startswith("-A ") for word in line.split()}
         for line in lines:
             name = re.match(r":(NETAVARK\S*)", line)
@@ -137,7 +139,7 @@ def _shared_rules() -> list[list[str]] | None:
                 chains.append(["iptables", "--table", table, "--delete-chain", name[1]])
             jump = re.match(r"-A ((?!NETAVARK)\S+ .*-j NETAVARK\S*)", line)
             if jump is not None:
-                # Comments, and nothing else, are in quotation marks.
+                # Only comments are in quotation marks.
                 words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', jump[1])]
                 rules.append(["iptables", "--table", table, "--delete", *words])
     return rules + chains

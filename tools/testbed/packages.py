@@ -1,4 +1,4 @@
-"""What has to be installed, from this machine's own package sources."""
+"""ensure_packages: the packages that the bed needs, from this machine's own package sources."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROGRAMS = {
     "chromium": "chromium",
     "docker-registry": "docker-registry",
 }
-"""Packages, each with a program that shows that it is there, whoever packaged it.
+"""The packages, each with a program that shows that it is installed, from Debian or from elsewhere.
 
 On a machine with Docker's own packages, installing Debian's docker.io would remove them.
 """
@@ -46,10 +46,10 @@ FILES = {
     "busybox-static": "/usr/share/doc/busybox-static",
     "python3-pip": "/usr/lib/python3/dist-packages/pip",
 }
-"""Packages known by a file: the program may be another package's, or there is none."""
+"""The packages that are known by a file, as their program may belong to another package, or there is none."""
 
 LIBEXEC = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman", "/usr/sbin", "/sbin")
-"""Where programs are that people don't call."""
+"""The directories of programs that people don't call by name."""
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = "#!/bin/sh\n# Made by samebox's tools/engines.py, for as long as it installs packages.\nexit 101\n"
@@ -63,20 +63,20 @@ def missing_packages() -> list[str]:
 
 
 def ensure_packages() -> list[str]:
-    """Install what is missing.
+    """Install the packages that are missing.
 
     Returns:
         The names of the packages that were installed.
 
     Raises:
-        TestbedError: apt fails, or a program is not there afterwards.
+        TestbedError: apt fails, or a package is still missing afterwards.
     """
     missing = missing_packages()
     if not missing:
         return []
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     remedy = "See that /etc/apt names package sources that this machine reaches, then run `up` again."
-    # On a fresh machine another apt, such as that of its first update, may hold the lock for a minute.
+    # On a fresh machine another apt, as in the machine's first update, may hold the lock for a minute.
     apt = ["apt-get", "--option=DPkg::Lock::Timeout=120", "--quiet"]
     run([*apt, "update"], env=environment, remedy=remedy)
     install = [*apt, "install", "--yes", "--no-install-recommends", *missing]
@@ -90,7 +90,7 @@ def ensure_packages() -> list[str]:
 
 @contextlib.contextmanager
 def _no_service_starts() -> Iterator[None]:
-    """Keep apt from starting the daemons that it installs: the bed starts its own, and `down` would not find those."""
+    """Keep apt from starting the daemons that it installs, as the bed starts its own and `down` ends only these."""
     ours = not POLICY.exists() or POLICY.read_text(encoding="utf-8", errors="replace") == POLICY_TEXT
     if ours:
         POLICY.write_text(POLICY_TEXT, encoding="utf-8")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testbed.state import State
 
 READY_WITHIN = 60
-"""In seconds."""
+"""How long the service may take to answer, in seconds."""
 
 REGISTRIES = """\
 unqualified-search-registries = ["docker.io"]
@@ -31,17 +31,17 @@ short-name-mode = "permissive"
 location = "127.0.0.1"
 insecure = true
 """
-"""So that `busybox` means the same image as on Docker, and a registry on loopback needs no certificate, as there."""
+"""The text of registries.conf, so that, as with Docker, `busybox` is docker.io's and loopback needs no certificate."""
 
 
 class Podman:
     """A private Podman service, with storage, state and configuration of its own.
 
     Args:
-        layout: Where it lives.
-        state: Where it records what it starts.
-        user: Uid and gid of the ordinary user for a rootless one; None for a rootful one.
-        programs: Where its programs are; default: the machine's own.
+        layout: The bed's paths and names.
+        state: The record of the daemons that are started.
+        user: The uid and gid of the ordinary user for a rootless service; None for a rootful service.
+        programs: The service's programs; default: the machine's own.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class Podman:
         self._user = user
         self._programs = programs or Programs()
         self.name = "podman" if user is None else "podman-rootless"
-        #: Storage and configuration.
+        #: The directory of storage and configuration.
         self._data = layout.state / self.name
-        #: The user's XDG_RUNTIME_DIR, or what stands for it.
+        #: The service's XDG_RUNTIME_DIR.
         self._run = layout.run / self.name
-        # To set a bridge up, a rootless Podman hides /var/lib from itself, unless there is a /var/lib/cni.
+        # To set up a bridge, a rootless Podman hides /var/lib from itself, unless there is a /var/lib/cni.
         self._networks = (self._data if user is None else self._run) / "networks"
         self._socket = self._run / "podman.sock"
         self.url = f"unix://{self._socket}"
         self.api = EngineApi(self._socket, "/v4.0.0/libpod")
 
     def describe(self) -> tuple[str, str]:
-        """Return the version, and what matters about this host.
+        """Return the service's version, and the facts that matter on this host.
 
         Raises:
-            TestbedError: It does not answer.
+            TestbedError: The service does not answer.
         """
         info = self.api.call("/info", timeout=10)
         this = info["host"]
@@ -80,7 +80,7 @@ class Podman:
         """Start the service unless it runs.
 
         Raises:
-            TestbedError: It does not come up; the end of its log is in the text.
+            TestbedError: The service does not come up; the end of its log is in the error's text.
         """
         if self._state.daemon(self.name) is not None and self.api.answers():
             return
@@ -102,7 +102,7 @@ class Podman:
             path.chmod(0o755)
             if self._user is not None:
                 os.chown(path, *self._user)
-        # As the specification of XDG_RUNTIME_DIR demands.
+        # The specification of XDG_RUNTIME_DIR demands this mode.
         self._run.chmod(0o700)
 
     def _configure(self) -> dict[str, str]:
@@ -120,7 +120,7 @@ class Podman:
             network = self._networks / f"{self._layout.podman_network}.json"
             if not network.exists():
                 write_atomically(network, self._network())
-            # There it looks for auth.json, where the machine's own root has what `podman login` kept.
+            # With this XDG_RUNTIME_DIR, Podman doesn't find the auth.json that the machine's own root has.
             return {**environment, "HOME": "/root", "XDG_RUNTIME_DIR": str(self._run)}
         own = {"HOME": str(self._layout.home), "USER": self._layout.user, "XDG_RUNTIME_DIR": str(self._run)}
         return {**environment, **own}
@@ -138,20 +138,20 @@ class Podman:
             containers.append('log_driver = "k8s-file"')
         engine += [
             f'tmp_dir = "{self._run}/libpod"',
-            # Locks in shared memory are one set for all the Podmans that a user runs.
+            # All Podmans that a user runs share the locks in shared memory.
             'lock_type = "file"',
-            # Each exec leaves two processes for this many seconds; the default is 300.
+            # After each exec two processes stay for this many seconds; the default is 300.
             "exit_command_delay = 1",
         ]
         network.append(f'network_config_dir = "{self._networks}"')
         if self._user is None:
             network.append(f'default_network = "{self._layout.podman_network}"')
-            # By nftables, which newer ones choose themselves, all of a machine's Podmans have one table in common.
+            # With nftables, the default of newer Podmans, all Podmans of a machine share one table.
             network.append('firewall_driver = "iptables"')
         return "\n".join([*containers, *engine, *network, ""])
 
     def _storage_conf(self) -> str:
-        # The first choice is kept in the store, so it has to be right at once: vfs, the last resort, is slow.
+        # The store keeps the first choice of a driver, so it has to be right at once: vfs, the last resort, is slow.
         driver, options = "overlay", []
         if not host.overlay_mounts(self._data / "storage", self._user):
             fuse = shutil.which("fuse-overlayfs")
@@ -163,7 +163,7 @@ class Podman:
         return "\n".join(["[storage]", f'driver = "{driver}"', *paths, *options, ""])
 
     def _network(self) -> str:
-        """Return the default network, on a bridge and a subnet that are not those of the machine's own Podman."""
+        """Return the default network's definition, with another bridge and subnet than the machine's own Podman has."""
         subnet = free_subnet(self._layout)
         content = {
             "name": self._layout.podman_network,
@@ -179,10 +179,10 @@ class Podman:
         return json.dumps(content, indent=2) + "\n"
 
     def clean(self) -> None:
-        """Remove every pod, container and network, so that nothing of them outlives the service.
+        """Remove every pod, container and network, so that no part of them outlives the service.
 
         Raises:
-            TestbedError: It does not answer, or refuses.
+            TestbedError: The service does not answer, or refuses.
         """
         for pod in self.api.call("/pods/json") or []:
             self.api.delete(f"/pods/{pod['Id']}?force=true")
@@ -192,15 +192,15 @@ class Podman:
 
     @property
     def died(self) -> bool:
-        """Whether it was started, and ended without being told to: then its containers may still run."""
+        """Whether the service was started and ended without being told to, so that its containers may still run."""
         return self._state.recorded(self.name) is not None and self._state.daemon(self.name) is None
 
     def stop(self) -> None:
-        """End the service. That it does not run is no error.
+        """End the service; nothing happens if it does not run.
 
         Raises:
-            TestbedError: It survives.
+            TestbedError: A process of the service survives.
         """
-        # All of them: a rootless service is two processes, and a killed `up` may not have recorded its own.
+        # All processes are ended: a rootless service has two, and a killed `up` may not have recorded its service.
         end_processes(find_processes("podman", "service", self.url))
         self._state.set_daemon(self.name, None)

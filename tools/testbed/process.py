@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir", "curl_ca_bundle")
-"""What a daemon gets of the caller's environment: how to reach the outside, and whom to trust there."""
+"""The variables of the caller's environment that a daemon gets: proxies, and the certificates to trust."""
 
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process, told from every other that ever had its number."""
+    """A process, told from every other process that ever had its pid."""
 
     pid: int
     start_time: int
-    """In clock ticks since boot: field 22 of /proc/PID/stat."""
+    """The process's start, in clock ticks since boot: field 22 of /proc/PID/stat."""
     boot: str
-    """The boot in which it was started."""
+    """The id of the boot in which the process was started."""
 
     @classmethod
     def of(cls, pid: int) -> ProcessRecord | None:
         """Look a process up.
 
         Returns:
-            Its record; None if there is no such process, or only its zombie.
+            The process's record; None if there is no such process, or only its zombie.
         """
         try:
             stat = Path(f"/proc/{pid}/stat").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             return None
-        # The name in parentheses may hold spaces and parentheses itself.
+        # The program's name in parentheses may have spaces and parentheses itself.
         fields = stat[stat.rindex(b")") + 2 :].split()
         return None if fields[0] in {b"Z", b"X"} else cls(pid, int(fields[19]), boot_id())
 
@@ -49,14 +49,15 @@ class ProcessRecord:
     def alive(self) -> bool:
         """Whether this very process still runs."""
         with contextlib.suppress(ChildProcessError):
-            # A child of this process that nobody waits for would stay as a zombie.
+            # A child of this process would stay as a zombie without a wait.
             os.waitpid(self.pid, os.WNOHANG)
         return ProcessRecord.of(self.pid) == self
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, if this very process still runs.
 
-        A pidfd means the process itself: should it end and another get its number between look and signal, none is hit.
+        A pidfd refers to the process itself: if the process ends and another process gets its pid between the check and
+        the signal, neither gets the signal.
         """
         try:
             handle = os.pidfd_open(self.pid)
@@ -70,12 +71,12 @@ class ProcessRecord:
             os.close(handle)
 
     def to_dict(self) -> dict[str, int | str]:
-        """Return the record as it stands in the state file."""
+        """Return the record as plain values, for the state file."""
         return asdict(self)
 
 
 def boot_id() -> str:
-    """Return what names this boot of the machine: pids and start times mean nothing in another."""
+    """Return the id of this boot of the machine; pids and start times mean nothing in another boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
@@ -92,15 +93,15 @@ def start(
 
     Args:
         argv: The command, passed literally.
-        log: What it writes to stdout and stderr is appended to this file.
-        env: Its whole environment.
-        user: Run it as this uid and gid.
+        log: The file that the daemon's stdout and stderr are appended to.
+        env: The daemon's whole environment.
+        user: The uid and gid that the daemon runs as; None: this process's own.
 
     Returns:
-        Its record. Whether it comes up is for the caller to find out.
+        The daemon's record. The caller has to find out whether the daemon comes up.
 
     Raises:
-        TestbedError: It cannot be started, or ended at once.
+        TestbedError: The daemon cannot be started, or ended at once.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     uid, gid = user or (None, None)
@@ -125,7 +126,7 @@ def start(
     record = ProcessRecord.of(child.pid)
     if record is None:
         raise TestbedError(tried=tried, found=f"it ended at once: {tail(log)}", remedy=f"All that it said is in {log}.")
-    # It is not for this object to wait for; without this, Python warns about that.
+    # This object does not wait for the daemon; without a return code, Python would warn that the child still runs.
     child.returncode = 0
     return record
 
@@ -139,7 +140,7 @@ def tail(log: Path, lines: int = 8) -> str:
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Poll a condition, and return whether it came true within `timeout` seconds."""
+    """Poll a condition, and return whether the condition came true within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -168,14 +169,14 @@ def find_processes(program: str, *words: str) -> list[ProcessRecord]:
 
 
 def end_processes(records: Sequence[ProcessRecord], *, grace: float = 10) -> None:
-    """End processes: by SIGTERM, and those that are left after a grace by SIGKILL.
+    """End processes by SIGTERM, and those that are left after a grace by SIGKILL.
 
     Args:
-        records: The processes. If another has the number of one meanwhile, it is left alone.
-        grace: In seconds.
+        records: The processes. Another process that has one of their pids meanwhile is left alone.
+        grace: How long processes may take to end after SIGTERM, in seconds.
 
     Raises:
-        TestbedError: One survived both.
+        TestbedError: A process survived both signals.
     """
     for record in records:
         record.send(signal.SIGTERM)

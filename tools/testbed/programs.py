@@ -1,4 +1,4 @@
-"""Programs: where an engine's programs are, and how one of its daemons is started from there."""
+"""Programs: the root that has an engine's programs, and the start of the engine's daemons from there."""
 
 from __future__ import annotations
 
@@ -45,18 +45,20 @@ if [ "$uid" != 0 ]; then
 fi
 exec "$@"
 """
-"""Makes a directory the root of this process, in its own mount namespace.
+"""The shell script that makes a directory the root of this process, in its own mount namespace.
 
-By pivot_root: from a mere chroot, whatever an OCI runtime executes in a container lands on the host's root.
+The script uses pivot_root: from a mere chroot, a program that an OCI runtime executes in a container lands on the
+host's root.
 """
 
 
 class Programs:
-    """An engine's programs: the machine's own, or those of a root of their own.
+    """An engine's programs: the machine's own, or programs in a root of their own.
 
     Args:
-        root: A directory with all that they need, such as a newer libc; None for the machine's own.
-        shared: Paths of the machine that they have to see there.
+        root: A directory with the programs and all that they need, such as a newer libc; None for the machine's own
+            programs.
+        shared: The paths of the machine that the programs have to see in the root.
     """
 
     def __init__(self, root: Path | None = None, *, shared: Sequence[Path] = ()) -> None:
@@ -75,15 +77,15 @@ class Programs:
 
         Args:
             argv: The command, passed literally.
-            log: What it writes is appended to this file.
-            env: Its whole environment.
-            user: Run it as this uid and gid.
+            log: The file that the daemon's output is appended to.
+            env: The daemon's whole environment.
+            user: The uid and gid that the daemon runs as; None: root.
 
         Returns:
-            Its record.
+            The daemon's record.
 
         Raises:
-            TestbedError: It cannot be started, or ended at once.
+            TestbedError: The daemon cannot be started, or ended at once.
         """
         if self._root is None:
             return start(argv, log=log, env=env, user=user)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGES = ("bash", "coreutils", "procps", "python3", "python3-pip", "python3-setuptools", "python3-wheel")
-"""What the Debian image holds beside a minimal system."""
+"""The packages that the Debian image has beside a minimal system."""
 
 REQUIREMENTS = ("pytest>=8.4,<9",)
-"""What it holds from the Python package index: current projects ask for a pytest that Debian doesn't have yet."""
+"""The Debian image's packages from PyPI: current projects ask for a pytest that Debian doesn't have yet."""
 
 UNWANTED = ("doc", "man", "info", "locale", "lintian")
-"""Directories of /usr/share that it does without: half the size is half the time to load it."""
+"""The directories of /usr/share that the Debian image lacks: half the size is half the time to load the image."""
 
 HELLO = r"""
 #include <stdio.h>
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     return 0;
 }
 """
-"""The program in the image without a shell: tests see arguments, stdin and exit code pass."""
+"""The program in the image without a shell, by which tests see arguments, stdin and exit codes pass."""
 
 
 def make_busybox(root: Path) -> None:
@@ -84,7 +84,7 @@ def make_scratch(root: Path) -> None:
         root: An empty directory.
 
     Raises:
-        TestbedError: It does not compile.
+        TestbedError: The program does not compile.
     """
     source = root.with_name(f"{root.name}.c")
     source.write_text(HELLO, encoding="ascii")
@@ -103,14 +103,14 @@ def make_debian(archive: Path) -> None:
     """
     lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
     suite = next((line.partition("=")[2].strip('"') for line in lines if line.startswith("VERSION_CODENAME=")), "")
-    # This machine's own pip, which is of the same release and so puts everything where the image's Python looks.
+    # This machine's own pip is of the same release as the image, and so installs to where the image's Python looks.
     pip = "/usr/bin/python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore --no-cache-dir"
     hooks = [
         f'{pip} --break-system-packages --ignore-installed --root "$1" {" ".join(map(repr, REQUIREMENTS))}',
         'ln -s python3 "$1/usr/bin/python"',
-        # As in the image `python:3`, pip may install into the system.
+        # pip may install into the system, as in the image `python:3`.
         'rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED',
-        # How this machine reaches its package sources is no part of an image.
+        # The configuration by which this machine reaches its package sources is no part of an image.
         'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"',
     ]
     argv = [
@@ -136,7 +136,7 @@ def _sources(suite: str) -> list[str]:
     """Return the files with this machine's apt sources of a release.
 
     Raises:
-        TestbedError: There is none.
+        TestbedError: There are no sources of the release.
     """
     apt = Path("/etc/apt")
     parts = sorted((apt / "sources.list.d").glob("*"))
@@ -150,7 +150,7 @@ def _sources(suite: str) -> list[str]:
 
 
 def _acquire_options() -> Iterator[str]:
-    """Yield how this machine's apt reaches its sources: proxies, certificates, checks."""
+    """Yield the options by which this machine's apt reaches its sources: proxies, certificates, checks."""
     irrelevant = ("::IndexTargets", "::CompressionTypes", "::Changelogs")
     for line in run(["apt-config", "dump", "Acquire"]).splitlines():
         name, _, value = line.partition(" ")

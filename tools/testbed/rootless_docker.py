@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class RootlessDocker(Docker):
-    """A Docker daemon in a user namespace: rootlesskit makes that, and a network without any right over the machine's.
+    """A Docker daemon in a user namespace, with a network without rights over the machine's; rootlesskit makes both.
 
     Args:
-        layout: Where it lives.
-        state: Where it records what it starts.
-        programs: Where its programs are.
-        user: Uid and gid of the ordinary user.
+        layout: The bed's paths and names.
+        state: The record of the daemons that are started.
+        programs: The daemon's programs.
+        user: The uid and gid of the ordinary user.
     """
 
     name = "docker-rootless"
@@ -31,15 +31,15 @@ class RootlessDocker(Docker):
     def __init__(self, layout: Layout, state: State, programs: Programs, user: tuple[int, int]) -> None:
         super().__init__(layout, state, programs)
         self._user = user
-        #: The user's XDG_RUNTIME_DIR; a short name, as paths of sockets have to be.
+        #: The user's XDG_RUNTIME_DIR, with a short name, as a socket's path has to be short.
         self._run = layout.run / "user"
         self._place(layout.state / self.name, self._run / "docker.sock")
 
     def ensure(self) -> None:
-        """Start it unless it runs.
+        """Start the daemon unless it runs.
 
         Raises:
-            TestbedError: It does not come up; the end of its log is in the text.
+            TestbedError: The daemon does not come up; the end of its log is in the error's text.
         """
         if self._state.daemon(self.name) is not None and self.api.answers():
             return
@@ -47,11 +47,11 @@ class RootlessDocker(Docker):
         for path in (self._data, self._run):
             path.mkdir(parents=True, exist_ok=True)
             os.chown(path, *self._user)
-        # As the specification of XDG_RUNTIME_DIR demands.
+        # The specification of XDG_RUNTIME_DIR demands this mode.
         self._run.chmod(0o700)
         write_atomically(self._config, "{}\n")
         argv = [
-            # Debian puts it where nobody's PATH is.
+            # Debian puts the script into a directory that is in no PATH.
             "/usr/share/docker.io/contrib/dockerd-rootless.sh",
             f"--config-file={self._config}",
             f"--data-root={self._data}/data",
@@ -69,16 +69,16 @@ class RootlessDocker(Docker):
 
     @property
     def died(self) -> bool:
-        """Whether it was started, and ended without being told to: then its containers may still run."""
+        """Whether the daemon was started and ended without being told to, so that its containers may still run."""
         return self._state.recorded(self.name) is not None and self._state.daemon(self.name) is None
 
     def stop(self) -> None:
-        """End the daemon, and with it its namespaces. That it does not run is no error.
+        """End the daemon, and its namespaces with it; nothing happens if the daemon does not run.
 
         Raises:
-            TestbedError: It survives.
+            TestbedError: A process of the daemon survives.
         """
-        # rootlesskit passes the signal on; it is two processes, and the daemon is in the inner one's namespaces.
+        # rootlesskit is two processes and passes the signal on; the daemon is in the inner process's namespaces.
         end_processes(find_processes("rootlesskit", f"--config-file={self._config}"), grace=20)
         end_processes(find_processes("dockerd", f"--config-file={self._config}"), grace=20)
         self._state.set_daemon(self.name, None)

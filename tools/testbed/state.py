@@ -1,4 +1,4 @@
-"""State: what the bed made on this machine, so that `down` can undo that and nothing else."""
+"""State: the record of what the bed made on this machine, so that `down` can remove that and nothing else."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
-"""Of the state file; another one is refused."""
+"""The version of the state file's format; a file of another format is refused."""
 
 
 class State:
-    """The state file. Every change is on disk before the call returns.
+    """The content of the state file. Every change is on disk before the call returns.
 
     Args:
         path: The file; it need not exist.
 
     Raises:
-        TestbedError: The file is there and not a state.
+        TestbedError: The file is there and is no state file of this format.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # The engines are started in parallel, and each records its daemons.
+        # The engines are started in parallel, and each engine records its daemons.
         self._lock = threading.Lock()
         self._content: dict[str, Any] = {"format": FORMAT, "daemons": {}}
         with contextlib.suppress(FileNotFoundError):
@@ -47,7 +47,7 @@ class State:
                 raise TestbedError(tried=f"read {path}", found=found, remedy=remedy)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return one entry, or the default."""
+        """Return an entry, or the default."""
         return self._content.get(key, default)
 
     def set(self, **entries: Any) -> None:
@@ -62,12 +62,12 @@ class State:
         return record if record is not None and record.alive else None
 
     def recorded(self, name: str) -> ProcessRecord | None:
-        """Return the daemon of that name, if it was started, be it dead or alive."""
+        """Return the daemon of that name, if it was started, whether it still runs or not."""
         entry = self._content["daemons"].get(name)
         return None if entry is None else ProcessRecord(**entry)
 
     def set_daemon(self, name: str, record: ProcessRecord | None) -> None:
-        """Record a daemon that was started, or, with None, one that was ended."""
+        """Record that a daemon was started, or, with None, that it was ended."""
         with self._lock:
             if record is None:
                 self._content["daemons"].pop(name, None)
@@ -80,7 +80,7 @@ class State:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that no reader ever sees half of it, and make its directory if need be."""
+    """Write a small file so that no reader ever sees a part of the new content; make its directory if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".draft")
     draft.write_text(text, encoding="utf-8")
@@ -94,11 +94,11 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
 
     Args:
         path: The lock's file.
-        shared: Hold it together with others.
-        wait: Wait for it. Otherwise go on without it if another has it.
+        shared: Whether to share the lock with other holders.
+        wait: Whether to wait for the lock. Otherwise go on without the lock if another process holds it.
 
     Yields:
-        Whether it is held.
+        Whether the lock is held.
     """
     kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, kind)
-            # Its last holder may have removed the file while this one waited, and a lock on that excludes nobody.
+            # The last holder may have removed the file during the wait, and a lock on a removed file excludes nobody.
             if os.path.samestat(os.fstat(handle), path.stat()):
                 break
         except FileNotFoundError:

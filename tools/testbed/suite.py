@@ -1,4 +1,4 @@
-"""Suite: packages of one release of Debian, whatever this machine's own is, and none of them installed."""
+"""Suite: packages of one release of Debian, this machine's own or another, which are unpacked and not installed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from testbed.failure import TestbedError, run
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 MERGED = ("bin", "lib", "lib64", "sbin")
-"""Directories that are links into /usr; the package that makes them does so by its script, and none is run."""
+"""The directories that are links into /usr; a package's script would make the links, and no scripts are run."""
 
 ALTERNATIVES = tuple(
     f"{family}{action}" for family in ("iptables", "ip6tables") for action in ("", "-save", "-restore")
 )
-"""Links that a script of the package iptables would make."""
+"""The links that a script of the package iptables would make."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Suite:
     """A release of Debian, reached by an apt configuration of its own: this machine's sources are only read.
 
     Args:
-        name: As "trixie".
-        directory: For apt's lists and the packages; made if need be. What is there is not downloaded again.
+        name: The release's name, as "trixie".
+        directory: The directory for apt's lists and the packages, made if need be. Files that are there are not
+            downloaded again.
     """
 
     def __init__(self, name: str, directory: Path) -> None:
@@ -44,29 +45,29 @@ class Suite:
         self._config = directory / "apt.conf"
 
     def closure(self, packages: tuple[str, ...]) -> list[str]:
-        """Return the names of these packages and of all that they need, as on a machine that has none yet.
+        """Return the names of packages and of all packages that they need, as on a machine that has none of them yet.
 
         Raises:
-            TestbedError: apt finds no such set.
+            TestbedError: apt finds no set of packages that fit together.
         """
         self._ensure_lists()
         words = ["--simulate", "--no-install-recommends", "install", *packages]
         return re.findall(r"^Inst (\S+)", self._apt(*words), re.MULTILINE)
 
     def download(self, packages: list[str]) -> list[Package]:
-        """Download packages, unless they are there.
+        """Download packages, unless they are there already.
 
         Args:
-            packages: Their names.
+            packages: The packages' names.
 
         Returns:
             The packages, verified by apt.
 
         Raises:
-            TestbedError: There is no such package, or it cannot be had.
+            TestbedError: There is no such package, or it cannot be downloaded.
         """
         self._ensure_lists()
-        # Where none of them lies, as of those that lie there it says nothing.
+        # apt runs in a directory without packages, as it prints nothing about packages that are there already.
         lines = self._apt("--print-uris", "download", *packages, below="archives").splitlines()
         matches = [re.fullmatch(r"'\S+' (\S+?_(\S+)_\S+\.deb) \d+ SHA256:([0-9a-f]{64})", line) for line in lines]
         found = [match for match in matches if match is not None]
@@ -80,7 +81,7 @@ class Suite:
         ]
 
     def _ensure_lists(self) -> None:
-        """Write the configuration and fetch the lists, once for each object."""
+        """Write apt's configuration and fetch the lists, unless they are there already."""
         if self._config.exists() and any((self._directory / "lists").glob("*Packages*")):
             return
         (self._directory / "lists" / "partial").mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def unpack(packages: list[Package], root: Path) -> None:
     """Unpack packages into a directory, without their scripts.
 
     Args:
-        packages: What to unpack.
+        packages: The packages to unpack.
         root: An empty directory.
 
     Raises:
@@ -137,7 +138,7 @@ def unpack(packages: list[Package], root: Path) -> None:
 
 
 def _mirror() -> str:
-    """Return where this machine gets its Debian from."""
+    """Return the address of the mirror from which this machine gets its Debian packages."""
     lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
     own = next((line.partition("=")[2].strip('"') for line in lines if line.startswith("VERSION_CODENAME=")), "")
     words = ["indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]

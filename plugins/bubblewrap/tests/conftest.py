@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from real_engine import not_here
 from samebox import Sandbox
 from samebox.errors import EngineUnavailableError
 from samebox_bubblewrap.engine import BubblewrapEngine
@@ -32,9 +32,7 @@ def engine(cache: Path) -> BubblewrapEngine:
     try:
         engine.probe()
     except EngineUnavailableError as error:
-        if os.environ.get("SAMEBOX_REQUIRE_ENGINES"):
-            raise
-        pytest.skip(str(error))
+        not_here(str(error))
     return engine
 
 
@@ -55,6 +53,14 @@ def make_box(engine: BubblewrapEngine, cache: Path) -> Iterator[Callable[..., Sa
 
 
 @pytest.fixture
+def no_images(engine: BubblewrapEngine) -> Iterator[None]:
+    """Remove the images that a test makes."""
+    yield
+    for name, _ in engine.images():
+        engine.remove_image(name)
+
+
+@pytest.fixture
 def box(make_box: Callable[..., Sandbox]) -> Sandbox:
     """Return a sandbox with every default."""
     return make_box()
@@ -65,9 +71,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a root file system with busybox and a user, as an image would have it."""
     found = next((Path(path) for path in BUSYBOX if Path(path).exists()), None)
     if found is None:
-        if os.environ.get("SAMEBOX_REQUIRE_ENGINES"):
-            pytest.fail("there is no busybox in /usr/bin or /bin; `apt-get install busybox-static`")
-        pytest.skip("there is no busybox in /usr/bin or /bin; `apt-get install busybox-static`")
+        not_here("there is no busybox in /usr/bin or /bin; `apt-get install busybox-static`")
     root = tmp_path_factory.mktemp("images") / "rootfs"
     fill(root, found)
     return root

@@ -8,25 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builds import own_cache
 from samebox import BuildError, Capability, ConfigError, UnsupportedError
 from samebox.config.build import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from samebox import Sandbox
     from samebox_bubblewrap.engine import BubblewrapEngine
 
+__all__ = ["own_cache"]
 
-@pytest.fixture(autouse=True)
-def _no_images(
-    engine: BubblewrapEngine, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("locks")))
-    yield
-    for name, _ in engine.images():
-        engine.remove_image(name)
+pytestmark = pytest.mark.usefixtures("no_images")
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from interpreter import run_python
 from samebox.config.model import SandboxConfig
 from samebox.errors import (
     EngineError,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from samebox_bubblewrap.engine import BubblewrapEngine
 
 LABELS = {"samebox.managed": "1", "samebox.name": "test"}
+FORKING = ("-W", "ignore::DeprecationWarning")
+"""Options of a Python that forks with threads: the very thing to be tested."""
 
 
 def create(engine: BubblewrapEngine, name: str = "test", **settings: Any) -> str:
@@ -253,23 +257,15 @@ def test_many_start_and_stop_without_leaking_descriptors(engine: BubblewrapEngin
 
 def test_many_at_once(engine: BubblewrapEngine) -> None:
     """Threads that start sandboxes at the same time do not get into each other's way."""
-    failures: list[BaseException] = []
 
     def one(number: int) -> None:
-        try:
-            sandbox = create(engine, f"test-{number}")
-            engine.start(sandbox)
-            engine.connect(sandbox).close()
-            engine.remove(sandbox)
-        except BaseException as error:  # noqa: BLE001 - shown below
-            failures.append(error)
+        sandbox = create(engine, f"test-{number}")
+        engine.start(sandbox)
+        engine.connect(sandbox).close()
+        engine.remove(sandbox)
 
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(one, range(8)))
 
 
 OWNER = """
@@ -326,9 +322,7 @@ box.close()
 
 def test_forked_child_does_not_disturb_its_parent() -> None:
     """It can use the parent's sandbox and have its own; nothing that it does, nor its end, ends the parent's."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK], capture_output=True, text=True, check=False
-    )
+    done = run_python(FORK, options=FORKING)
     assert (done.returncode, done.stdout) == (0, "parent\n"), done.stderr
 
 
@@ -341,9 +335,7 @@ def test_forked_child_learns_of_the_end() -> None:
         "    except SandboxGoneError: os._exit(7)\n    os._exit(1)\n"
         "box.close(); os.close(w); print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], capture_output=True, text=True, check=False
-    )
+    done = run_python(code, options=FORKING)
     assert done.stdout == "7\n", (done.stdout, done.stderr)
 
 
@@ -355,17 +347,15 @@ def test_fork_without_exec_does_not_keep_a_sandbox_alive() -> None:
         "start = time.monotonic(); box.close(); took = time.monotonic() - start\n"
         "os.kill(pid, 9); os.waitpid(pid, 0); print(took < 1.5, took)"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], capture_output=True, text=True, check=False
-    )
+    done = run_python(code, options=FORKING)
     assert done.stdout.startswith("True"), (done.stdout, done.stderr)
 
 
 def test_exit_without_close_is_quiet_and_clean() -> None:
     """A program that forgets to close ends with its sandbox and its control group gone."""
     code = "import os\nfrom samebox import Sandbox\nSandbox(engine='bubblewrap').exec(['true'])\nprint(os.getpid())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    done = run_python(code)
+    assert (done.returncode, done.stderr) == (0, "")
     pid = int(done.stdout)
     assert [path for parent in hierarchies().parents.values() for path in parent.glob(f"samebox-{pid}-*")] == []
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from interpreter import printed
 from samebox.capabilities import Capability, Isolation
 from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, EngineUnavailableError, UnsupportedError
@@ -52,8 +53,7 @@ def test_registering_imports_nothing_slow() -> None:
         "import sys, samebox_bubblewrap.plugin\n"
         "print([name for name in sys.modules if name.startswith(('samebox_bubblewrap.', 'tarfile'))])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "['samebox_bubblewrap.plugin']\n"
+    assert printed(code) == "['samebox_bubblewrap.plugin']\n"
 
 
 def test_probe_says_which_bwrap_and_how_strong(engine: BubblewrapEngine) -> None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from interpreter import run_python
 from samebox import Capability, ConfigError, EngineError, SandboxGoneError, UnsupportedError
 from samebox_bubblewrap import layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from samebox import Sandbox
     from samebox_bubblewrap.engine import BubblewrapEngine
+
+pytestmark = pytest.mark.usefixtures("no_images")
 
 
 @pytest.fixture
@@ -30,13 +31,6 @@ def made(cache: Path) -> Callable[[], list[Path]]:
         return [path / "rootfs" for path in (cache / "images-2").glob("made-*")]
 
     return find
-
-
-@pytest.fixture(autouse=True)
-def _no_images(engine: BubblewrapEngine) -> Iterator[None]:
-    yield
-    for name, _ in engine.images():
-        engine.remove_image(name)
 
 
 @pytest.fixture
@@ -272,7 +266,7 @@ def test_another_process_has_it_too(make_box: Callable[..., Sandbox], cache: Pat
         "with Sandbox(engine='bubblewrap', image='snap', options={'cache_dir': sys.argv[1]}) as box:\n"
         "    print(box.read_text('file'))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(cache)], capture_output=True, text=True, check=False)
+    done = run_python(code, str(cache))
     assert done.stdout == "of the first process\n", done.stderr
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from interpreter import run_python
 from samebox.capabilities import Capability
 from samebox.config.units import ULIMITS, Ulimit
 from samebox.errors import SandboxError, UnsupportedError
@@ -93,7 +92,7 @@ def test_raising_is_refused_with_the_reason() -> None:
         "print(ulimits.resource_limits({'nofile': Ulimit(soft=10, hard=64)}))\n"
         "ulimits.resource_limits({'nofile': Ulimit(soft=10, hard=65)})\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = run_python(script)
     assert done.stdout == "{7: (10, 64)}\n"
     assert "ulimits['nofile'] asks for 65, and the hard limit of this process is 64" in done.stderr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,27 +111,19 @@ def test_user_of_another_process_counts(store: VolumeStore, tmp_path: Path) -> N
 
 def test_many_at_once(store: VolumeStore) -> None:
     """Makers and removers race: a volume in use is always there whole."""
-    failed: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            for _ in range(50):
-                use = store.use("work", {})
-                assert store.data("work").is_dir()
-                use.close()
-                try:
-                    store.remove("work")
-                except EngineError as error:
-                    assert "in use" in str(error)  # noqa: PT017 - one of two right outcomes
-        except BaseException as error:  # noqa: BLE001 - told by the main thread
-            failed.append(error)
+    def work(_number: int) -> None:
+        for _ in range(50):
+            use = store.use("work", {})
+            assert store.data("work").is_dir()
+            use.close()
+            try:
+                store.remove("work")
+            except EngineError as error:
+                assert "in use" in str(error)  # noqa: PT017 - one of two right outcomes
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
 
 
 def test_hostile_content_is_removed(

@@ -13,9 +13,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import docker
+import docker.errors
 import pytest
 
-from samebox import Sandbox
+from real_engine import address, busybox, name, sandboxes
 from samebox.capabilities import Capability
 from samebox.engine.program import AgentProgram, agent_program
 from samebox_docker.engine import DockerEngine
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-URL = "SAMEBOX_TEST_DOCKER_URL"
+    from samebox import Sandbox
+
+__all__ = ["busybox", "name"]
 
 
 class Relay:
@@ -91,19 +94,14 @@ class Relay:
 @pytest.fixture(autouse=True)
 def _no_address_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what the machine's own Docker settings say out of the tests."""
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
+    for variable in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture(scope="session")
 def url() -> str:
     """Return the address of a real daemon."""
-    address = os.environ.get(URL, "")
-    if not address:
-        if os.environ.get("SAMEBOX_REQUIRE_ENGINES"):
-            pytest.fail(f"{URL} is not set, and SAMEBOX_REQUIRE_ENGINES demands every engine")
-        pytest.skip(f"{URL} is not set: no Docker to test with (tools/engines.py starts one)")
-    return address
+    return address("SAMEBOX_TEST_DOCKER_URL", "Docker")
 
 
 @pytest.fixture
@@ -121,12 +119,6 @@ def relay(url: str) -> Iterator[Callable[..., Relay]]:
 
 
 @pytest.fixture
-def busybox() -> str:
-    """Return the name of the busybox image."""
-    return os.environ.get("SAMEBOX_TEST_IMAGE_BUSYBOX", "localhost/samebox-busybox:latest")
-
-
-@pytest.fixture
 def scratch() -> str:
     """Return the name of an image without a shell."""
     return os.environ.get("SAMEBOX_TEST_IMAGE_SCRATCH", "localhost/samebox-scratch:latest")
@@ -141,11 +133,21 @@ def raw(url: str) -> Iterator[Any]:
 
 
 @pytest.fixture
+def remove_image(raw: Any) -> Callable[[str], None]:
+    """Return what removes an image, if it is there."""
+
+    def remove_image(image: str) -> None:
+        with contextlib.suppress(docker.errors.APIError):
+            raw.remove_image(image, force=True)
+
+    return remove_image
+
+
+@pytest.fixture
 def engine(url: str) -> Iterator[DockerEngine]:
     """Return an engine on the daemon."""
-    engine = DockerEngine({"url": url})
-    yield engine
-    engine.close()
+    with contextlib.closing(DockerEngine({"url": url})) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -156,22 +158,9 @@ def limits(engine: DockerEngine) -> None:
 
 
 @pytest.fixture
-def name(engine: DockerEngine) -> Iterator[str]:
-    """Return a name for a sandbox, which is gone after the test whatever happens."""
-    name = f"samebox-test-{secrets.token_hex(6)}"
-    yield name
-    engine.remove(name)
-
-
-@pytest.fixture
 def make(url: str, busybox: str) -> Callable[..., Sandbox]:
     """Return what makes a Sandbox on the daemon; the test enters it."""
-
-    def make(**settings: Any) -> Sandbox:
-        options = {"url": url, **settings.pop("options", {})}
-        return Sandbox(**{"engine": "docker", "image": busybox, "options": options, **settings})
-
-    return make
+    return sandboxes("docker", url, busybox)
 
 
 @pytest.fixture
@@ -227,8 +216,8 @@ def openssl(directory: Path, name: str, *signed_by: str) -> None:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with an authority (ca), a daemon's and a client's certificate of it, and another's (bad)."""
     directory = tmp_path_factory.mktemp("certificates")
-    for name, *signed_by in [("ca",), ("daemon", "ca"), ("client", "ca"), ("other",), ("bad", "other")]:
-        openssl(directory, name, *signed_by)
+    for subject, *signed_by in [("ca",), ("daemon", "ca"), ("client", "ca"), ("other",), ("bad", "other")]:
+        openssl(directory, subject, *signed_by)
     return directory
 
 

@@ -3,71 +3,68 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
 import pytest
 
-from samebox.config.build import ImageBuild, Runtime
+from builds import *  # noqa: F403 - its tests and fixtures
+from builds import BuildWords
+from samebox.config.build import ImageBuild
 from samebox.config.model import SandboxConfig
-from samebox.errors import BuildError, ConfigError, EngineError, ImageNotFoundError, UnsupportedError
+from samebox.errors import BuildError, ImageNotFoundError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from builds import Built
     from samebox import Sandbox
     from samebox_docker.engine import DockerEngine
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def built(engine: DockerEngine, raw: Any) -> Iterator[Callable[..., tuple[str, list[str]]]]:
-    """Return what builds an image and gives its id and the progress; the image is removed after the test."""
-    made: dict[str, None] = {}
-
-    def build(**settings: Any) -> tuple[str, list[str]]:
-        lines: list[str] = []
-        others = {name: settings.pop(name) for name in ("pull", "platform") if name in settings}
-        image = engine.build_image(SandboxConfig(build=ImageBuild(**settings), **others), lines.append)
-        made[image] = None
-        return image, lines
-
-    yield build
-    for image in reversed(made):
-        with contextlib.suppress(docker.errors.APIError):
-            raw.remove_image(image, force=True)
+WORDS = BuildWords(
+    short="localhost/",
+    first="Step 1/3 : FROM.*",
+    step="Step ",
+    failed=r"at 'Step 5/5 : RUN seq 1 100 && false': .*returned a non-zero",
+    local="is never pulled",
+    never=r'may not be pulled \(pull="never"\)',
+    unusable="could not build the image",
+    no_name="invalid reference format",
+)
 
 
 @pytest.fixture
-def mark() -> str:
-    """Return a word that makes an image one of its own."""
-    return secrets.token_hex(8)
+def words() -> BuildWords:
+    """Return what Docker says."""
+    return WORDS
 
 
-def test_once_for_each_content(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str) -> None:
-    """The same content is built once; other arguments are other content."""
-    text = f"FROM {busybox}\nARG WORD=none\nRUN echo {mark} $WORD > /mark\n"
-    first, lines = built(dockerfile=text)
-    again, silence = built(dockerfile=text)
-    other, _ = built(dockerfile=text, args={"WORD": "x"})
+@pytest.fixture
+def inspected(raw: Any) -> Callable[[str], dict[str, Any]]:
+    """Return what tells what the daemon knows of an image."""
 
-    assert lines[0].startswith("Step 1/3 : FROM")
-    assert (first, []) == (again, silence)
-    assert other != first
+    def inspected(image: str) -> dict[str, Any]:
+        found: dict[str, Any] = raw.inspect_image(image)
+        return found
+
+    return inspected
 
 
-def test_context(
-    built: Callable[..., tuple[str, list[str]]], make: Callable[..., Sandbox], tmp_path: Path, busybox: str, mark: str
-) -> None:
+@pytest.fixture
+def leftovers(raw: Any, mark: str) -> Callable[[], list[str]]:
+    """Return what tells the ids of the images and containers that have the test's label."""
+
+    def leftovers() -> list[str]:
+        filters = {"label": f"mark={mark}"}
+        found = raw.images(all=True, filters=filters) + raw.containers(all=True, filters=filters)
+        return sorted(each["Id"] for each in found)
+
+    return leftovers
+
+
+def test_context(built: Built, make: Callable[..., Sandbox], tmp_path: Path, busybox: str, mark: str) -> None:
     """What .dockerignore leaves out is not sent and changes nothing; a file's content does."""
     (tmp_path / "Dockerfile").write_text(f"FROM {busybox}\nCOPY . /context\n")
     (tmp_path / ".dockerignore").write_text("# secrets\n*.key\nbuild\n!build/keep\n")
@@ -87,60 +84,24 @@ def test_context(
     assert built(context=tmp_path)[0] != first
 
 
-def test_runtime(
-    built: Callable[..., tuple[str, list[str]]], make: Callable[..., Sandbox], busybox: str, mark: str, raw: Any
-) -> None:
-    """A Runtime gets its name, and its steps are what they say, quotes and all."""
-    name = f"localhost/samebox-test-{mark}"
-    step = ("sh", "-c", "echo \"$1\" '$HOME' > /mark", "sh", 'a "b" $c')
-    runtime = Runtime(name="test", base_image=busybox, setup_commands=(step,), env={"WORD": "a $b"}, image=name)
-    image, _ = built(runtime=runtime)
-
-    assert image == raw.inspect_image(f"{name}:latest")["Id"]
-    with make(image=name) as box:
-        assert 'a "b" $c $HOME\n' == box.read_text("/mark")
-        assert b"a $b\n" == box.sh('echo "$WORD"').stdout
-    uncached, lines = built(runtime=runtime.model_copy(update={"cache": False}))
-    assert lines
-    assert uncached != image
-
-
-def leftovers(raw: Any, mark: str) -> list[str]:
-    """Return the ids of the images and containers that have a test's label."""
-    filters = {"label": f"mark={mark}"}
-    found = raw.images(all=True, filters=filters) + raw.containers(all=True, filters=filters)
-    return sorted(each["Id"] for each in found)
-
-
-def test_failure(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
-    """A failing step is named with the last lines of its log alone; neither containers nor earlier steps stay."""
-    text = f"FROM {busybox}\nLABEL mark={mark}\nRUN echo fine > /x && echo fine\nRUN seq 1 100 && false\n"
-    with pytest.raises(BuildError, match=r"at 'Step 4/4 : RUN seq 1 100 && false': .*returned a non-zero") as caught:
-        built(dockerfile=text)
-
-    assert str(caught.value).endswith("\n  99\n  100")
-    assert "fine" not in str(caught.value)
-    assert not leftovers(raw, mark)
-
-
-def test_a_step_that_prints_ids(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
+def test_a_step_that_prints_ids(built: Built, busybox: str, mark: str, leftovers: Callable[[], list[str]]) -> None:
     """A failed build removes what it made, not what its steps print as if they had."""
     built(dockerfile=f"FROM {busybox}\nLABEL mark={mark}\nRUN true\n")
-    before = leftovers(raw, mark)
+    before = leftovers()
     lies = "".join(f"echo ' ---> {image.removeprefix('sha256:')[:12]}'; " for image in before)
     with pytest.raises(BuildError):
         built(dockerfile=f"FROM {busybox}\nLABEL mark={mark}\nRUN {lies} false\n")
 
     assert len(before) == 2
-    assert before == leftovers(raw, mark)
+    assert before == leftovers()
 
 
-def test_interrupted(engine: DockerEngine, busybox: str, mark: str, raw: Any) -> None:
+def test_interrupted(engine: DockerEngine, busybox: str, mark: str, leftovers: Callable[[], list[str]]) -> None:
     """Whoever stops a build leaves neither its container nor the steps that it has made."""
 
     def stop(line: str) -> None:
         if line == "going":
-            assert len(leftovers(raw, mark)) == 2
+            assert len(leftovers()) == 2
             raise KeyboardInterrupt
 
     text = f"FROM {busybox}\nLABEL mark={mark}\nRUN echo going; sleep 60\n"
@@ -149,10 +110,10 @@ def test_interrupted(engine: DockerEngine, busybox: str, mark: str, raw: Any) ->
         engine.build_image(SandboxConfig(build=ImageBuild(dockerfile=text)), stop)
 
     assert time.monotonic() - started < 30
-    assert not leftovers(raw, mark)
+    assert not leftovers()
 
 
-def test_newer_base(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
+def test_newer_base(built: Built, busybox: str, mark: str, raw: Any) -> None:
     """What is built on an image is built anew when its name means another one."""
     base = f"localhost/samebox-test-{mark}"
     raw.tag(busybox, base)
@@ -170,60 +131,23 @@ def test_newer_base(built: Callable[..., tuple[str, list[str]]], busybox: str, m
     assert lines
 
 
-def test_missing_base(built: Callable[..., tuple[str, list[str]]]) -> None:
-    """A base that is not there is told as a missing image is, and a local name never goes to a network."""
-    with pytest.raises(ImageNotFoundError, match=r"'localhost/samebox-no-such-image' .*is never pulled"):
-        built(dockerfile="FROM localhost/samebox-no-such-image\n")
-    with pytest.raises(ImageNotFoundError, match=r'may not be pulled \(pull="never"\)'):
-        built(dockerfile="FROM samebox-no-such-image\n", pull="never")
-
-
-def test_platform(built: Callable[..., tuple[str, list[str]]], busybox: str, mark: str, raw: Any) -> None:
+def test_platform(built: Built, busybox: str, mark: str, raw: Any, leftovers: Callable[[], list[str]]) -> None:
     """A build is of the platform asked for, or refused: Docker takes its own for what begins with nothing."""
     own = f"linux/{raw.inspect_image(busybox)['Architecture']}"
     text = f"FROM {busybox}\nLABEL mark={mark}\n"
     assert built(dockerfile=text, platform=own)[0] != built(dockerfile=text + "LABEL other=1\n")[0]
     with pytest.raises(ImageNotFoundError, match=rf"the one there is of {own}, and linux/s390x is asked for"):
         built(dockerfile=text, platform="linux/s390x")
-    before = leftovers(raw, mark)
+    before = leftovers()
     with pytest.raises(
         UnsupportedError, match=rf"FROM scratch is of the daemon's own platform, {own}, not linux/s390x"
     ):
         built(dockerfile=f"FROM scratch\nLABEL mark={mark}\n", platform="linux/s390x")
-    assert leftovers(raw, mark) == before
-
-
-@pytest.mark.parametrize("text", ["NONSENSE\n", ""], ids=["word", "no"])
-def test_wrong_dockerfile(built: Callable[..., tuple[str, list[str]]], text: str) -> None:
-    """A Dockerfile that Docker can't use is an error in its words."""
-    with pytest.raises(BuildError, match="could not build the image"):
-        built(dockerfile=text)
-
-
-_BUILD = """
-import sys
-from samebox.config.model import SandboxConfig
-from samebox_docker.engine import DockerEngine
-engine = DockerEngine({"url": sys.argv[1]})
-engine.build_image(SandboxConfig(build={"dockerfile": sys.argv[2]}), print)
-engine.close()
-"""
-
-
-def test_two_processes(url: str, busybox: str, mark: str, built: Callable[..., tuple[str, list[str]]]) -> None:
-    """Two processes that build the same at once build it once."""
-    text = f"FROM {busybox}\nRUN sleep 2 && echo {mark} > /mark\n"
-    argv = [sys.executable, "-c", _BUILD, url, text]
-    processes = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    found = [process.communicate(timeout=50)[0] for process in processes]
-    built(dockerfile=text)
-
-    assert [0, 0] == [process.returncode for process in processes]
-    assert 1 == sum("Step " in each for each in found), found
+    assert leftovers() == before
 
 
 def test_snapshot(  # noqa: PLR0917 - fixtures
-    built: Callable[..., tuple[str, list[str]]],
+    built: Built,
     make: Callable[..., Sandbox],
     engine: DockerEngine,
     raw: Any,
@@ -256,12 +180,3 @@ def test_snapshot(  # noqa: PLR0917 - fixtures
     assert mark == config["Labels"].pop("of-image")
     assert {""} == set(config["Labels"].values())
     assert "s3cr3t" not in repr(config)
-
-
-def test_wrong_snapshot(make: Callable[..., Sandbox]) -> None:
-    """A name that no image can have is refused."""
-    with make() as box:
-        with pytest.raises(EngineError, match="invalid reference format"):
-            box.snapshot("NOT A NAME")
-        with pytest.raises(ConfigError, match="no digest"):
-            box.snapshot("name@sha256:" + "0" * 64)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from interpreter import printed
 from samebox.capabilities import Capability, Isolation
 from samebox.errors import EngineUnavailableError
 from samebox_docker.address import Address
@@ -228,6 +227,5 @@ def test_import_without_docker_py() -> None:
         "plugin.samebox_register_engine()({'url': 'tcp://127.0.0.1:1'})\n"
         "print([name for name in ('docker', 'requests', 'urllib3') if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50)
 
-    assert "[]\n" == done.stdout
+    assert "[]\n" == printed(script)

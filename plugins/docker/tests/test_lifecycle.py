@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests.exceptions
 
+from lifecycles import *  # noqa: F403 - its tests and fixtures
+from lifecycles import LABELS
 from samebox.config.model import SandboxConfig
 from samebox.errors import (
     EngineError,
     EngineUnavailableError,
-    SandboxExistsError,
     SandboxGoneError,
     SandboxNotFoundError,
 )
@@ -24,22 +25,28 @@ from samebox_docker.agent_volume import AgentVolume
 from samebox_docker.engine import DockerEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from samebox import Sandbox
 
-LABELS = {"samebox.managed": "1", "samebox.owner": "test"}
+
+@pytest.fixture
+def stranger(raw: Any, busybox: str) -> Iterator[str]:
+    """Return the id of a container that is no sandbox."""
+    container = raw.create_container(busybox, ["true"])["Id"]
+    yield container
+    raw.remove_container(container)
 
 
-def create(engine: DockerEngine, name: str, busybox: str, **settings: Any) -> str:
-    """Create a sandbox."""
-    config = SandboxConfig(image=busybox, **settings)
-    return engine.create(config, image=engine.ensure_image(config, print), name=name, labels=LABELS)
+@pytest.fixture
+def taken() -> str:
+    """Return what Docker's engine says."""
+    return "^a container named '{name}' is already on Docker at {url}; attach to it, remove it or choose another name$"
 
 
-def test_states(engine: DockerEngine, name: str, busybox: str) -> None:
+def test_states(engine: DockerEngine, name: str, busybox: str, create: Callable[..., str]) -> None:
     """Inspect follows a sandbox from created to gone, by its id and by its name."""
-    sandbox = create(engine, name, busybox)
+    sandbox = create()
     states = [engine.inspect(name)]
     engine.start(sandbox)
     engine.start(sandbox)
@@ -59,64 +66,29 @@ def test_states(engine: DockerEngine, name: str, busybox: str) -> None:
         engine.inspect(name)
 
 
-def test_stop_by_force(engine: DockerEngine, name: str, busybox: str) -> None:
+def test_stop_by_force(engine: DockerEngine, create: Callable[..., str]) -> None:
     """Without a grace the first process is killed."""
-    sandbox = create(engine, name, busybox)
+    sandbox = create()
     engine.start(sandbox)
     engine.stop(sandbox)
 
     assert 137 == engine.inspect(sandbox).exit_code
 
 
-def test_list(engine: DockerEngine, name: str, busybox: str, raw: Any) -> None:
-    """List has what samebox made, stopped or not, and nothing of others."""
-    sandbox = create(engine, name, busybox)
-    foreign = raw.create_container(busybox, ["true"])["Id"]
-    try:
-        listed = {each.id: each for each in engine.list()}
-    finally:
-        raw.remove_container(foreign)
-
-    assert name == listed[sandbox].name
-    assert foreign not in listed
-
-
-def test_beginning_of_an_id(engine: DockerEngine, name: str, busybox: str) -> None:
-    """The beginning of another container's id, which Docker would take for a name, is no sandbox."""
-    sandbox = create(engine, name, busybox)
-    engine.remove(sandbox[:12])
-
-    assert "created" == engine.inspect(sandbox).state
-    for call in (engine.inspect, engine.start, engine.stop):
-        with pytest.raises(SandboxNotFoundError):
-            call(sandbox[:12])
-
-
-def test_taken_name(engine: DockerEngine, name: str, busybox: str) -> None:
-    """A name that is taken is named, and who has it is left alone."""
-    sandbox = create(engine, name, busybox)
-    url = engine.probe().address
-    text = f"a container named '{name}' is already on Docker at {url}; attach to it, remove it or choose another name"
-    with pytest.raises(SandboxExistsError, match=f"^{re.escape(text)}$"):
-        create(engine, name, busybox)
-
-    assert "created" == engine.inspect(sandbox).state
-
-
 @pytest.mark.usefixtures("limits")
-def test_refused_create(engine: DockerEngine, name: str, busybox: str) -> None:
+def test_refused_create(engine: DockerEngine, name: str, create: Callable[..., str]) -> None:
     """What Docker refuses is said in its own words, and leaves nothing."""
     with pytest.raises(
         EngineError, match=rf"could not create the sandbox '{name}': Minimum memory limit allowed is 6MB"
     ):
-        create(engine, name, busybox, memory=1000)
+        create(memory=1000)
     with pytest.raises(SandboxNotFoundError):
         engine.inspect(name)
 
 
 @pytest.mark.parametrize("failure", [EngineError("no delivery"), KeyboardInterrupt()])
 def test_failed_create(
-    engine: DockerEngine, name: str, busybox: str, failure: BaseException, monkeypatch: pytest.MonkeyPatch
+    engine: DockerEngine, name: str, create: Callable[..., str], failure: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failure after Docker has created the container, an interruption too, leaves no container."""
 
@@ -125,16 +97,16 @@ def test_failed_create(
 
     monkeypatch.setattr(AgentVolume, "ensure", fail)
     with pytest.raises(type(failure)):
-        create(engine, name, busybox)
+        create()
     with pytest.raises(SandboxNotFoundError):
         engine.inspect(name)
 
 
-def test_unknown_user(engine: DockerEngine, name: str, busybox: str) -> None:
+def test_unknown_user(engine: DockerEngine, name: str, create: Callable[..., str]) -> None:
     """A user that the image does not have is refused before anything starts, and leaves nothing."""
     text = "the image has no user 'ghost' in its /etc/passwd; name one that it has, or give a uid or uid:gid"
     with pytest.raises(EngineError, match=f"^{re.escape(text)}$"):
-        create(engine, name, busybox, user="ghost")
+        create(user="ghost")
     with pytest.raises(SandboxNotFoundError):
         engine.inspect(name)
 
@@ -162,14 +134,14 @@ def test_lost_answer(url: str, name: str, busybox: str, engine: DockerEngine, re
     lossy.close()
 
 
-def test_image_volumes(engine: DockerEngine, name: str, busybox: str, raw: Any) -> None:
+def test_image_volumes(engine: DockerEngine, name: str, busybox: str, create: Callable[..., str], raw: Any) -> None:
     """Volumes that the image asks for go with the sandbox."""
     container = raw.create_container(busybox, ["true"])["Id"]
     image = raw.commit(container, "localhost/samebox-test-volume", changes=["VOLUME /data"])["Id"]
     raw.remove_container(container)
     try:
         before = {each["Name"] for each in raw.volumes()["Volumes"] or ()}
-        sandbox = create(engine, name, "localhost/samebox-test-volume")
+        sandbox = create(image="localhost/samebox-test-volume")
         during = {each["Name"] for each in raw.volumes()["Volumes"] or ()}
         engine.remove(sandbox)
         after = {each["Name"] for each in raw.volumes()["Volumes"] or ()}
@@ -181,10 +153,10 @@ def test_image_volumes(engine: DockerEngine, name: str, busybox: str, raw: Any) 
     assert not [name for name in after - before if len(name) == 64]
 
 
-def test_gone(engine: DockerEngine, name: str, busybox: str) -> None:
+def test_gone(engine: DockerEngine, name: str, create: Callable[..., str]) -> None:
     """A connection to what does not run says why, as SandboxGoneError."""
     url = engine.probe().address
-    sandbox = create(engine, name, busybox)
+    sandbox = create()
     with pytest.raises(
         SandboxGoneError, match=f"^the sandbox '{name}' on Docker at {url} is gone: it was never started$"
     ):
@@ -213,25 +185,15 @@ def test_out_of_memory(make: Callable[..., Sandbox], engine: DockerEngine) -> No
 
 def test_threads(engine: DockerEngine, busybox: str, make: Callable[..., Sandbox]) -> None:
     """One engine object serves many threads at once."""
-    failed: list[BaseException] = []
-
     with make() as box:
 
-        def use() -> None:
-            try:
-                for _ in range(5):
-                    assert "running" == engine.inspect(box.id).state
-                    engine.connect(box.id).close()
-            except BaseException as error:  # noqa: BLE001
-                failed.append(error)
+        def use(_number: int) -> None:
+            for _ in range(5):
+                assert "running" == engine.inspect(box.id).state
+                engine.connect(box.id).close()
 
-        threads = [threading.Thread(target=use) for _ in range(12)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    assert not failed
+        with ThreadPoolExecutor(12) as threads:
+            list(threads.map(use, range(12)))
 
 
 def test_many_connections(engine: DockerEngine, make: Callable[..., Sandbox]) -> None:
@@ -246,9 +208,9 @@ def test_many_connections(engine: DockerEngine, make: Callable[..., Sandbox]) ->
                 stream.close()
 
 
-def test_fork(engine: DockerEngine, name: str, busybox: str) -> None:
+def test_fork(engine: DockerEngine, name: str, create: Callable[..., str]) -> None:
     """A forked child has connections of its own, and its parent's go on working."""
-    create(engine, name, busybox)
+    create()
     pool = engine._daemon.pool
     reader, writer = os.pipe()
     with warnings.catch_warnings():

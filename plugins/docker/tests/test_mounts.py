@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import docker.errors
 import pytest
 
+from mounts import *  # noqa: F403 - its tests and fixtures
 from samebox.config.model import SandboxConfig
-from samebox.errors import ConfigError, EngineError, UnsupportedError
+from samebox.errors import EngineError, UnsupportedError
 from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from samebox import Sandbox
-    from samebox_docker.engine import DockerEngine
 
 
 @pytest.fixture
-def volume(raw: Any) -> Iterator[str]:
-    """Return a name for a volume, which is gone after the test."""
-    name = f"samebox-test-{secrets.token_hex(6)}"
-    yield name
-    with contextlib.suppress(docker.errors.NotFound):
-        raw.remove_volume(name)
+def in_use() -> str:
+    """Return what Docker says."""
+    return "volume is in use"
+
+
+@pytest.fixture
+def failing() -> list[tuple[dict[str, Any], str]]:
+    """Return settings of sandboxes that can't be made."""
+    return [({"user": "no-such-user"}, "no user 'no-such-user'")]
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """Return a directory of this host."""
+    return tmp_path
+
+
+@pytest.fixture
+def remove_volume(raw: Any) -> Callable[[str], None]:
+    """Return what removes a volume, if it is there."""
+
+    def remove_volume(name: str) -> None:
+        with contextlib.suppress(docker.errors.NotFound):
+            raw.remove_volume(name)
+
+    return remove_volume
+
+
+@pytest.fixture
+def foreign(raw: Any, volume: str) -> str:
+    """Return the name of a volume that samebox did not make."""
+    raw.create_volume(volume)
+    return volume
 
 
 def test_missing_source(make: Callable[..., Sandbox], tmp_path: Path) -> None:
@@ -36,29 +62,6 @@ def test_missing_source(make: Callable[..., Sandbox], tmp_path: Path) -> None:
         make(mounts=[f"{tmp_path}/none:/mnt"]).start()
 
     assert not (tmp_path / "none").exists()
-
-
-def test_host_directory_keeps_its_owner(make: Callable[..., Sandbox], tmp_path: Path) -> None:
-    """A workdir on a bind mount stays the host's, whoever the sandbox's user is."""
-    tmp_path.chmod(0o755)
-    before = tmp_path.stat()
-    with make(mounts=[f"{tmp_path}:/workspace"], user="65534:65534") as box:
-        assert box.exec(["pwd"]).text == "/workspace\n"
-    after = tmp_path.stat()
-
-    assert (before.st_uid, before.st_gid, before.st_mode) == (after.st_uid, after.st_gid, after.st_mode)
-
-
-@pytest.mark.parametrize("settings", [{}, {"workdir": "/data/below"}, {"tmpfs": ["/data"], "mounts": "/data/below"}])
-def test_workdir_on_a_volume(make: Callable[..., Sandbox], volume: str, settings: dict[str, Any]) -> None:
-    """A workdir on a volume belongs to the user, also when the volume was used before."""
-    target = settings.pop("mounts", "/data")
-    settings = {"workdir": target, **settings, "mounts": [f"{volume}:{target}"]}
-    with make(mounts=[f"{volume}:/other"]) as box:
-        box.write_text("/other/of-root", "x")
-    with make(**settings, user="65534:65534") as box:
-        box.write_text("file", "x")
-        assert box.exec(["stat", "-c", "%u", "file"]).text == "65534\n"
 
 
 def test_workdir_on_a_volume_read_only(make: Callable[..., Sandbox], volume: str) -> None:
@@ -70,46 +73,11 @@ def test_workdir_on_a_volume_read_only(make: Callable[..., Sandbox], volume: str
         box.write_text("file", "x")
 
 
-def test_foreign_volume(make: Callable[..., Sandbox], engine: DockerEngine, raw: Any, volume: str) -> None:
-    """A volume that samebox did not make can be used; it is neither listed nor removed."""
-    raw.create_volume(volume)
-    with make(mounts=[f"{volume}:/data"]) as box:
-        box.write_text("/data/file", "x")
-
-    assert volume not in {status.name for status in engine.volumes()}
-    with pytest.raises(EngineError, match="was not made by samebox, and is not removed"):
-        engine.remove_volume(volume)
-
-
-def test_volume_in_use(make: Callable[..., Sandbox], engine: DockerEngine, volume: str) -> None:
-    """A volume in use is not removed, in Docker's words."""
-    with make(mounts=[f"{volume}:/data"]), pytest.raises(EngineError, match="volume is in use"):
-        engine.remove_volume(volume)
-    (status,) = [status for status in engine.volumes() if status.name == volume]
-
-    assert status.created is not None
-    engine.remove_volume(volume)
-
-
-def test_failed_create_leaves_no_volume(make: Callable[..., Sandbox], engine: DockerEngine, volume: str) -> None:
-    """A sandbox that could not be created leaves no new volume."""
-    with pytest.raises(EngineError):
-        make(mounts=[f"{volume}:/data"], user="no-such-user").start()
-
-    assert volume not in {status.name for status in engine.volumes()}
-
-
 @pytest.mark.parametrize("mount", ["/tmp:/data:U", "name:/data:ro,U"])
 def test_chown(mount: str) -> None:
     """Docker can't give a mount's files to the user, and would refuse the letter only in another call."""
     with pytest.raises(UnsupportedError, match="leave out U from the mount at /data"):
         check_mounts(SandboxConfig(mounts=[mount]))
-
-
-def test_agents_volume() -> None:
-    """The agent's volumes can't be mounted: whoever writes there runs in every sandbox."""
-    with pytest.raises(ConfigError, match="is a volume of the agent's"):
-        check_mounts(SandboxConfig(mounts=["samebox-agent-0123456789abcdef:/agent"]))
 
 
 def test_devices_of_a_rootless_daemon() -> None:

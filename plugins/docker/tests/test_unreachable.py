@@ -8,13 +8,12 @@ import pwd
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from interpreter import printed
 from samebox.errors import EngineUnavailableError
 from samebox_docker import address as address_module
 from samebox_docker.engine import DockerEngine
@@ -123,9 +122,7 @@ def test_no_permission(tmp_path_factory: pytest.TempPathFactory) -> None:
             "try: module.DockerEngine({'url': sys.argv[1]}).probe()\n"
             "except Exception as error: print(type(error).__name__, error)\n"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script, f"unix://{path}"], capture_output=True, text=True, check=True, timeout=50
-        )
+        said = printed(script, f"unix://{path}")
     user = pwd.getpwuid(NOBODY).pw_name
 
     assert (
@@ -134,7 +131,7 @@ def test_no_permission(tmp_path_factory: pytest.TempPathFactory) -> None:
         f"in "
         "anew; its members are as powerful as root), or run a rootless Docker: "
         "https://docs.docker.com/engine/security/rootless/\n"
-    ) == done.stdout
+    ) == said
 
 
 def test_refused_tcp() -> None:

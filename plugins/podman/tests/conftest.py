@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import secrets
 import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from samebox import Sandbox
+from real_engine import address, busybox, name, sandboxes
 from samebox.engine.registry import registry
 from samebox_podman.engine import PodmanEngine
 
@@ -20,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from samebox import Sandbox
     from samebox_podman.client import PodmanClient
+
+__all__ = ["busybox", "name"]
 
 SERVICES = {"rootful": "SAMEBOX_TEST_PODMAN_URL", "rootless": "SAMEBOX_TEST_PODMAN_ROOTLESS_URL"}
 
@@ -28,27 +30,14 @@ SERVICES = {"rootful": "SAMEBOX_TEST_PODMAN_URL", "rootless": "SAMEBOX_TEST_PODM
 @pytest.fixture(params=list(SERVICES))
 def url(request: pytest.FixtureRequest) -> str:
     """Return the address of a real service, a rootful one and a rootless one in turn."""
-    variable = SERVICES[request.param]
-    address = os.environ.get(variable, "")
-    if not address:
-        if os.environ.get("SAMEBOX_REQUIRE_ENGINES"):
-            pytest.fail(f"{variable} is not set, and SAMEBOX_REQUIRE_ENGINES demands every engine")
-        pytest.skip(f"{variable} is not set: no {request.param} Podman to test with (tools/engines.py starts one)")
-    return address
-
-
-@pytest.fixture
-def busybox() -> str:
-    """Return the name of the busybox image."""
-    return os.environ.get("SAMEBOX_TEST_IMAGE_BUSYBOX", "localhost/samebox-busybox:latest")
+    return address(SERVICES[request.param], f"{request.param} Podman")
 
 
 @pytest.fixture
 def engine(url: str) -> Iterator[PodmanEngine]:
     """Return an engine on a real service."""
-    engine = PodmanEngine({"url": url})
-    yield engine
-    engine.close()
+    with contextlib.closing(PodmanEngine({"url": url})) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -58,23 +47,20 @@ def client(engine: PodmanEngine) -> PodmanClient:
 
 
 @pytest.fixture
-def name(engine: PodmanEngine) -> Iterator[str]:
-    """Return a name for a sandbox, which is gone after the test whatever happens."""
-    name = f"samebox-test-{secrets.token_hex(6)}"
-    yield name
-    engine.remove(name)
+def remove_image(client: PodmanClient) -> Callable[[str], None]:
+    """Return what removes an image, if it is there."""
+
+    def remove_image(image: str) -> None:
+        client.call("delete", f"/images/{image}", params={"force": "true"}, accept=(404, 409, 500))
+
+    return remove_image
 
 
 @pytest.fixture
 def make(url: str, busybox: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sandbox]:
     """Return what makes a Sandbox on the real service; the test enters it."""
     monkeypatch.setitem(registry().engines, "podman", PodmanEngine)
-
-    def make(**settings: Any) -> Sandbox:
-        options = {"url": url, **settings.pop("options", {})}
-        return Sandbox(**{"engine": "podman", "image": busybox, "options": options, **settings})
-
-    return make
+    return sandboxes("podman", url, busybox)
 
 
 @pytest.fixture
@@ -119,8 +105,8 @@ class FakePodman:
                 status, content, *headers = fake.answers.get(call, (404, {"message": "no such container"}))
                 data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(status)
-                for name, value in (headers[0] if headers else {}).items():
-                    self.send_header(name, value)
+                for header, value in (headers[0] if headers else {}).items():
+                    self.send_header(header, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 if self.command != "HEAD":

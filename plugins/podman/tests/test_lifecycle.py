@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lifecycles import *  # noqa: F403 - its tests and fixtures
+from lifecycles import LABELS
 from samebox.config.model import SandboxConfig
 from samebox.errors import (
     EngineError,
     SandboxError,
-    SandboxExistsError,
     SandboxGoneError,
     SandboxNotFoundError,
 )
@@ -21,28 +22,26 @@ from samebox_podman.failure import RefusedError
 from samebox_podman.status import inspected_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from samebox import Sandbox
     from samebox_podman.client import PodmanClient
 
-LABELS = {"samebox.managed": "1", "samebox.name": "x", "mine": "yes"}
 
-
-def quiet(_line: str) -> None:
-    """Take progress and say nothing."""
+@pytest.fixture
+def stranger(engine: PodmanEngine, client: PodmanClient, busybox: str) -> Iterator[str]:
+    """Return the id of a container that is no sandbox."""
+    image = client.json(f"/images/{busybox.replace('/', '%2F')}/json")["Id"]
+    body = {"image": image, "command": ["true"]}
+    container = client.call("post", "/containers/create", body=body).json()["Id"]
+    yield container
+    engine.remove(container)
 
 
 @pytest.fixture
-def create(engine: PodmanEngine, busybox: str, name: str) -> Callable[..., str]:
-    """Return what creates the sandbox of the test."""
-
-    def create(**settings: Any) -> str:
-        config = SandboxConfig(**{"image": busybox, **settings})
-        image = engine.ensure_image(config, quiet)
-        return engine.create(config, image=image, name=name, labels=LABELS)
-
-    return create
+def taken() -> str:
+    """Return what Podman's engine says."""
+    return "Podman at {url} has a container '{name}' already"
 
 
 def test_states(engine: PodmanEngine, create: Callable[..., str], name: str, busybox: str) -> None:
@@ -72,37 +71,6 @@ def test_states(engine: PodmanEngine, create: Callable[..., str], name: str, bus
     for call in (engine.inspect, engine.start, engine.stop):
         with pytest.raises(SandboxNotFoundError, match=rf"Podman at unix://.* has no container '{sandbox}'"):
             call(sandbox)
-
-
-def test_list(engine: PodmanEngine, create: Callable[..., str], client: PodmanClient, busybox: str) -> None:
-    """What samebox made is in it, stopped ones included, and nothing else is."""
-    sandbox = create()
-    image = client.json(f"/images/{busybox.replace('/', '%2F')}/json")["Id"]
-    other = client.call("post", "/containers/create", body={"image": image, "command": ["true"]}).json()["Id"]
-    try:
-        listed = {each.id: each for each in engine.list()}
-        assert other not in listed
-        found = engine.inspect(sandbox)
-        assert listed[sandbox] == found
-    finally:
-        engine.remove(other)
-
-
-def test_the_beginning_of_an_id_is_no_name(engine: PodmanEngine, create: Callable[..., str]) -> None:
-    """Podman takes it for one: to remove a sandbox named `a1` could have removed somebody else's container."""
-    sandbox = create()
-    with pytest.raises(SandboxNotFoundError):
-        engine.inspect(sandbox[:6])
-    engine.remove(sandbox[:6])
-    assert engine.inspect(sandbox).state == "created"
-
-
-def test_a_taken_name(engine: PodmanEngine, create: Callable[..., str], name: str) -> None:
-    """The text names it; the one that has it is left alone."""
-    sandbox = create()
-    with pytest.raises(SandboxExistsError, match=rf"Podman at unix://.* has a container '{name}' already"):
-        create()
-    assert engine.inspect(name).id == sandbox
 
 
 def test_no_environment_value_is_told_to_podman(
@@ -185,7 +153,7 @@ def test_an_unknown_runtime(url: str, busybox: str, name: str) -> None:
     """Whatever Podman says of it, nothing is left."""
     with contextlib.closing(PodmanEngine({"url": url, "runtime": "nosuchruntime"})) as engine:
         config = SandboxConfig(image=busybox)
-        image = engine.ensure_image(config, quiet)
+        image = engine.ensure_image(config, print)
         with pytest.raises(EngineError, match="nosuchruntime"):
             engine.create(config, image=image, name=name, labels=LABELS)
         with pytest.raises(SandboxNotFoundError):
@@ -295,15 +263,6 @@ def test_a_sandbox_that_is_gone(engine: PodmanEngine, create: Callable[..., str]
     engine.remove(sandbox)
     with pytest.raises(SandboxGoneError, match=rf"sandbox {sandbox[:12]} on Podman is gone: it was removed"):
         engine.connect(sandbox)
-
-
-def test_a_name_is_connected_to_as_well(engine: PodmanEngine, create: Callable[..., str], name: str) -> None:
-    """But not the beginning of an id."""
-    sandbox = create()
-    engine.start(sandbox)
-    engine.connect(name).close()
-    with pytest.raises(SandboxGoneError):
-        engine.connect(sandbox[:10])
 
 
 def test_out_of_memory_is_told() -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mounts import *  # noqa: F403 - its tests and fixtures
+from mounts import assert_workdir_on_a_volume
 from samebox.config.model import SandboxConfig
-from samebox.errors import ConfigError, EngineError
-from samebox_podman.mounts import bind_mounts, check_mounts, volume_mounts
+from samebox.errors import EngineError
+from samebox_podman.mounts import bind_mounts, volume_mounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from samebox import Sandbox
@@ -24,11 +25,32 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def volume(client: PodmanClient) -> Iterator[str]:
-    """Return a name for a volume, which is gone after the test."""
-    name = f"samebox-test-{secrets.token_hex(6)}"
-    yield name
-    client.call("delete", f"/volumes/{name}", accept=(404,))
+def in_use() -> str:
+    """Return what Podman says."""
+    return r"could not remove .*being used"
+
+
+@pytest.fixture
+def remove_volume(client: PodmanClient) -> Callable[[str], None]:
+    """Return what removes a volume, if it is there."""
+
+    def remove_volume(name: str) -> None:
+        client.call("delete", f"/volumes/{name}", accept=(404,))
+
+    return remove_volume
+
+
+@pytest.fixture
+def foreign(client: PodmanClient, volume: str) -> str:
+    """Return the name of a volume that samebox did not make."""
+    client.call("post", "/volumes/create", body={"Name": volume})
+    return volume
+
+
+@pytest.fixture
+def failing() -> list[tuple[dict[str, Any], str]]:
+    """Return settings of sandboxes that can't be made: a network is looked for at the creation, a user at the start."""
+    return [({"network": "no-such-network"}, "no-such-network"), ({"user": "no-such-user"}, "could not be started")]
 
 
 @pytest.fixture
@@ -39,17 +61,6 @@ def shared(tmp_path: Path) -> Path:
             parent.chmod(0o755)
     tmp_path.chmod(0o777)
     return tmp_path
-
-
-def test_host_directory_keeps_its_owner(make: Callable[..., Sandbox], shared: Path) -> None:
-    """A workdir on a bind mount stays the host's, whoever the sandbox's user is."""
-    before = shared.stat()
-    with make(mounts=[f"{shared}:/workspace"], user="65534:65534") as box:
-        assert box.exec(["pwd"]).text == "/workspace\n"
-        box.write_text("file", "x")
-    after = shared.stat()
-
-    assert (before.st_uid, before.st_gid, before.st_mode) == (after.st_uid, after.st_gid, after.st_mode)
 
 
 def test_chown(make: Callable[..., Sandbox], engine: PodmanEngine, shared: Path, volume: str) -> None:
@@ -66,27 +77,9 @@ def test_chown(make: Callable[..., Sandbox], engine: PodmanEngine, shared: Path,
             assert shared.stat().st_uid == 1234
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"read_only": True},
-        {"workdir": "/data/below"},
-        {"tmpfs": ["/data"], "mounts": "/data/below"},
-        {"mounts": "/workspace"},
-    ],
-    ids=str,
-)
-def test_workdir_on_a_volume(make: Callable[..., Sandbox], volume: str, settings: dict[str, Any]) -> None:
-    """A workdir on a volume belongs to the user, also when the volume was used before; what else is there does not."""
-    settings = dict(settings)
-    target = settings.pop("mounts", "/data")
-    settings = {"workdir": target, **settings, "mounts": [f"{volume}:{target}"]}
-    with make(mounts=[f"{volume}:/other"]) as box:
-        box.write_text("/other/of-root", "x")
-    with make(**settings, user="65534:65534") as box:
-        box.write_text("file", "x")
-        assert box.sh(f"stat -c %u . file {target}/of-root").text.split() == ["65534", "65534", "0"]
+def test_workdir_on_a_volume_read_only(make: Callable[..., Sandbox], volume: str) -> None:
+    """Under a read-only root too."""
+    assert_workdir_on_a_volume(make, volume, {"read_only": True})
 
 
 def test_volume_of_a_new_user(make: Callable[..., Sandbox], volume: str) -> None:
@@ -94,46 +87,6 @@ def test_volume_of_a_new_user(make: Callable[..., Sandbox], volume: str) -> None
     with make(mounts=[f"{volume}:/data"], user="65534:65534") as box:
         box.write_text("/data/file", "x")
         assert box.exec(["stat", "-c", "%u", "/data"]).text == "65534\n"
-
-
-def test_foreign_volume(make: Callable[..., Sandbox], engine: PodmanEngine, client: PodmanClient, volume: str) -> None:
-    """A volume that samebox did not make can be used; it is neither listed nor removed."""
-    client.call("post", "/volumes/create", body={"Name": volume})
-    with make(mounts=[f"{volume}:/data"]) as box:
-        box.write_text("/data/file", "x")
-
-    assert volume not in {status.name for status in engine.volumes()}
-    with pytest.raises(EngineError, match="was not made by samebox, and is not removed"):
-        engine.remove_volume(volume)
-
-
-def test_volume_in_use(make: Callable[..., Sandbox], engine: PodmanEngine, volume: str) -> None:
-    """A volume in use is not removed, in Podman's words; nor one whose name only begins like that."""
-    with make(mounts=[f"{volume}:/data"]), pytest.raises(EngineError, match=r"could not remove .*being used"):
-        engine.remove_volume(volume)
-    engine.remove_volume(volume[:-2])
-    (status,) = [status for status in engine.volumes() if status.name == volume]
-
-    assert status.created is not None
-    assert status.labels["samebox.managed"] == "1"
-    engine.remove_volume(volume)
-    assert volume not in {status.name for status in engine.volumes()}
-
-
-def test_failed_create_leaves_no_volume(make: Callable[..., Sandbox], engine: PodmanEngine, volume: str) -> None:
-    """A sandbox that could not be created leaves no new volume, and one that was there stays."""
-    with pytest.raises(EngineError):
-        make(mounts=[f"{volume}:/data"], network="no-such-network").start()
-    assert volume not in {status.name for status in engine.volumes()}
-    with pytest.raises(EngineError, match="could not be started"):  # Podman looks for the user then
-        make(mounts=[f"{volume}:/data"], user="no-such-user").start()
-    assert volume not in {status.name for status in engine.volumes()}
-    with make(mounts=[f"{volume}:/data"]):
-        pass
-    for wrong in ({"network": "no-such-network"}, {"user": "no-such-user"}):
-        with pytest.raises(EngineError):
-            make(mounts=[f"{volume}:/data"], **wrong).start()
-    assert volume in {status.name for status in engine.volumes()}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount something on the host")
@@ -169,9 +122,3 @@ def test_relabel() -> None:
         ["ro", "Z", "nosuid", "nodev", "bind"],
     ]
     assert volume_mounts(config)[0]["Options"] == ["rw", "Z", "U", "nosuid", "nodev", "exec"]
-
-
-def test_agents_volume() -> None:
-    """The agent's volumes can't be mounted: whoever writes there runs in every sandbox."""
-    with pytest.raises(ConfigError, match="is a volume of the agent's"):
-        check_mounts(SandboxConfig(mounts=["samebox-agent-0123456789abcdef:/agent"]))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
+from interpreter import printed
 from samebox.errors import ConfigError
 from samebox_podman.engine import PodmanEngine
 from samebox_podman.plugin import samebox_register_engine
@@ -25,8 +23,7 @@ def test_registering_and_making_import_no_client_library() -> None:
         "plugin.samebox_register_engine()({'url': 'unix:///nowhere'})\n"
         "print(sorted({'podman', 'requests', 'urllib3'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert printed(code) == "[]\n"
 
 
 @pytest.mark.parametrize(

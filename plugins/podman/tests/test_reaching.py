@@ -6,10 +6,12 @@ import contextlib
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from forks import true_in_a_fork
 from samebox.errors import EngineError, EngineUnavailableError
 from samebox_podman.address import Address
 from samebox_podman.client import PodmanClient, error_words
@@ -18,7 +20,7 @@ from samebox_podman.failure import RefusedError, unreachable
 from samebox_podman.stream import open_exec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -174,82 +176,66 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "said"), ANSWERS, ids=["length", "chunked", "ssh", "endless", "cut"])
-def test_an_exec_that_does_not_start(tmp_path: Path, answer: bytes, said: str) -> None:
-    """The upgrade is spoken by hand, so every wrong answer ends in an error here, and none hangs."""
+@pytest.fixture
+def answering(tmp_path: Path) -> Iterator[Callable[[bytes], tuple[PodmanClient, threading.Thread]]]:
+    """Return what makes a client of a service that answers one connection with some bytes; its thread ends with it."""
     path = tmp_path / "s.sock"
-    with socket.socket(socket.AF_UNIX) as server:
+    with contextlib.ExitStack() as stack, socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
 
-        def serve() -> None:
-            connection = server.accept()[0]
-            with connection:
-                connection.recv(4096)
-                connection.sendall(answer)
+        def answering(answer: bytes) -> tuple[PodmanClient, threading.Thread]:
+            def serve() -> None:
+                connection = server.accept()[0]
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        client = PodmanClient(Address(f"unix://{path}", "a test"), 5)
-        with contextlib.closing(client), pytest.raises(EngineError) as caught:
-            open_exec(client, "0" * 64, 5)
-        thread.join()
+            thread = threading.Thread(target=serve)
+            thread.start()
+            stack.callback(thread.join)
+            client = PodmanClient(Address(f"unix://{path}", "a test"), 5)
+            return stack.enter_context(contextlib.closing(client)), thread
+
+        yield answering
+
+
+@pytest.mark.parametrize(("answer", "said"), ANSWERS, ids=["length", "chunked", "ssh", "endless", "cut"])
+def test_an_exec_that_does_not_start(
+    answering: Callable[[bytes], tuple[PodmanClient, threading.Thread]], answer: bytes, said: str
+) -> None:
+    """The upgrade is spoken by hand, so every wrong answer ends in an error here, and none hangs."""
+    client, _ = answering(answer)
+    with pytest.raises(EngineError) as caught:
+        open_exec(client, "0" * 64, 5)
     assert said in str(caught.value)
 
 
-def test_what_comes_with_the_answers_head_is_kept(tmp_path: Path) -> None:
+def test_what_comes_with_the_answers_head_is_kept(
+    answering: Callable[[bytes], tuple[PodmanClient, threading.Thread]],
+) -> None:
     """The first frame may be in the same packet, as the runtime's error is."""
-    path = tmp_path / "s.sock"
     frame = b"\x01\0\0\0\0\0\0\x05hello"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        server.listen()
-
-        def serve() -> None:
-            connection = server.accept()[0]
-            with connection:
-                connection.recv(4096)
-                connection.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\n\r\n" + frame)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        client = PodmanClient(Address(f"unix://{path}", "a test"), 5)
-        with contextlib.closing(client):
-            stream = open_exec(client, "0" * 64, 5)
-            thread.join()
-            assert stream.recv(100) == b"hello"
-            assert stream.recv(100) == b""
-            stream.close()
+    client, thread = answering(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\n\r\n" + frame)
+    with contextlib.closing(open_exec(client, "0" * 64, 5)) as stream:
+        thread.join()
+        assert stream.recv(100) == b"hello"
+        assert stream.recv(100) == b""
 
 
 def test_many_threads_and_a_fork(url: str) -> None:
     """Requests' sessions are not made to be shared: each thread and process has its own."""
     engine = PodmanEngine({"url": url})
-    failures: list[BaseException] = []
 
     def work() -> None:
-        try:
-            for _ in range(20):
-                engine.client.json("/containers/json")
-        except BaseException as error:  # noqa: BLE001 - told to the test
-            failures.append(error)
+        for _ in range(20):
+            engine.client.json("/containers/json")
 
-    run_all: Callable[[], None] = work
-    threads = [threading.Thread(target=run_all) for _ in range(12)]
-    for thread in threads:
-        thread.start()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            engine.list()
-            code = 0
-        finally:
-            os._exit(code)
-    for thread in threads:
-        thread.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert failures == []
+    with ThreadPoolExecutor(12) as threads:
+        working = [threads.submit(work) for _ in range(12)]
+        assert true_in_a_fork(lambda: isinstance(engine.list(), list))
+    for each in working:
+        each.result()
     engine.close()
     assert isinstance(engine.list(), list)  # closing gives connections back, not the engine up
     engine.close()

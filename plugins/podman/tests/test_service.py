@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from forks import true_in_a_fork
+from interpreter import printed
 from samebox.errors import EngineUnavailableError
 from samebox_podman import service as service_module
 from samebox_podman.child import HelperError, OwnedProcess
@@ -117,10 +119,7 @@ def test_one_that_has_ended_is_started_again(service: PrivateService) -> None:
 @pytest.mark.usefixtures("configured")
 def test_it_ends_with_its_owner(configured: Path) -> None:
     """An ordinary exit leaves neither process nor directory."""
-    done = subprocess.run(
-        [sys.executable, "-c", LONELY, "60", str(configured)], capture_output=True, text=True, check=True, timeout=60
-    )
-    pid, address = done.stdout.split()
+    pid, address = printed(LONELY, "60", str(configured)).split()
     assert gone(int(pid), 1)
     assert not Path(address.removeprefix("unix://")).parent.exists()
 
@@ -143,18 +142,16 @@ def test_a_forked_child_leaves_its_parents_alone_and_has_its_own(service: Privat
     """A child that ends must not take its parent's service along."""
     engine = PodmanEngine()
     address = engine.probe().address
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            info = PodmanEngine().probe()
-            code = 0 if info.address != address and private_service() is not service else 2
-            engine.list()
-            private_service().end()
-            service.end()
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def has_its_own() -> bool:
+        info = PodmanEngine().probe()
+        other = info.address != address and private_service() is not service
+        engine.list()
+        private_service().end()
+        service.end()
+        return other
+
+    assert true_in_a_fork(has_its_own)
     assert engine.list() == []
     assert engine.probe().address == address
     engine.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from forks import true_in_a_fork
 from samebox.config.model import SandboxConfig
 from samebox.errors import ConnectionLostError, EngineError, SandboxError
 from samebox_podman import stream as stream_module
@@ -226,14 +227,7 @@ def test_a_killed_first_agent_is_replaced(make: Callable[..., Sandbox], signal: 
 
 def test_the_first_stream_is_one_processs_alone(engine: PodmanEngine, running: str) -> None:
     """Two at one pipe would read each other's answers."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            code = int(isinstance(engine.connect(running), AttachedStream))
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert true_in_a_fork(lambda: not isinstance(engine.connect(running), AttachedStream))
     streams = [engine.connect(running) for _ in range(2)]
     assert [isinstance(stream, AttachedStream) for stream in streams] == [True, False]
     for stream in streams:

@@ -3,8 +3,8 @@
     python src/samebox/agent/build_agent.py                   # both binaries; needs `pip install --group agent`
     python src/samebox/agent/build_agent.py --sanitize PATH   # one for tests: the host's compiler, ASan and UBSan
 
-This file imports nothing of samebox: hatchling loads it by its path before samebox is there. It is in the sdist, not
-in the wheel, which has no use for it.
+This file imports nothing of samebox: hatchling loads the file by its path before samebox is there. The file is in the
+sdist, not in the wheel, which has no use for it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 ZIG = "ziglang==0.15.2"
 """The compiler: clang, lld and musl for both targets in one wheel, so that a build needs pip and nothing else.
 
-Of 0.13 to 0.17 it is the quickest at compiling musl for both targets, 35-45 s on 2 cores (0.16 and 0.17: 65 s), and its
-binaries are as small as the others'.
+Of the versions 0.13 to 0.17 this version is the quickest at compiling musl for both targets, 35-45 s on 2 cores (0.16
+and 0.17: 65 s), and its binaries are as small as those of the other versions.
 """
 MACHINES = ("x86_64", "aarch64")
 
@@ -50,7 +50,7 @@ RELEASE = [
     # A static-pie, for which zig's driver has no option of that name.
     "-static", "-fPIE", "-pie",
     "-fstack-protector-strong", "-ftrivial-auto-var-init=zero", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack",
-    # Nothing but the code in the file: the same bytes from any directory at any time.
+    # No names, paths or times in the file: the binary has the same bytes from any directory at any time.
     "-s", "-Wl,--build-id=none",
 ]
 SANITIZED = [
@@ -60,7 +60,7 @@ SANITIZED = [
 
 
 def build(into: Path = BIN) -> None:
-    """Compile the agent for every machine, and note in `into` what it was built from.
+    """Compile the agent for every machine, and note the digest of its sources in `into`.
 
     Args:
         into: The directory for the binaries.
@@ -87,10 +87,10 @@ def build_sanitized(output: Path) -> None:
     """Compile an agent for this host that aborts on memory errors and undefined behaviour.
 
     Args:
-        output: The file to make. It is linked dynamically, so it runs on this host alone.
+        output: The file to make. The agent is linked dynamically, so it runs on this host alone.
 
     Raises:
-        SystemExit: The host has no C compiler, or it refuses the sources.
+        SystemExit: The host has no C compiler, or the compiler refuses the sources.
     """
     _compile([*shlex.split(os.environ.get("CC", "cc")), *SANITIZED], output.absolute(), dict(os.environ))
 
@@ -102,7 +102,7 @@ def is_current(built: Path = BIN) -> bool:
         built: The directory of the binaries.
 
     Returns:
-        False also if one is missing or was changed.
+        True if they were; False also if a binary is missing or was changed.
     """
     try:
         return (built / "stamp").read_text(encoding="ascii") == _digest(built)
@@ -111,7 +111,7 @@ def is_current(built: Path = BIN) -> bool:
 
 
 def _digest(built: Path) -> str:
-    """Return a digest of all that the binaries are made from, and of the binaries."""
+    """Return a digest of the compiler's version, the flags, the sources and the binaries."""
     parts = hashlib.sha256(repr((ZIG, MACHINES, RELEASE)).encode())
     for path in [*sorted(SOURCES.glob("*.[ch]")), *(built / f"agent-{machine}" for machine in MACHINES)]:
         data = path.read_bytes()
@@ -122,10 +122,10 @@ def _digest(built: Path) -> str:
 
 @contextlib.contextmanager
 def _zig_environment() -> Iterator[dict[str, str]]:
-    """Let zig find the musl that it compiled in an earlier build, which is all of a build's time.
+    """Let zig find the musl that it compiled in an earlier build, as compiling musl is nearly all of a build's time.
 
-    It looks that up by its own path, and pip puts it elsewhere for each build. So it is shown one path, a link, and a
-    lock keeps builds that run side by side from bending the link under each other.
+    Zig looks the compiled musl up by its own path, and pip puts zig elsewhere for each build. So zig is shown one path,
+    a link, and a lock keeps builds that run side by side from changing the link under each other.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "samebox", ZIG.replace("==", "-"))
     cache = Path(os.environ.get("ZIG_GLOBAL_CACHE_DIR") or cache)
@@ -133,12 +133,12 @@ def _zig_environment() -> Iterator[dict[str, str]]:
         try:
             cache.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context((cache / "lock").open("w"))
-        except OSError:  # No home, or not ours to write: as build services have it.
+        except OSError:  # There is no home, or it can't be written, as on build services.
             cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             lock = stack.enter_context((cache / "lock").open("w"))
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache)}
         if sys.platform != "win32":
-            import fcntl  # noqa: PLC0415, not on Windows, where every build compiles musl
+            import fcntl  # noqa: PLC0415 - Windows has no fcntl, and compiles musl in every build
 
             fcntl.flock(lock, fcntl.LOCK_EX)
             link = cache / "lib"
@@ -149,13 +149,13 @@ def _zig_environment() -> Iterator[dict[str, str]]:
 
 
 def _compile(compiler: list[str], output: Path, environment: dict[str, str]) -> None:
-    """Compile all sources into one program. It appears whole or not at all, as others may look for it meanwhile."""
+    """Compile all sources into one program, which appears whole or not at all, as another process may look for it."""
     sources = sorted(path.name for path in SOURCES.glob("*.c"))
     if not sources:
         sys.exit(f"no C sources in {SOURCES}")
     with tempfile.TemporaryDirectory(prefix=".build-", dir=output.parent) as scratch:
         program = Path(scratch, output.name)
-        # Run in the sources' directory, so that __FILE__ is a bare name.
+        # The compiler runs in the sources' directory, so that __FILE__ is a bare name.
         try:
             done = subprocess.run([*compiler, *sources, "-o", program], cwd=SOURCES, env=environment, check=False)
         except FileNotFoundError:
@@ -169,18 +169,18 @@ def _compile(compiler: list[str], output: Path, environment: dict[str, str]) -> 
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ModuleNotFoundError:
-    pass  # Run by hand or by a test: no build back end is there, and none is needed.
+    pass  # Run by hand or by a test, this file needs no build back end.
 else:
 
     class AgentBuildHook(BuildHookInterface[Any]):
-        """Have both binaries in every wheel, editable ones too. An sdist gets none: it is what they are built from."""
+        """Builds both binaries for every wheel, editable wheels too; an sdist has the sources instead."""
 
         def dependencies(self) -> list[str]:
-            """Ask pip for the compiler only where something has to be compiled: it is 90 MB."""
+            """Ask pip for the compiler only where the agent has to be compiled: the compiler is 90 MB."""
             return [] if is_current() else [ZIG]
 
         def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002, the interface's
-            """Build what is missing or out of date."""
+            """Build the binaries if they are missing or out of date."""
             if not is_current():
                 self.app.display_waiting("building the agent (the first time on a machine: about a minute)")
                 build()

@@ -1,4 +1,4 @@
-"""Call: one operation on a connection to an agent."""
+"""Call: one operation on a connection to an agent, with its input and its answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class OperationFailedError(SandboxError):
-    """The agent answered ERROR; whoever called knows what that means. Never leaves samebox."""
+    """The agent answered ERROR; the caller turns this into the error that it means. Never leaves samebox."""
 
     def __init__(self, record: Record) -> None:
         super().__init__(record.text("message") or f"errno {record.number('errno', 0)}")
@@ -30,10 +30,11 @@ class OperationFailedError(SandboxError):
 
 
 class Line(Reader, Protocol):
-    """What a call needs of the connection that it is made on."""
+    """The part of a connection that a call needs."""
 
     lock: threading.RLock
-    """Held while bytes are made and queued, so that they leave in the order in which the protocol counts them."""
+    """The lock held while bytes are made and queued, so that they leave in the order in which the protocol counts
+    them."""
     protocol: HostSide
 
     def queue(self, data: bytes) -> None:
@@ -49,8 +50,8 @@ class Line(Reader, Protocol):
 class Call:
     """One operation on a connection.
 
-    `started`, which the caller may give, is resolved by the interim answer of an agent, `finished` by the last; both
-    fail with `OperationFailedError` or `ConnectionLostError`.
+    The agent's interim answer resolves `started`, which the caller may give, and the last answer resolves `finished`;
+    both fail with `OperationFailedError` or `ConnectionLostError`.
     """
 
     def __init__(self, connection: Line, sinks: Mapping[int, Sink], started: Future[Record] | None) -> None:
@@ -66,15 +67,15 @@ class Call:
         self._pending_end = False
 
     def feed(self, data: bytes) -> None:
-        """Hand over the whole input; it is sent as the agent takes it, without a thread."""
+        """Hand over the whole input, which is sent as the agent takes it, without a thread."""
         with self._connection.lock:
             self._pending, self._pending_end = memoryview(data), True
             self._connection.queue(self._pump())
 
     def write(self, data: bytes | memoryview) -> int:
-        """Send as much of the input as the agent takes now, and return how much.
+        """Send as much of the input as the agent takes now, and return the number of bytes.
 
-        Once the operation is over that is all of it: nobody waits for it any more.
+        Once the operation is over, all of the input counts as sent, as the agent takes none any more.
         """
         view = memoryview(data)
         with self._connection.lock:
@@ -85,7 +86,7 @@ class Call:
         return sent
 
     async def write_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it as the agent takes it; what is left when the operation is over is dropped."""
+        """Send all of the data as the agent takes it; data that is left when the operation is over is dropped."""
         view = memoryview(data)
         while view:
             more = await self.until(self.room())
@@ -100,11 +101,11 @@ class Call:
                 self._connection.queue(frames.frame(frames.EOF, self.stream, b"\0"))
 
     def until(self, future: Future[T], timeout: float | None = None) -> Wait[T]:
-        """Return what awaits a future that an answer of the agent resolves, for at most so many seconds."""
+        """Return a `Wait` for a future that an answer of the agent resolves, for at most `timeout` seconds."""
         return Wait(future, timeout, self._connection)
 
     def room(self) -> Future[bool]:
-        """Return a future that is resolved when `write` takes something again; False: the operation is over."""
+        """Return a future that is resolved when `write` takes data again, or with False if the operation is over."""
         with self._connection.lock:
             future: Future[bool] = Future()
             if self.over or self._connection.protocol.sendable(self.stream):
@@ -143,7 +144,7 @@ class Call:
         return True
 
     def cancel(self) -> None:
-        """Ask the agent to end the operation, and everything that a command has started."""
+        """Ask the agent to end the operation, and everything that the operation's command has started."""
         self.control(frames.CANCEL)
 
     def _chunks(self, view: memoryview) -> tuple[bytes, int]:
@@ -187,12 +188,12 @@ class Call:
             self._end(None, OperationFailedError(event.record))
 
     def lost(self, error: BaseException) -> None:
-        """The connection is over before the operation was."""
+        """Take note that the connection ended before the operation did."""
         self._end(None, error)
 
     def _end(self, record: Record | None, error: BaseException | None) -> None:
         self.over = True
-        # An answer of the agent is told by `finished`; only a loss is told to who reads on.
+        # `finished` tells the agent's answer; the sinks, which may still be read, are told only of a lost connection.
         lost = error if isinstance(error, ConnectionLostError) else None
         for sink in self._sinks.values():
             sink.finish(lost)
@@ -219,7 +220,7 @@ def _hand_on(done: Future[Record], waiter: Future[Record]) -> None:
 
 def resolve(future: Future[Any], result: object, error: BaseException | None = None) -> None:
     """Resolve a future that may be resolved or cancelled already."""
-    if future.done() or not future.set_running_or_notify_cancel():  # a waiter that was cancelled cancels its future
+    if future.done() or not future.set_running_or_notify_cancel():  # a cancelled waiter cancels its future
         return
     if error is not None:
         future.set_exception(error)

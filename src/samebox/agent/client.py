@@ -38,7 +38,7 @@ class Connection:
 
     Args:
         stream: The byte stream; closed with the connection.
-        where: What it leads to, for messages.
+        where: The sandbox and engine that the stream leads to, for messages.
     """
 
     def __init__(self, stream: ByteStream, where: str) -> None:
@@ -58,13 +58,13 @@ class Connection:
         self._asked: float | None = None
         self._asking: list[Future[None]] = []
         self._watch = Watch(transport(), self)
-        # Its sandbox may be collected without having been closed, and nobody is left then who reads or closes it.
+        # A sandbox may be collected without having been closed, and then nothing else would close its stream.
         self._forgotten = weakref.finalize(self, _close_in, self._pid, stream)
         self._forgotten.atexit = False
 
     @property
     def usable(self) -> bool:
-        """Whether calls can be made: it is not over, and no fork has come between."""
+        """Whether calls can be made: the connection is not over, and was not opened before a fork."""
         return self._over is None and self._pid == os.getpid()
 
     def hello(self, fields: Iterable[Field]) -> Record:
@@ -74,9 +74,9 @@ class Connection:
             The agent's welcome.
 
         Raises:
-            ProtocolError: The other side is no agent, or speaks no version that this side knows.
-            ConnectionLostError: It ended or said nothing for 15 seconds.
-            OperationFailedError: It refused, as for a workdir that can't be.
+            ProtocolError: The other side is no agent, or speaks no version of the protocol that this side knows.
+            ConnectionLostError: The agent ended, or said nothing for 15 seconds.
+            OperationFailedError: The agent refused, as for a workdir that can't be made.
         """
         with self.lock:
             self.queue(self.protocol.hello(fields))
@@ -93,19 +93,20 @@ class Connection:
         fields: Iterable[Field],
         sinks: Mapping[int, Sink] | None = None,
         *,
-        input: bytes | None = None,  # noqa: A002 - the field's name for it
+        input: bytes | None = None,  # noqa: A002 - the protocol's word
         window: int = frames.WINDOW,
         started: Future[Record] | None = None,
     ) -> Call:
         """Begin an operation.
 
         Args:
-            operation: Its number.
-            fields: Its record.
-            sinks: Who takes the channels of its output.
-            input: Its whole input; None: none, or by `Call.write`.
+            operation: The operation's number.
+            fields: The fields of the operation's record.
+            sinks: The takers of the operation's output, by channel.
+            input: The operation's whole input; None: no input, or input by `Call.write`.
             window: How much of each channel the agent may send before it needs credit, in bytes.
-            started: Resolved by the interim answer of an operation that has one; None: nobody waits for it.
+            started: The future that the operation's interim answer resolves; None: the caller does not wait for the
+                answer.
 
         Returns:
             The call, under way.
@@ -124,7 +125,7 @@ class Connection:
                 self._heard, self._asked = time.monotonic(), None
             self._calls[call.stream] = call
             if input is not None:
-                call._pending, call._pending_end = memoryview(input), True  # noqa: SLF001 - saves a write of its own
+                call._pending, call._pending_end = memoryview(input), True  # noqa: SLF001 - one write sends the request and its input
                 data += call._pump()  # noqa: SLF001
             self.queue(data)
         return call
@@ -205,8 +206,8 @@ class Connection:
         """Read the answers in this thread until a future is resolved, unless another thread does so.
 
         Raises:
-            TimeoutError: The time, in seconds, is over.
-            ConnectionLostError: The connection belongs to the process that this one was forked from.
+            TimeoutError: The timeout, in seconds, is over.
+            ConnectionLostError: The connection belongs to the process that this process was forked from.
         """
         if self._pid != os.getpid():
             msg = f"the connection to the agent in {self._where} belongs to process {self._pid}, which forked this one"
@@ -214,7 +215,7 @@ class Connection:
         self._watch.read_until(future, timeout)
 
     def keep_reading(self) -> None:
-        """Have the answers read by another thread as long as calls are under way."""
+        """Have another thread read the answers as long as calls are under way."""
         if self._pid == os.getpid():
             self._watch.keep_reading()
 
@@ -227,8 +228,8 @@ class Connection:
         """Return the stream's descriptor, or None."""
         return self._stream.fileno()
 
-    def readable(self) -> bool:  # noqa: PLR0911 - each way to end has its words
-        """Read and dispatch what is there; return False when the connection is over."""
+    def readable(self) -> bool:  # noqa: PLR0911 - each way to end has its own error
+        """Read and dispatch the bytes that have come; return False when the connection is over."""
         if self._over is not None:
             return False
         try:
@@ -249,7 +250,7 @@ class Connection:
         except OSError as error:
             self._lost(f"broke: {error}")
             return False
-        except Exception as error:  # noqa: BLE001 - a bug here must end one connection, not the thread that serves all
+        except Exception as error:  # noqa: BLE001 - a bug here must end one connection, not the thread that serves all connections
             self._lost(f"failed: {error!r}")
             return False
         except BaseException:
@@ -258,7 +259,7 @@ class Connection:
         return True
 
     def writable(self) -> bool:
-        """Write what is queued, in the transport's thread; return whether something is left."""
+        """Write what is queued, in the transport's thread; return whether part of the queue is left."""
         with self.lock:
             try:
                 while self._outgoing and self._over is None:
@@ -277,7 +278,7 @@ class Connection:
             return False
 
     def closed(self) -> None:
-        """Close the stream itself; the transport calls this when nobody waits on it any more."""
+        """Close the stream itself; the transport calls this when no thread waits on the stream any more."""
         self._forgotten.detach()
         self._stream.close()
 
@@ -296,7 +297,7 @@ class Connection:
                 msg = f"the agent refused: {error}"
                 raise ProtocolError(msg)
         else:
-            # END and ERROR close a stream: from then on its id may be used anew.
+            # END and ERROR close a stream of the protocol, whose id may be used anew from then on.
             calls = self._calls
             call = calls.pop(event.stream) if event.type in (frames.END, frames.ERROR) else calls[event.stream]
             try:
@@ -331,5 +332,6 @@ class Connection:
 
 
 def _close_in(pid: int, stream: ByteStream) -> None:
-    if pid == os.getpid():  # closing ends a socket for the other process too
+    """Close a stream, in the process that opened it alone."""
+    if pid == os.getpid():  # a forked child's closing would end the parent's socket too
         stream.close()

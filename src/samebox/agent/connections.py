@@ -1,4 +1,4 @@
-"""AgentConnections: the open connections to one sandbox's agents, one for each user, opened on demand."""
+"""AgentConnections: the open connections to one sandbox's agents, one connection for each user, opened on demand."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class AgentConnections:
     Args:
         engine: The sandbox's engine.
         sandbox_id: The sandbox.
-        name: Its name, for messages.
-        config: For the workdir and the environment of commands.
+        name: The sandbox's name, for messages.
+        config: The config, for the workdir and the environment of commands.
     """
 
     def __init__(self, engine: Engine, sandbox_id: str, name: str, config: SandboxConfig) -> None:
@@ -56,25 +56,25 @@ class AgentConnections:
         self._closed = False
 
     def current(self, user: str | None) -> Connection | None:
-        """Return the open connection of that user, if there is one."""
+        """Return the user's open connection, or None."""
         connection = self._open.get(user)
         return connection if connection is not None and connection.usable else None
 
     def open(self, user: str | None, *, prove: bool = False) -> Connection:
-        """Return the open connection of that user, or open one; may block.
+        """Return the user's open connection, or open a new connection; may block.
 
         Args:
-            user: The user; None: the sandbox's own.
-            prove: Whether the agent has to prove that it is the one of this installation.
+            user: The user that commands run as; None: the sandbox's own user.
+            prove: Whether the agent has to prove that it is the agent of this installation.
 
         Raises:
             SandboxGoneError: The sandbox does not run any more.
             UnsupportedError: The engine can't run commands as another user.
-            ProtocolError: What answers is no agent, or not the one of this installation.
-            EngineError: The engine could not start an agent there.
+            ProtocolError: No agent answers, or an agent that is not of this installation.
+            EngineError: The engine could not start an agent in the sandbox.
         """
         if self._pid != os.getpid():
-            # A lock that another thread held at the fork would never be free here.
+            # A lock that another thread held at the fork would never be free in this process.
             self._lock, self._pid, self._open = threading.Lock(), os.getpid(), {}
         with self._lock:
             if self._closed:
@@ -119,7 +119,7 @@ class AgentConnections:
         return connection
 
     def _end(self) -> str:
-        """Return in words how the sandbox ended, as far as the engine knows; may block until it knows."""
+        """Return in words how the sandbox ended, as far as the engine knows; may block until the engine knows."""
         deadline = time.monotonic() + _SETTLE
         try:
             while (status := self._engine.inspect(self._id)).state == "running" and time.monotonic() < deadline:
@@ -141,11 +141,11 @@ class AgentConnections:
         return SandboxGoneError(f"{self._where} is gone: {describe_end(status)}") if status.state != "running" else None
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
-        """Return what the end of a connection means; may block for as long as a sandbox needs to end.
+        """Return the error that the end of a connection means; may block for as long as a sandbox needs to end.
 
         Returns:
             `SandboxGoneError` if the sandbox is gone, else the error itself: only the agent was ended, and the next
-            call has a new one.
+            call gets a new agent.
         """
         if self._closed:
             return SandboxClosedError(f"{self._where} was closed")
@@ -177,6 +177,7 @@ class AgentConnections:
 
 
 def _machines() -> list[str]:
+    """Return the processor architectures for which this installation has an agent."""
     found = []
     for machine in ("x86_64", "aarch64"):
         try:

@@ -50,12 +50,13 @@ if TYPE_CHECKING:
 LISTING_LIMIT = 256 << 20
 """The most bytes of one listing that the host takes from a sandbox."""
 DOWNLOAD_LIMIT = 4 << 30
+"""The default of the most bytes of one download that the host takes from a sandbox."""
 _ANSWER = 3.0
 """How long an agent that is asked whether it is there may take, once an answer is overdue, in seconds."""
 _BACKSTOP = 30.0
 """How much later the host gives up on an agent that is there and does not end a command, in seconds."""
 _WINDOW = 4 << 20
-"""For transfers, where the way there and back would cost more than the memory."""
+"""The window for transfers, where waiting for credit would cost more than the memory of a large window."""
 _TYPES: dict[bytes, FileType] = {
     b"f": "file", b"d": "directory", b"l": "symlink", b"s": "socket", b"p": "fifo", b"c": "char", b"b": "block",
 }  # fmt: skip
@@ -65,21 +66,21 @@ class Connections(Protocol):
     """Hands out connections to a sandbox's agents."""
 
     def current(self, user: str | None) -> Connection | None:
-        """Return the open connection of that user, if there is one."""
+        """Return the user's open connection, or None."""
 
     def open(self, user: str | None) -> Connection:
-        """Return the open connection of that user, or open one; may block."""
+        """Return the user's open connection, or open a new connection; may block."""
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
-        """Return what the end of a connection means: the sandbox is gone, or only its agent was; may block."""
+        """Return the error that the end of a connection means: of the whole sandbox or only its agent; may block."""
 
 
 class AgentCaller:
-    """Makes operations on a sandbox's agent, and turns its errors into samebox's.
+    """Makes operations on a sandbox's agent, and turns the agent's errors into samebox's.
 
     Args:
-        connections: Where the connection comes from.
-        root: What file operations are confined to, or None.
+        connections: Hands out the connections to the agents.
+        root: The directory that file operations are confined to, or None.
     """
 
     def __init__(self, connections: Connections, root: bytes | None = None) -> None:
@@ -99,7 +100,7 @@ class AgentCaller:
             try:
                 return connection.call(operation, fields, sinks, **settings)
             except ConnectionLostError:
-                pass  # it ended since it was last used, so nothing has been asked of it yet
+                pass  # the connection ended since its last use, so the agent was not asked yet
         connection = await Blocking(functools.partial(self._connections.open, user))
         return connection.call(operation, fields, sinks, **settings)
 
@@ -120,7 +121,7 @@ class AgentCaller:
         user: str | None = None,
         timeout: float | None = None,
     ) -> Record:
-        """Wait for an answer; raise what the agent's error, or the end of the connection, means."""
+        """Wait for an answer; raise the error that the agent's ERROR, or the end of the connection, means."""
         try:
             return await call.until(future, timeout)
         except OperationFailedError as error:
@@ -167,6 +168,7 @@ class AgentCaller:
             return None
 
     def _failure(self, record: Record, path: Path | None) -> SandboxError:
+        """Return the error that the record of the agent's ERROR means."""
         asked = decode_path(encode_path(os.fspath(path))) if path is not None else None
         kind, number = record.text("kind"), record.number("errno")
         if kind == "escape":
@@ -179,7 +181,7 @@ class AgentCaller:
 
 
 class _Items:
-    """Takes a listing's items, at most `LISTING_LIMIT` bytes of them."""
+    """Takes a listing's items, at most `LISTING_LIMIT` bytes."""
 
     def __init__(self, make: Callable[[Record], Any]) -> None:
         self._decoder = ItemDecoder()
@@ -197,16 +199,16 @@ class _Items:
         return len(data)
 
     def finish(self, error: BaseException | None) -> None:
-        """Nothing more comes."""
+        """Take note that no more items come."""
 
 
 class AgentFiles(AgentCaller, Files):
     """File operations through a sandbox's agent.
 
     Args:
-        connections: Where the connection comes from.
+        connections: Hands out the connections to the agents.
         file_limit: The largest file that one call reads, in bytes.
-        root: What the operations are confined to, or None.
+        root: The directory that the operations are confined to, or None.
     """
 
     def __init__(self, connections: Connections, file_limit: int, root: bytes | None = None) -> None:
@@ -369,10 +371,10 @@ class AgentFiles(AgentCaller, Files):
 
 
 def file_info(record: Record) -> FileInfo:
-    """Return what a STAT or a listing's item says.
+    """Return the facts about a file that the record of a STAT or of a listing's item has.
 
     Raises:
-        ProtocolError: Something is missing.
+        ProtocolError: A field is missing.
     """
     return FileInfo(
         name=record.path("name"),
@@ -389,7 +391,7 @@ def file_info(record: Record) -> FileInfo:
 
 
 def _several(chunks: Any, size: int = 256 << 10) -> bytes:
-    """Return some chunks in one, as a small file is far smaller than what one write can carry."""
+    """Join some chunks into one, as the chunk of a small file is far smaller than what one write can carry."""
     found: list[bytes] = []
     total = 0
     for chunk in chunks:

@@ -1,7 +1,8 @@
-"""HostSide: the host's side of the wire protocol, without any I/O. docs/protocol.md is the specification.
+"""HostSide: the host's side of the wire protocol, without I/O. The specification is docs/protocol.md.
 
-Bytes go in by `feed`, events come out; bytes to send come out of the other methods. Whatever the agent sends, `feed`
-returns or raises `ProtocolError`; it holds at most one frame (`MAX_REPLY`) beside what it was just given.
+`feed` takes bytes from the agent and returns events; the other methods return bytes to send. Whatever the agent sends,
+`feed` returns or raises `ProtocolError`, and holds at most one frame (`MAX_REPLY`) beside the bytes that it was just
+given.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _FROM_AGENT = frozenset({WELCOME, DATA, EOF, CREDIT, REPLY, END, ERROR, PONG})
 
 
 class Event(NamedTuple):
-    """Something that the agent sent; which fields count depends on the type."""
+    """A frame that the agent sent; which fields count depends on the type."""
 
     type: int
     stream: int
@@ -51,9 +52,9 @@ class _Stream:
     """The host's account of one open stream."""
 
     receive: dict[int, int]
-    """How much the agent may still send, by channel."""
+    """How many bytes the agent may still send, by channel."""
     send: int = WINDOW
-    """How much input the host may still send."""
+    """How many bytes of input the host may still send."""
     ended: set[int] = field(default_factory=set)
     """Channels that the agent has ended."""
     replied: bool = False
@@ -87,15 +88,15 @@ class HostSide:
         self._pongs = 0
 
     def hello(self, fields: Iterable[Field]) -> bytes:
-        """Return the first frame."""
+        """Return the first frame of a connection, which asks for the agent's welcome."""
         return frame(HELLO, 0, encode_record([("version_min", VERSION), ("version_max", VERSION), *fields]))
 
     def open(self, operation: int, fields: Iterable[Field], window: int = WINDOW) -> tuple[int, bytes]:
         """Open a stream for an operation.
 
         Args:
-            operation: Its number.
-            fields: Its record.
+            operation: The operation's number.
+            fields: The fields of the operation's record.
             window: How much the agent may send on each channel before it needs credit, in bytes.
 
         Returns:
@@ -116,12 +117,12 @@ class HostSide:
         return stream, data
 
     def sendable(self, stream: int) -> int:
-        """Return how many bytes of input the stream takes now; 0 for one that has ended."""
+        """Return how many bytes of input the stream takes now; 0 for a stream that has ended."""
         known = self._streams.get(stream)
         return known.send if known else 0
 
     def input(self, stream: int, data: bytes | memoryview) -> bytes:
-        """Return the frame of some input, at most `CHUNK` and `sendable` bytes."""
+        """Return the frame of some input, which has at most `CHUNK` and at most `sendable` bytes."""
         self._streams[stream].send -= len(data)
         return b"".join((_HEADER.pack(len(data) + 1, stream, DATA), b"\0", data))
 
@@ -139,10 +140,10 @@ class HostSide:
         return frame(PING, 0, _PING.pack(self._pings))
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take bytes from the agent and return what they say.
+        """Take bytes from the agent and return the events of all frames that are whole.
 
         Raises:
-            ProtocolError: They break the protocol; the connection has to be closed.
+            ProtocolError: The bytes break the protocol; the connection has to be closed.
         """
         buffer = self._buffer
         buffer += data
@@ -161,6 +162,7 @@ class HostSide:
         return events
 
     def _foreign(self, start: bytes) -> ProtocolError:
+        """Return the error for bytes that are no frame."""
         if not self._welcomed:
             return ProtocolError(f"the other side is no samebox agent; it said {start!r}")
         return ProtocolError(f"the agent sent what is no frame: {start[:32]!r}")

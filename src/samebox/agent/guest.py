@@ -1,4 +1,4 @@
-"""AgentGuest: commands and files inside a sandbox, through its agent. The Guest of every engine in this repository."""
+"""AgentGuest: commands and files inside a sandbox, through its agent; the Guest of every engine in this repository."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AgentGuest(AgentFiles, Guest):
     """Commands and files through a sandbox's agent.
 
     Args:
-        connections: Where the connections come from.
+        connections: Hands out the connections to the agents.
         file_limit: The largest file that one call reads, in bytes.
         output_limit: How much of each stream a result holds, in bytes.
     """
@@ -124,10 +124,10 @@ class AgentGuest(AgentFiles, Guest):
 
 
 def command_fields(argv: Argv, cwd: Path | None, env: Mapping[str, str] | None, timeout: float | None) -> list[Field]:
-    """Return the record of a command.
+    """Return the fields of a command's record.
 
     Raises:
-        ValueError: argv is empty or a text, or something has a NUL; the text has no value of env.
+        ValueError: argv is empty or a text, or an argument has a NUL; the error's text shows no value of env.
     """
     if isinstance(argv, str | bytes) or not argv or not all(isinstance(word, str | bytes) for word in argv):
         msg = f"argv is a list of texts or bytes with at least the program, not {argv!r}; for a shell's line use sh()"
@@ -147,7 +147,7 @@ def command_fields(argv: Argv, cwd: Path | None, env: Mapping[str, str] | None, 
 
 
 def _split(data: Input | None) -> tuple[bytes | None, IO[bytes] | Iterable[bytes] | None]:
-    """Return input that is all there already, or else where it comes from."""
+    """Return the whole input if it is there already, or else the file or iterable that the input comes from."""
     if isinstance(data, str):
         return data.encode("utf-8", "surrogateescape"), None
     if isinstance(data, bytes | bytearray | memoryview):
@@ -156,10 +156,7 @@ def _split(data: Input | None) -> tuple[bytes | None, IO[bytes] | Iterable[bytes
 
 
 class _Feeder:
-    """Feeds a command from a file or an iterable.
-
-    In a thread, as reading from either may block for longer than the command lives.
-    """
+    """Feeds a command from a file or an iterable, in a thread, as reading may block after the command has ended."""
 
     def __init__(self, call: Call, source: IO[bytes] | Iterable[bytes]) -> None:
         self._call = call
@@ -179,6 +176,6 @@ class _Feeder:
                 if self._call.over:
                     return
             self._call.end_input()
-        except BaseException as error:  # noqa: BLE001 - whatever the caller's iterable raises is raised by exec
+        except BaseException as error:  # noqa: BLE001 - exec raises whatever the caller's iterable raises
             self.error = error
             self._call.cancel()

@@ -1,4 +1,4 @@
-"""Collector and Pipe: the two ways to take a stream of an operation, whole within a limit or piece by piece."""
+"""Collector and Pipe: the two takers of an operation's output, whole within a limit or piece by piece."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Protocol
 from samebox.agent.frames import WINDOW
 
 _BATCH = WINDOW // 2
-"""Credit is given in pieces of this size, as a frame for every chunk would double the traffic."""
+"""How many bytes of credit are given at once, as a credit frame for every chunk would double the traffic."""
 
 
 class Sink(Protocol):
     """Takes the bytes of one channel, in the thread that reads the connection."""
 
     def receive(self, data: bytes) -> int:
-        """Take bytes; return how much credit to give for bytes that are done with."""
+        """Take bytes; return how much credit to give for bytes that take no room any more."""
 
     def finish(self, error: BaseException | None) -> None:
-        """Nothing more comes; `error` if the connection was lost."""
+        """Take note that no more bytes come; `error` is given if the connection was lost."""
 
 
 class Collector:
-    """Keeps the beginning and the end of a stream, at most `limit` bytes together, and drops what is between."""
+    """Keeps the beginning and the end of a stream, at most `limit` bytes together, and drops the middle."""
 
     def __init__(self, limit: int) -> None:
         self._head_limit = limit - limit // 2
@@ -56,11 +56,11 @@ class Collector:
         return owed
 
     def finish(self, error: BaseException | None) -> None:
-        """Nothing more comes."""
+        """Take note that no more bytes come."""
 
     @property
     def data(self) -> bytes:
-        """What was kept."""
+        """The bytes that were kept."""
         tail = b"".join(self._tail)
         if len(tail) > self._tail_limit:
             tail = tail[len(tail) - self._tail_limit :]
@@ -69,10 +69,10 @@ class Collector:
 
 
 class Pipe:
-    """Holds a stream until it is read, at most one window of it; the agent waits when it is full."""
+    """Holds a stream's bytes until they are read, at most one window; the agent waits while the pipe is full."""
 
     data = b""
-    """Nothing for a result: the bytes belong to who reads them."""
+    """A result's share of the stream: nothing, as the bytes belong to the pipe's reader."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -100,7 +100,7 @@ class Pipe:
             return len(data)
 
     def finish(self, error: BaseException | None) -> None:
-        """Nothing more comes; what is held can still be read."""
+        """Take note that no more bytes come; bytes that the pipe holds can still be read."""
         with self._lock:
             self._ended = True
             self._error = self._error or error
@@ -112,7 +112,7 @@ class Pipe:
             waiter.set_result(None)
 
     def take(self) -> tuple[bytes | None, int]:
-        """Return the next bytes (None: not yet, b"": the end) and how much credit to give for them.
+        """Return the next bytes (None: none yet, b"": the end) and how much credit to give for them.
 
         Raises:
             ConnectionLostError: The connection ended before the stream did.
@@ -121,7 +121,8 @@ class Pipe:
             if self._chunks:
                 data = self._chunks.popleft()
                 self._owed += len(data)
-                # Below the batch the agent has room left for more, unless nothing else is held here.
+                # With less than a batch owed, the agent has room left to send, so the credit waits while chunks are
+                # held.
                 if self._room is not None or (self._owed < _BATCH and self._chunks):
                     return data, 0
                 owed, self._owed = self._owed, 0
@@ -137,7 +138,7 @@ class Pipe:
             self._owed -= len(data)
 
     def waiter(self) -> Future[None]:
-        """Return a future that is resolved when `take` has something to say."""
+        """Return a future that is resolved when `take` has bytes or the end to return."""
         with self._lock:
             future: Future[None] = Future()
             if self._chunks or self._ended:
@@ -148,7 +149,7 @@ class Pipe:
             return future
 
     def release(self, limit: int) -> int:
-        """Hold up the agent no longer: keep up to `limit` bytes and drop what follows.
+        """Hold up the agent no longer: keep up to `limit` bytes and drop all bytes after those.
 
         Returns:
             The credit to give now.

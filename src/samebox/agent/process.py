@@ -67,7 +67,7 @@ class AgentProcess(ProcessCore):
         self._ended = time.perf_counter()
 
     async def begun(self, started: Future[Record], cwd: Path | None) -> None:
-        """Wait until it runs; the errors of `Guest.spawn`."""
+        """Wait until the command runs; raises the errors of `Guest.spawn`."""
         try:
             record = await self._caller._settled(self._call, started, cwd, self._user)  # noqa: SLF001
         except BaseException:
@@ -76,7 +76,7 @@ class AgentProcess(ProcessCore):
         self.pid = record.number("pid", 0)
 
     async def explained(self, error: ConnectionLostError) -> SandboxError:
-        """Return what the end of the connection means."""
+        """Return the error that the end of the connection means."""
         return await Blocking(lambda: self._caller._connections.explain(error, self._user))  # noqa: SLF001
 
     async def wait(self, timeout: float | None = None) -> ExecResult:
@@ -229,10 +229,10 @@ def exec_result(
     duration: float,
     timeout: float | None,
 ) -> ExecResult:
-    """Return what the agent's last answer says of a command.
+    """Return the result of a command from the agent's last answer.
 
     Raises:
-        ExecTimeoutError: The timeout has ended it.
+        ExecTimeoutError: The timeout has ended the command.
         ProtocolError: The answer has no exit code.
     """
     number, code = record.number("signal", 0), record.number("exit_code")

@@ -1,4 +1,4 @@
-"""Record: the tagged fields inside frames and listings, and the items that a listing or a tree is made of."""
+"""Record: the tagged fields inside frames and listings, and the coding of a listing's and a tree's items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAGS = {
     "mtime": 42, "target": 43, "inode": 44, "links": 45, "line": 46, "text": 47, "count": 48, "name": 49, "device": 50,
     "want_digest": 51, "ignore_case": 52, "fixed": 53, "host": 54, "port": 55, "depth": 56, "include": 57,
 }  # fmt: skip
-"""The tags of docs/protocol.md, section 2."""
+"""The tags of fields by name (docs/protocol.md, section 2)."""
 _NAMES = {tag: name for name, tag in TAGS.items()}
 _HEAD = struct.Struct(">BI")
 _NUMBER = struct.Struct(">q")
@@ -31,13 +31,13 @@ MAX_ITEM = 128 << 10
 
 
 class Record(dict[str, bytes]):
-    """Decoded fields by name; unknown tags are left out."""
+    """The decoded fields by name; fields with unknown tags are left out."""
 
     def number(self, name: str, default: int | None = None) -> int:
-        """Return a number.
+        """Return a field that is a number.
 
         Raises:
-            ProtocolError: It is missing without a default, or not 8 bytes.
+            ProtocolError: The field is missing and has no default, or is not 8 bytes long.
         """
         value = self.get(name)
         if value is None and default is not None:
@@ -49,14 +49,14 @@ class Record(dict[str, bytes]):
         return result
 
     def text(self, name: str) -> str:
-        """Return UTF-8 text for messages; "" if it is missing."""
+        """Return a field that is UTF-8 text for messages; "" if the field is missing."""
         return self.get(name, b"").decode(errors="replace")
 
     def path(self, name: str) -> str:
-        """Return a path or name as Python has them (surrogateescape), whatever this host's locale is.
+        """Return a field that is a path or name as Python text (surrogateescape), whatever this host's locale is.
 
         Raises:
-            ProtocolError: It is missing.
+            ProtocolError: The field is missing.
         """
         if name not in self:
             msg = f"the agent's answer has no {name!r}"
@@ -65,10 +65,10 @@ class Record(dict[str, bytes]):
 
 
 def encode_path(path: str | bytes) -> bytes:
-    """Return a path's bytes: UTF-8, and lone surrogates as the byte that they stand for (surrogateescape).
+    """Return a path's bytes: UTF-8, with lone surrogates as the bytes that they stand for (surrogateescape).
 
     Raises:
-        ValueError: It has a NUL, which no path can have.
+        ValueError: The path has a NUL, which no path can have.
     """
     data = path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
     if b"\0" in data:
@@ -96,7 +96,7 @@ def decode_record(data: bytes) -> Record:
     """Return the fields of a record.
 
     Raises:
-        ProtocolError: It is cut short, or has a field twice.
+        ProtocolError: The record is cut short, or has a field twice.
     """
     record = Record()
     position = 0
@@ -129,13 +129,13 @@ END_OF_TREE = _LENGTH.pack(0)
 
 
 class ItemDecoder:
-    """Takes a listing's bytes apart into records, whatever the pieces they come in. Holds at most one item."""
+    """Takes a listing's bytes apart into records, in whatever pieces the bytes come. Holds at most one item."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Record]:
-        """Yield the records that are whole by now.
+        """Take more bytes and yield the records that are whole by now.
 
         Raises:
             ProtocolError: An item is longer than `MAX_ITEM`, or broken.
@@ -155,7 +155,7 @@ class ItemDecoder:
         del self._buffer[:position]
 
     def finish(self) -> None:
-        """Check that nothing is left over.
+        """Check that the listing ended after an item.
 
         Raises:
             ProtocolError: The listing ended inside an item.

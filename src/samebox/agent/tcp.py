@@ -18,7 +18,7 @@ CONNECT = 30
 
 
 class AgentSocket(SocketCore):
-    """A connection that the agent has opened."""
+    """A TCP connection that the agent has opened."""
 
     def __init__(self, call: Call, pipe: Pipe) -> None:
         self._call = call
@@ -26,7 +26,7 @@ class AgentSocket(SocketCore):
 
     @classmethod
     async def open(cls, caller: AgentCaller, host: str, port: int, timeout: float) -> AgentSocket:
-        """Open one; errors as `Guest.connect`."""
+        """Open a connection; raises the errors of `Guest.connect`."""
         pipe = Pipe()
         opened: Future[Record] = Future()
         fields: list[Field] = [("host", host), ("port", port), ("timeout", round(timeout * 1000))]

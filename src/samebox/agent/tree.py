@@ -1,7 +1,4 @@
-"""TreePacker and TreeUnpacker: the host's ends of an upload and a download.
-
-docs/protocol.md, section 7, has the format.
-"""
+"""TreePacker and TreeUnpacker: the host's ends of an upload and a download (docs/protocol.md, section 7)."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 _LENGTH = struct.Struct(">I")
 _CHUNK = 64 << 10
 _ITEM_COST = 512
-"""What an item counts for beside its content: empty files fill a disk too."""
+"""The bytes that an item counts for beside its content, as empty files fill a disk too."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -31,11 +28,11 @@ class TreePacker:
     """Reads a file or tree of this host as a tree stream.
 
     Args:
-        source: The file or directory; a link at this place is followed, links below it are packed as links.
+        source: The file or directory; a link at this path is followed, links below a directory are packed as links.
         progress: Called with each path and the bytes read so far.
 
     Raises:
-        OSError: It can't be read.
+        OSError: The file or directory can't be read.
     """
 
     def __init__(self, source: bytes, progress: Callable[[str, int], None] | None = None) -> None:
@@ -53,7 +50,7 @@ class TreePacker:
 
     @property
     def count(self) -> TreeCount:
-        """What was packed so far."""
+        """The numbers of files, directories, links and bytes packed so far."""
         return TreeCount(self.files, self.directories, self.links, self.bytes, tuple(self.skipped))
 
     def _item(self, path: bytes, name: bytes, info: os.stat_result) -> Iterator[bytes]:
@@ -89,7 +86,7 @@ class TreePacker:
             self.bytes += len(first)
             yield head + first
             while left:
-                # A file that shrinks meanwhile is filled up: its size is told already.
+                # A file that shrinks meanwhile is filled up, as its size was sent already.
                 data = file.read(min(left, _CHUNK)) or bytes(min(left, _CHUNK))
                 left -= len(data)
                 self.bytes += len(data)
@@ -99,11 +96,11 @@ class TreePacker:
 class TreeUnpacker:
     """Writes a tree stream of a sandbox, which is hostile, to this host.
 
-    Every name is checked and every directory opened without following links, so nothing is written outside the
-    destination. Links come last, and only those that cannot lead out.
+    Every name is checked and every directory is opened without following links, so nothing is written outside the
+    destination. Links are made last, and only links that cannot lead out of the tree.
 
     Args:
-        destination: The path of the file or directory to make; its parents are made.
+        destination: The path of the file or directory to make; its parents are made too.
         limit: The most bytes to accept in all; each item counts for 512 more.
         progress: Called with each path and the bytes written so far.
     """
@@ -129,9 +126,8 @@ class TreeUnpacker:
         """Take bytes of the stream.
 
         Raises:
-            ProtocolError: They are no tree.
-            PathEscapesError: A name leads out.
-            SandboxError: The limit is passed.
+            ProtocolError: The bytes are no tree, or a name in them leads out of the destination.
+            SandboxError: The tree is larger than the limit.
             OSError: The host refuses a write.
         """
         position = 0
@@ -141,7 +137,7 @@ class TreeUnpacker:
                 position += len(part)
                 self._content(part)
                 continue
-            # An item's head is rarely cut, so it is taken from the buffer only then.
+            # The buffer collects an item's head, of which a piece of the stream may have only a part.
             need = self._needed() - len(self._buffer)
             self._buffer += data[position : position + need]
             position += need
@@ -150,7 +146,7 @@ class TreeUnpacker:
                 self._item(head)
 
     def finish(self) -> TreeCount:
-        """Make the links and set the modes of directories; return what was written."""
+        """Make the links and set the modes of directories; return the numbers of what was written."""
         if not self._done:
             msg = "the agent's tree ends before its end"
             raise ProtocolError(msg)
@@ -164,7 +160,7 @@ class TreeUnpacker:
         return TreeCount(self.files, self.directories, self.links, self.bytes, tuple(self.skipped))
 
     def close(self) -> None:
-        """Give back descriptors, and remove a file that is not whole."""
+        """Close all descriptors, and remove a file that is not whole."""
         if self._file >= 0:
             os.close(self._file)
             with contextlib.suppress(OSError):
@@ -214,7 +210,7 @@ class TreeUnpacker:
         self._root = os.open(top, _DIRECTORY)
 
     def _enter(self, name: bytes) -> None:
-        """Make `_directory` the directory of that relative name, which is there, without following a link."""
+        """Make `_directory` the existing directory of a relative name, without following a link."""
         if self._directory >= 0 and self._directory_name == name:
             return
         current = os.dup(self._root)
@@ -275,7 +271,7 @@ class TreeUnpacker:
         os.fchmod(self._file, self._current.number("mode") & 0o777)
         os.utime(self._file, ns=(mtime, mtime))
         name = self._name.rpartition(b"/")[2] or os.path.basename(self._destination)
-        # The new name replaces a link that is there, never what it points to.
+        # The new file replaces a link of that name, never the link's target.
         os.replace(self._temp, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         os.close(self._file)
         self._file = -1
@@ -310,11 +306,11 @@ class TreeUnpacker:
 
 
 def stays_inside(name: bytes, target: bytes) -> bool:
-    """Whether a link of that relative name cannot lead out of its tree.
+    """Whether a link of a relative name with a given target cannot lead out of the link's tree.
 
-    `..` is accepted only at the target's start and no deeper than the link itself lies: directories there are real
-    ones, so each goes one up. After another component it could follow a second link and then go up from wherever that
-    leads.
+    `..` is accepted only at the target's start and only as often as the link lies deep: the directories above the link
+    are real directories, so each `..` goes up by one of them. After another component, `..` could follow a second link
+    and go up from wherever the second link leads.
     """
     if not target or target.startswith(b"/") or b"\0" in target:
         return False

@@ -1,6 +1,6 @@
-"""Command line: one module a command.
+"""Command line: the commands of `samebox`, in one module for each command.
 
-It imports every other room, and nothing imports it; typer and rich are imported here alone.
+This package imports every other package, and no package imports it; typer and rich are imported here alone.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line; the entry point of `samebox`."""
-    # Here, so that importing the package for its name alone costs nothing.
+    # Imported here, so that importing the package for its name alone costs nothing.
     from samebox.cli.app import app  # noqa: PLC0415
 
     app()

@@ -1,4 +1,4 @@
-"""The typer application that the commands belong to."""
+"""app: the typer application that the commands belong to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ app = typer.Typer(
     help="Run commands that you don't trust in a sandbox that behaves the same on every engine.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # its frames show local variables, and so environment values
+    pretty_exceptions_enable=False,  # frames of typer's tracebacks show local variables, and so environment values
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls the function like this
     if asked:
         typer.echo(__version__)
         raise typer.Exit

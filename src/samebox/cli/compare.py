@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from datetime import UTC, datetime
-from pathlib import Path  # noqa: TC003 - typer reads it
+from pathlib import Path  # noqa: TC003 - typer reads the annotation
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,7 +32,7 @@ SCHEMA = "samebox-compare/1"
 def compare(
     engines: Engines,
     report: Annotated[Path, typer.Option(metavar="DIR", help="Write compare.html and compare.json there.")],
-    engine_option: EngineOption = [],  # noqa: B006 - typer copies it
+    engine_option: EngineOption = [],  # noqa: B006 - typer copies the list
     image: Image = [],  # noqa: B006
     results: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A result.json of these engines, instead of running the suite.")
@@ -78,7 +78,7 @@ def _conformance(subjects: Sequence[Subject], results: Path | None, select: str 
 
 
 def _maker(subject: Subject) -> tuple[Callable[[], Sandbox], EngineInfo]:
-    """Return what makes sandboxes with the engine's defaults, at its own tier of isolation."""
+    """Return a function that makes sandboxes with the engine's defaults, at the engine's own tier of isolation."""
     engine_class = registry().get(subject.engine)
     engine = engine_class(subject.options)
     try:

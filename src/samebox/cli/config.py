@@ -1,4 +1,4 @@
-"""`samebox config`: the schema, and the effective config with the origin of each value."""
+"""`samebox config`: the schema of a config, and the effective config with the origin of each value."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     directory: Annotated[Path, typer.Option(help="Where samebox.toml and pyproject.toml are looked for.")] = Path(),
 ) -> None:
-    """Print the effective config and where each value came from; values of env are not shown."""
+    """Print the effective config and the origin of each value; values of env are not shown."""
     with failures():
         loaded = load_config(directory)
     rows = {name: (_shown(name, loaded.config), loaded.origins[name]) for name in SandboxConfig.model_fields}
@@ -43,6 +43,7 @@ def show(
 
 
 def _shown(name: str, loaded: SandboxConfig) -> object:
+    """Return a setting's value for JSON, without the values of env."""
     if name == "env":
         return dict.fromkeys(loaded.env, "***")
     full = SandboxConfig.model_construct(_fields_set={name}, **{name: getattr(loaded, name)})

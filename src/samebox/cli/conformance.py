@@ -1,4 +1,4 @@
-"""`samebox conformance`: the suite on one or several engines, and its report."""
+"""`samebox conformance`: the run of the suite on one or several engines, and its report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ERROR: "red", Verdict.KNOWN: "yellow"}
 _MOST = 12
-"""The most lines of failures on the screen."""
+"""The most lines of failures that are shown on the screen."""
 
 Engines = Annotated[
     list[str],
@@ -48,7 +48,7 @@ def conformance(
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write result.json, junit.xml and report.html there.")
     ] = None,
-    engine_option: EngineOption = [],  # noqa: B006 - typer copies it
+    engine_option: EngineOption = [],  # noqa: B006 - typer copies the list
     image: Image = [],  # noqa: B006
     profile: Annotated[str | None, typer.Option(help=f"A named set of capabilities: {', '.join(PROFILES)}.")] = None,
     known: Annotated[
@@ -59,9 +59,9 @@ def conformance(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes per engine; needs pytest-xdist.")] = 1,
 ) -> None:
-    """Hold engines to the contract: the suite on each of them in turn, and what it found.
+    """Hold engines to the contract: run the suite on each engine in turn, and show what the suite found.
 
-    Exit code 0: no verdict is FAIL or ERROR. 1: one is. 125: samebox itself has failed.
+    Exit code 0: no verdict is FAIL or ERROR. 1: a verdict is FAIL or ERROR. 125: samebox itself has failed.
     """
     with failures():
         subjects = parse_subjects(engines, engine_option, image)
@@ -85,13 +85,13 @@ def conformance(
 
 
 def require_pytest() -> None:
-    """End with a word where the suite's runner is not installed."""
+    """End with an error message where pytest, which runs the suite, is not installed."""
     if not has_pytest():
         fail("the suite needs pytest: pip install 'samebox[conformance]'")
 
 
 def run_all(subjects: Sequence[Subject], options: SuiteOptions) -> list[EngineRun]:
-    """Run the suite on each subject, with a progress bar on stderr where that is a terminal."""
+    """Run the suite on each subject, with a progress bar on stderr where stderr is a terminal."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
@@ -120,7 +120,7 @@ def run_all(subjects: Sequence[Subject], options: SuiteOptions) -> list[EngineRu
 
 
 def show(document: Document) -> None:
-    """Write a screen of what was found."""
+    """Print the results on one screen."""
     for engine in document["engines"]:
         info = engine["info"]
         what = f"{engine['engine']} {info['version']}, isolation {info['isolation']}" if info else engine["engine"]
@@ -149,6 +149,7 @@ def show(document: Document) -> None:
 
 
 def _lines(texts: Sequence[str], style: str) -> None:
+    """Print each text on one line: its last line, unless that is short, cut at the screen's width."""
     width = max(100, out.width)
     for text in texts:
         last = text.strip().splitlines()[-1] if text.strip() else ""

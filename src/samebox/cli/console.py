@@ -1,4 +1,4 @@
-"""What the commands share: where they speak, and how they fail."""
+"""The console of all commands: the streams that they print to, and the end after a failure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OWN_FAILURE = 125
-"""Exit code of a failure of samebox itself, as docker's: the command's own codes stay apart from it."""
+"""The exit code of a failure of samebox itself, as docker has it, apart from the usual exit codes of commands."""
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 live = Console(stderr=True, highlight=False)
-"""For what is drawn again and again, which has to know where its lines end."""
+"""The console for output that is redrawn, as a progress bar, which has to know where its lines end."""
 
 
 def fail(message: str, code: int = OWN_FAILURE) -> NoReturn:
-    """Say what went wrong and end with an exit code."""
+    """Print an error message and end with an exit code."""
     err.print(f"samebox: {message}", style="red" if err.is_terminal else None, markup=False)
     sys.exit(code)
 
@@ -46,7 +46,7 @@ def ended_in_order() -> Iterator[None]:
 
 @contextlib.contextmanager
 def failures() -> Iterator[None]:
-    """Turn samebox's errors, and the host's of files, into a line on stderr and exit code 125."""
+    """Turn samebox's errors, and the host's errors of files, into a line on stderr and exit code 125."""
     try:
         yield
     except (SandboxError, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""`samebox engines`: what is usable on this host, and what it lacks."""
+"""`samebox engines`: the engines, whether each is usable on this host, and what the host lacks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from samebox.errors import SandboxError
 
 @dataclass(frozen=True)
 class _Row:
+    """One engine, or a plugin that could not be loaded, as the command shows it."""
+
     name: str
     distribution: str
     usable: bool
@@ -93,6 +95,7 @@ def _row(name: str) -> _Row:
 
 
 def _taken(image: str | None) -> tuple[str | None, str]:
+    """Return the engine that would be taken for an image, or None, and why."""
     settings: dict[str, Any] = {"image": image} if image is not None else {}
     try:
         selection = select(SandboxConfig(**settings))

@@ -1,4 +1,4 @@
-"""`samebox ps`, `rm`, `prune` and `volumes`: what samebox has made, and its removal."""
+"""`samebox ps`, `rm`, `prune` and `volumes`: lists of the sandboxes and volumes made by samebox, and their removal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def ps(
-    engine: _Engines = [],  # noqa: B006 - typer copies it
+    engine: _Engines = [],  # noqa: B006 - typer copies the list
     engine_option: _Options = [],  # noqa: B006
     as_json: _Json = False,
 ) -> None:
@@ -114,7 +114,7 @@ def _list(
 def _remove(
     inventory: Inventory, wanted: Iterable[_Wanted], find: Callable[[_Wanted], Entry | VolumeEntry], *, as_json: bool
 ) -> None:
-    """Find and remove each, go on after one that can't be removed, and fail at the end."""
+    """Find and remove each sandbox or volume; go on after a failure, and fail at the end."""
     removed: list[Entry | VolumeEntry] = []
     failed: dict[str, str] = {}
     for each in wanted:

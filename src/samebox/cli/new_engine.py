@@ -1,4 +1,4 @@
-"""`samebox new-engine`: the package of a new engine, to be filled in."""
+"""`samebox new-engine`: writes the package of a new engine plugin, to be filled in."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def new_engine(
 
 
 def engine_package(name: str) -> dict[str, str]:
-    """Return the files of a new engine's package: text by path.
+    """Return the files of a new engine's package: each text by its path.
 
     Args:
-        name: The engine's; "my-vm" gives the module samebox_my_vm and the class MyVmEngine.
+        name: The engine's name; "my-vm" gives the module samebox_my_vm and the class MyVmEngine.
     """
     values = {
         "name": name,

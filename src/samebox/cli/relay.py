@@ -26,12 +26,12 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class Relay:
-    """Runs one command and passes everything on, until it has ended.
+    """Runs one command, and passes its input, output and signals on until the command has ended.
 
     Args:
         box: The sandbox.
         command: The program and its arguments.
-        timeout: In seconds; None: no limit.
+        timeout: The longest time that the command may take, in seconds; None: no limit.
         tty: Whether the command runs on a terminal.
     """
 
@@ -44,7 +44,7 @@ class Relay:
         self._broken = False
 
     def run(self) -> int:
-        """Run it and return its exit code.
+        """Run the command and return its exit code.
 
         Raises:
             ExecTimeoutError: The timeout was over.
@@ -54,12 +54,12 @@ class Relay:
         process = self._box.spawn(
             self._command, timeout=self._timeout, tty=self._tty, rows=size.lines, columns=size.columns
         )
-        # No `with`: its end would wait for a command whose output nobody can take any more.
+        # The process is in no `with` block, whose end would wait for a command whose output can't be written any more.
         outputs = [
             threading.Thread(target=self._copy, args=(process, stream, descriptor), daemon=True)
             for stream, descriptor in ((process.stdout, 1), (process.stderr, 2))
         ]
-        # The terminal is made raw first: it would turn the command's line ends into others.
+        # The terminal is made raw first, as it would change the line ends of the command's output.
         with self._raw_terminal(), self._signals(process):
             for thread in (*outputs, threading.Thread(target=self._feed, args=(process,), daemon=True)):
                 thread.start()
@@ -76,13 +76,13 @@ class Relay:
                 while view:
                     view = view[os.write(descriptor, view) :]
         except BrokenPipeError:
-            self._broken = True  # nobody reads on, as with `| head`
+            self._broken = True  # nobody reads the output any more, as with `| head`
             process.kill()
             with contextlib.suppress(SandboxError):
                 for _ in stream:
                     pass
         except SandboxError:
-            pass  # `wait` raises the same
+            pass  # `wait` raises the same error
 
     def _feed(self, process: Process) -> None:
         with contextlib.suppress(SandboxError, OSError, ValueError):
@@ -110,7 +110,7 @@ class Relay:
 
         def interrupted(number: int, _frame: object) -> None:
             self._interrupts += 1
-            if self._interrupts > 2:  # it does not listen
+            if self._interrupts > 2:  # the command ignores SIGINT
                 process.kill()
             else:
                 process.send_signal(number)

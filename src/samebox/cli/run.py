@@ -1,4 +1,4 @@
-"""`samebox run`: one command in a sandbox of its own, with its output as it comes."""
+"""`samebox run`: runs one command in a sandbox of its own, with its output as it comes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
 
 TIMED_OUT = 124
-"""Exit code of a timeout, as that of coreutils' timeout."""
+"""The exit code of a timeout, as coreutils' timeout has it."""
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     ] = None,
     env: Annotated[
         list[str], typer.Option("--env", "-e", help="NAME=VALUE, or NAME for the value that it has here.")
-    ] = [],  # noqa: B006 - typer copies it
+    ] = [],  # noqa: B006 - typer copies the list
     upload: Annotated[
         list[str],
         typer.Option(help="SOURCE[:DESTINATION]: copy in first; a directory's content goes to the workdir by default."),
@@ -67,7 +67,7 @@ def run(
     """Run a command in a sandbox, with its output as it comes, and exit with its exit code.
 
     Stdin is passed on. Exit code 124 is a timeout, 125 a failure of samebox itself. Settings come from pyproject.toml,
-    samebox.toml, SAMEBOX_ variables and these options, as `samebox config show` shows them; the last one wins.
+    samebox.toml, SAMEBOX_ variables and these options, as `samebox config show` shows them; later ones win.
     """
     given = {
         "engine": engine,
@@ -116,6 +116,7 @@ def _say(quiet: bool) -> Callable[[str], None]:  # noqa: FBT001
 
 
 def _load(settings: dict[str, Any], *, trust: bool, say: Callable[[str], None]) -> SandboxConfig:
+    """Return the effective config; fail if a file opens the sandbox and `trust` is false."""
     loaded = load_config(**settings)
     for path, names in loaded.openings().items():
         if not trust:
@@ -149,6 +150,7 @@ def _environment(texts: list[str]) -> dict[str, str]:
 
 
 def _transfer(text: str, *, host_first: bool) -> tuple[str, str]:
+    """Return the source and the destination of an --upload or --download, "" being the default destination."""
     source, _, destination = text.partition(":")
     if host_first and not Path(source).exists():
         fail(f"--upload {text}: there is no {source!r} here")

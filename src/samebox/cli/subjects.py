@@ -1,4 +1,4 @@
-"""parse_subjects and parse_options: the engines that a command is about, with options and images by label."""
+"""parse_subjects and parse_options: the engines that a command line names, with options and images by label."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def parse_subjects(engines: Sequence[str], options: Sequence[str], images: Sequence[str]) -> list[Subject]:
-    """Return what the command line names.
+    """Return the engines to test that the command line names.
 
     Args:
-        engines: ENGINE or LABEL=ENGINE, each.
-        options: LABEL.KEY=VALUE, each.
-        images: REF for all, or LABEL=REF for one.
+        engines: Texts like ENGINE or LABEL=ENGINE.
+        options: Texts like LABEL.KEY=VALUE.
+        images: Texts like REF, for all engines, or LABEL=REF, for one engine.
 
     Raises:
-        ConfigError: One is wrong; the text says which.
+        ConfigError: A text is wrong; the error's text says which.
     """
     names: dict[str, str] = {}
     for text in engines:
@@ -48,14 +48,14 @@ def parse_subjects(engines: Sequence[str], options: Sequence[str], images: Seque
 
 
 def parse_options(options: Iterable[str], labels: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the options of each engine.
+    """Return the options of each engine, by the engine's label.
 
     Args:
-        options: LABEL.KEY=VALUE, each.
-        labels: The engines that there are.
+        options: Texts like LABEL.KEY=VALUE.
+        labels: The labels of the engines.
 
     Raises:
-        ConfigError: One is wrong; the text says which.
+        ConfigError: A text is wrong; the error's text says which.
     """
     settings: dict[str, dict[str, str]] = {label: {} for label in labels}
     for text in options:

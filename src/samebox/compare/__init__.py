@@ -1,4 +1,5 @@
-"""Compare: what `samebox compare` measures and shows beside the suite's results, two engines side by side.
+"""Compare: the posture and speed of two engines, which `samebox compare` shows beside the suite's results.
 
-It imports `samebox.sandbox`, `samebox.conformance.report` and what is below them; it knows nothing of the command line.
+This package imports `samebox.sandbox`, `samebox.conformance.report` and what is below them; it knows nothing of the
+command line.
 """

@@ -1,4 +1,4 @@
-"""compare_page: two engines side by side, for a team that chooses."""
+"""compare_page: the HTML page of two engines side by side, for a team that chooses an engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def compare_page(document: Mapping[str, Any]) -> str:
     """Return the page of a comparison.
 
     Args:
-        document: What `samebox.cli.compare` put together; docs/conformance.md describes it.
+        document: The comparison that `samebox.cli.compare` put together; docs/conformance.md describes its fields.
     """
     found = document["conformance"]
     labels = [engine["label"] for engine in found["engines"]]
@@ -61,7 +61,7 @@ def compare_page(document: Mapping[str, Any]) -> str:
 
 
 def _differing_tests(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document with only those tests on which the engines differ."""
+    """Return the document with only the tests on which the engines differ."""
     verdicts = [{result["id"]: result["verdict"] for result in engine["results"]} for engine in found["engines"]]
     tests = [test for test in found["tests"] if len({results.get(test["id"]) for results in verdicts}) > 1]
     ids = {test["id"] for test in tests}

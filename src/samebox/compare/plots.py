@@ -1,4 +1,4 @@
-"""plot: samples as an inline SVG: a bar to the median, a dot for each sample."""
+"""plot: a measure's samples as an inline SVG, with a bar to the median and a dot for each sample."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def plot(title: str, what: str, unit: str, series: Mapping[str, Sequence[float]]
     """Return a figure of one measure.
 
     Args:
-        title: Its name.
+        title: The measure's name.
         what: What was measured, and whether more is better.
-        unit: Of the values.
-        series: The samples by engine; none: it could not be measured.
+        unit: The unit of the values.
+        series: The samples by engine; no samples: the engine could not be measured.
     """
     values = [value for samples in series.values() for value in samples]
-    # The scale ends where one outlier can't make all else invisible.
+    # The scale ends where one outlier can't make all other samples invisible.
     medians = [statistics.median(samples) for samples in series.values() if samples]
     top = min(max(values, default=1.0), 3 * max(medians, default=1.0)) or 1.0
     scale = (_WIDTH - 6) / top
@@ -58,7 +58,7 @@ def plot(title: str, what: str, unit: str, series: Mapping[str, Sequence[float]]
 
 
 def number_text(value: float) -> str:
-    """Return a number with what matters of it."""
+    """Return a number's text, with fewer decimals for a larger number."""
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

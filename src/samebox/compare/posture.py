@@ -1,4 +1,4 @@
-"""Posture: how a sandbox of an engine stands, read from inside, and what the engine's own door would give away."""
+"""posture: how an engine's sandbox is isolated, read from inside, and what access to the engine itself gives away."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ _CAPABILITIES = [
 
 
 def posture(box: Sandbox, info: EngineInfo) -> dict[str, str]:
-    """Return what a sandbox says of itself, each answer by its question.
+    """Return a sandbox's isolation as it is seen from inside: answers by their questions.
 
     Args:
         box: A sandbox with the engine's defaults.
-        info: Its engine.
+        info: The facts about the sandbox's engine.
     """
     lines = (line.partition(":") for line in _read(box, "status").splitlines())
     status = {name: value.strip() for name, _, value in lines}
@@ -95,7 +95,7 @@ def posture(box: Sandbox, info: EngineInfo) -> dict[str, str]:
 
 
 def door(info: EngineInfo) -> str:
-    """Return what the engine's own address would give away to whoever can use it."""
+    """Return who can use the engine's own address, and what they gain."""
     gain = (
         "the user that the engine runs as, with all files of that user"
         if info.rootless
@@ -128,7 +128,7 @@ def _name(number: int, find: object) -> str:
 
 
 def _read(box: Sandbox, name: str) -> str:
-    """Return a file of a command's own directory in /proc; of the agent's where the image has no `cat`."""
+    """Return a file of a command's own directory in /proc, or of the agent's directory where the image has no `cat`."""
     path = f"/proc/self/{name}"
     with contextlib.suppress(SandboxError):
         result = box.exec(["cat", path], timeout=_DEADLINE)
@@ -152,7 +152,7 @@ def _processes(box: Sandbox) -> int | str:
 
 
 def _outside(uid: str, maps: list[str]) -> str:
-    """Return which uid of the map's outer side a uid is: where samebox runs, if that is the first namespace."""
+    """Return the uid on the outer side of a uid map: the host's uid, if samebox runs in the first user namespace."""
     for inner, outer, count in zip(maps[::3], maps[1::3], maps[2::3], strict=False):
         if uid.isdigit() and int(inner) <= int(uid) < int(inner) + int(count):
             found = int(outer) + int(uid) - int(inner)

@@ -1,4 +1,4 @@
-"""processes and family: which processes of this host belong to a few sandboxes."""
+"""processes and family: the processes of this host, and those of them that belong to a few sandboxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class HostProcess:
     parent: int
     name: str
     words: tuple[str, ...]
-    """Its command line."""
+    """The process's command line."""
 
 
 def processes(proc: Path = Path("/proc")) -> dict[int, HostProcess]:
@@ -28,19 +28,19 @@ def processes(proc: Path = Path("/proc")) -> dict[int, HostProcess]:
             try:
                 name, _, rest = (path / "stat").read_text(errors="replace").partition("(")[2].rpartition(")")
                 words = (path / "cmdline").read_text(errors="replace").split("\0")
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 continue
             found[int(path.name)] = HostProcess(int(rest.split()[1]), name, tuple(words))
     return found
 
 
 def family(now: Mapping[int, HostProcess], before: Container[int], mark: str) -> set[int]:
-    """Return the new processes above those with a word in their command line, and all that is below those.
+    """Return the new ancestors of marked processes, and all descendants of these ancestors.
 
     Args:
         now: All processes.
-        before: Pids of those that are not new.
-        mark: The word. Who has it is not in the family itself.
+        before: The pids of the processes that are not new.
+        mark: The word in a marked process's command line. Marked processes are not in the family themselves.
     """
     marked = {pid for pid, process in now.items() if mark in process.words}
     found: set[int] = set()

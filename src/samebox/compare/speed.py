@@ -1,4 +1,4 @@
-"""Speed: a few samples of what a sandbox is used for, taken on each engine in turn, and the memory of one."""
+"""speed and memory: the times of a sandbox's usual operations, on each engine in turn, and an idle sandbox's memory."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 _SIZE = 16 << 20
 _SANDBOXES = 4
-"""How many are started to see what one costs."""
+"""How many sandboxes are started to find the memory of one sandbox."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing that is measured."""
+    """One measure: an operation of a sandbox, or its memory, and the unit of the samples."""
 
     name: str
     unit: str
     what: str
     factor: float
-    """From seconds to the unit; a throughput is the factor divided by the seconds."""
+    """The factor from seconds to the unit; a throughput is the factor divided by the seconds."""
     throughput: bool = False
 
     def value(self, seconds: float) -> float:
@@ -53,18 +53,18 @@ MEASURES = (CREATE, REMOVE, EXEC, WRITE, READ, OUTPUT, UPLOAD, DOWNLOAD)
 MEMORY = Measure("memory", "MiB", f"What each of {_SANDBOXES} idle sandboxes costs the host in processes (PSS)", 1)
 
 Samples = dict[str, list[float]]
-"""By the measure's name, each in its unit."""
+"""The samples by the measure's name, each in the measure's unit."""
 
 
 def speed(
     makers: Mapping[str, Callable[[], Sandbox]], samples: int, progress: Callable[[str], None]
 ) -> dict[str, Samples]:
-    """Measure each engine, in turn, so that what else this host does hits all alike.
+    """Measure the engines in turn, so that other work of this host hits all engines alike.
 
     Args:
-        makers: Make a sandbox that is not started yet, by label.
-        samples: How many of a quick thing; a slow one is done fewer times.
-        progress: Told what is done next.
+        makers: The functions that make a sandbox that is not started yet, by label.
+        samples: How many samples of a quick operation to take; a slow operation is done fewer times.
+        progress: Takes what is done next.
 
     Returns:
         The samples by label.
@@ -75,7 +75,7 @@ def speed(
         for label, make in makers.items():
             progress(f"{label}: create and remove")
             taken = _lifecycle(make)
-            if number:  # the first one may have filled caches and delivered the agent
+            if number:  # the first sandbox may have filled caches and delivered the agent
                 _note(found[label], taken)
     with contextlib.ExitStack() as stack:
         boxes = {label: stack.enter_context(make()) for label, make in makers.items()}
@@ -90,9 +90,9 @@ def speed(
 
 
 def memory(make: Callable[[], Sandbox]) -> tuple[float | None, str]:
-    """Return what an idle sandbox costs in MiB, and which processes those are; None and why where that can't be seen.
+    """Return the memory of an idle sandbox in MiB, and its processes in words; or None, and why it can't be measured.
 
-    A command with an argument of its own marks each sandbox; what else is started on this host does not count.
+    A command with an argument of its own marks each sandbox; other processes that start on this host do not count.
     """
     mark = f"{uuid.uuid4().int >> 70}"
     before = processes()
@@ -120,7 +120,7 @@ def memory(make: Callable[[], Sandbox]) -> tuple[float | None, str]:
 
 
 def _see(mark: str) -> dict[int, HostProcess]:
-    """Return the processes as soon as each sandbox's marked one is there, which takes a moment."""
+    """Return the host's processes as soon as the marked process of each sandbox is there, which takes a moment."""
     for _ in range(30):
         now = processes()
         if sum(mark in process.words for process in now.values()) >= _SANDBOXES:

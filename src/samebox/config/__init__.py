@@ -1,4 +1,4 @@
-"""Config: the model of what a sandbox is asked to be, and what that is read from.
+"""Config: the model of a sandbox's settings, and the sources that the settings are read from.
 
-It imports `samebox.errors` and `samebox.capabilities`; it knows no engine and no plugin.
+This package imports `samebox.errors` and `samebox.capabilities`, and knows no engine and no plugin.
 """

@@ -40,28 +40,28 @@ class _Model(BaseModel):
 class Runtime(_Model):
     """A language's environment as an image: a base, packages, and commands that set it up.
 
-    Nothing of it reaches a Dockerfile unescaped: packages are checked against their manager's grammar, and every
+    No text of a Runtime reaches a Dockerfile unescaped: packages are checked against their manager's grammar, and every
     command is in exec form.
     """
 
     name: str
-    """What it is called; part of the image's name."""
+    """The Runtime's name; part of the image's name."""
     base_image: str
-    """The image that it begins with."""
+    """The image that the Runtime's image is built on."""
     packages: tuple[str, ...] = ()
-    """Packages to install, with versions as the manager writes them."""
+    """The packages to install, with versions as the package manager writes them."""
     package_manager: Literal["pip", "npm", "apt", "cargo"] = "pip"
-    """What installs them."""
+    """The package manager that installs `packages`."""
     setup_commands: tuple[tuple[str, ...], ...] = ()
-    """Commands to run afterwards, each a list of the program and its arguments."""
+    """The commands to run after the packages are installed, each a list of the program and its arguments."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Environment of the image; it is stored in it, so no place for secrets."""
+    """The image's environment variables; they are stored in the image, so they are no place for secrets."""
     workdir: Annotated[str, Field(min_length=2)] = "/workspace"
     """The image's working directory."""
     image: str | None = None
-    """The name that the image gets; None: one made of the name and the content."""
+    """The name that the image gets; None: a name made of the Runtime's name and the image's content."""
     cache: bool = True
-    """Whether an image of the same content is used again."""
+    """Whether an image that was built of the same content before is used again."""
 
     @field_validator("name")
     @classmethod
@@ -107,7 +107,7 @@ class Runtime(_Model):
 
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]:
-        """The commands that make it, in order, each the program and its arguments."""
+        """The commands that make the image, in order, each the program and its arguments."""
         install = [list(command) for command in _INSTALL[self.package_manager]] if self.packages else []
         if install:
             install[-1] += self.packages
@@ -115,7 +115,7 @@ class Runtime(_Model):
 
     @property
     def dockerfile(self) -> str:
-        """The Dockerfile, every command in exec form."""
+        """The Dockerfile's text, with every command in exec form."""
         lines = [f"FROM {self.base_image}"]
         lines += [f"ENV {name}={_quoted(text)}" for name, text in sorted(self.env.items())]
         lines += [f"RUN {json.dumps(step)}" for step in self.steps]
@@ -128,23 +128,23 @@ class Runtime(_Model):
 class ImageBuild(_Model):
     """An image to build: from a directory with a Dockerfile, from a Dockerfile's text, or from a Runtime.
 
-    A text is a preset's name, or else a directory's path.
+    A text in place of the fields is a directory's path if it has a "/" or is ".", else a preset's name.
     """
 
     context: Path | None = None
-    """A directory; what its .dockerignore leaves out is not sent."""
+    """The directory with the build's files; what its .dockerignore leaves out is not sent."""
     dockerfile: str | None = None
-    """A Dockerfile's path relative to the context; without a context, its text."""
+    """With a context, the Dockerfile's path relative to the context; without a context, the Dockerfile's text."""
     runtime: Runtime | None = None
-    """A Runtime."""
+    """The Runtime to build."""
     preset: str | None = None
-    """The name of a Runtime; an engine is asked for the Runtime itself (`samebox.images.presets`)."""
+    """The name of a preset; `samebox.images.presets` puts the Runtime in its place before an engine is asked."""
     args: dict[str, str] = Field(default_factory=dict)
-    """Build arguments; they are stored in the image's history, so no place for secrets."""
+    """The build arguments; they are stored in the image's history, so they are no place for secrets."""
     target: str | None = None
-    """The stage to build; None: the last."""
+    """The stage of the Dockerfile to build; None: the last stage."""
     tag: str | None = None
-    """The name that the image gets; None: one made of the content."""
+    """The name that the image gets; None: a name made of the image's content."""
 
     @model_validator(mode="before")
     @classmethod
@@ -159,6 +159,7 @@ class ImageBuild(_Model):
 
     @model_validator(mode="after")
     def _one_of(self) -> ImageBuild:
+        """Check that exactly one source is given, and that the context's directory and Dockerfile are there."""
         written = self.context is not None or self.dockerfile is not None
         if sum((self.runtime is not None, self.preset is not None, written)) != 1:
             raise ValueError(
@@ -177,7 +178,7 @@ class ImageBuild(_Model):
         """The Dockerfile's text.
 
         Raises:
-            ConfigError: The build has the name of a preset, which nobody has looked up.
+            ConfigError: The build has the name of a preset that was not looked up yet.
         """
         if self.preset is not None:
             msg = f"the preset {self.preset!r} is still a name: samebox.images.presets.with_runtime looks it up"
@@ -190,16 +191,17 @@ class ImageBuild(_Model):
 
 
 def _quoted(text: str) -> str:
-    """Return one word of a Dockerfile: no JSON, for which a backslash and a u are two characters."""
+    """Return a text as one quoted word of a Dockerfile. JSON would not do: a Dockerfile knows no escapes by number."""
     return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 def _below(path: str) -> bool:
+    """Return whether a relative path stays below the directory that it begins in."""
     return path == posixpath.normpath(path) and not path.startswith(("/", "../"))
 
 
 def digest(*parts: bytes) -> str:
-    """Return the SHA-256 of some parts, told apart, in hex."""
+    """Return the SHA-256 of some parts, in hex; each part's length is hashed too, which tells the parts apart."""
     found = hashlib.sha256()
     for part in parts:
         found.update(len(part).to_bytes(8, "big"))

@@ -1,4 +1,4 @@
-"""SandboxConfig: what a sandbox is asked to be, in words that hold on every engine."""
+"""SandboxConfig: the settings of a sandbox, in words that hold on every engine."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _SECURITY = re.compile(r"seccomp=(unconfined|/.+)|apparmor=[\w.-]+|label=(disabl
 
 
 class SandboxConfig(BaseModel):
-    """What a sandbox is asked to be.
+    """The settings of a sandbox.
 
-    Frozen, and secure by default. A setting that an engine cannot honour is refused, never ignored. Sizes, env,
-    ports, mounts and ulimits accept the spellings of docker's command line. A dump has the fields that were set, so
-    that it reads back as the same config.
+    Frozen, and secure by default. A setting that an engine cannot honour is refused, never ignored. Sizes, env, ports,
+    mounts and ulimits accept the spellings of docker's command line. A dump has only the fields that were set, so that
+    it reads back as the same config.
 
     Raises:
         ConfigError: A setting is unknown or wrong; the text names each field, the value and what is accepted.
@@ -62,97 +62,100 @@ class SandboxConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     engine: str = "auto"
-    """The engine's name, or "auto": the first usable one that can honour the config."""
+    """The engine's name, or "auto": the first usable engine that can honour the config."""
     image: str | None = None
-    """A container image's name, `tar:/path` (a root file system, `docker save` or OCI archive), `dir:/path` (a root
-    file system) or `host`
-    (the host's programs, read-only). None: the engine's default."""
+    """The image: a container image's name, `tar:/path` (a root file system, `docker save` or OCI archive), `dir:/path`
+    (a root file system) or `host` (the host's programs, read-only). None: the engine's default image."""
     build: ImageBuild | None = None
-    """An image to build in place of `image`: a Dockerfile's directory or text, or a Runtime or its preset's name."""
+    """An image to build in place of `image`: from a Dockerfile's directory or text, a Runtime, or a preset's name."""
     pull: Literal["missing", "always", "never"] = "missing"
-    """When to fetch a container image."""
+    """When to fetch a container image from its registry: where it is missing, always or never."""
     platform: str | None = None
-    """The image's platform, as "linux/arm64"; None: the engine's own."""
+    """The image's platform, as "linux/arm64"; None: the engine's own platform."""
     name: str | None = None
-    """A fixed name, to attach to what has it or to make it; None: a new one."""
+    """The sandbox's fixed name, by which it is attached to or made as `on_conflict` says; None: a new name."""
     on_conflict: Literal["attach", "replace", "error"] = "attach"
-    """What to do when the name exists. What was attached to is started if it is stopped, and never removed on exit."""
+    """What to do when a sandbox of the name exists. A sandbox that was attached to is started if it is stopped, and
+    never removed on exit."""
     keep: bool = False
     """Whether to leave the sandbox running on exit."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Labels for the engine's listings; `samebox.` is reserved."""
+    """The sandbox's labels, for the engine's listings; names that begin with `samebox.` are reserved."""
     workdir: str = "/workspace"
-    """Where commands start and relative paths resolve: always there, and writable by the sandbox user."""
+    """The directory where commands start and relative paths resolve: always there, and writable by the sandbox user."""
     env: Annotated[dict[str, str], BeforeValidator(pairs)] = Field(default_factory=dict)
-    """Environment of every command. Values are secret: they appear in no repr, log, error or report."""
+    """The environment variables of every command. Values are secret: they appear in no repr, log, error or report."""
     user: str | None = None
-    """A name, uid or uid:gid; None: the image's own."""
+    """The user that commands run as: a name, uid or uid:gid; None: the image's own user."""
     hostname: str | None = None
-    """The name that the sandbox sees; None: the engine's choice."""
+    """The host name that the sandbox sees; None: the engine's choice."""
     network: bool | str = False
-    """False: only loopback. True: the engine's default network. A text: a mode or network of the engine."""
+    """The sandbox's network. False: only loopback. True: the engine's default network. A text: a mode or network of the
+    engine."""
     ports: Annotated[dict[str, HostPort], BeforeValidator(published_ports)] = Field(default_factory=dict)
-    """The container's port (with /udp if need be) to a port of the host, None being any free one. Loopback, unless an
-    address is given."""
+    """The published ports: from the container's port (with /udp if need be) to a port of the host, None being any free
+    port. A port is published on the host's loopback alone, unless an address is given."""
     dns: tuple[str, ...] = ()
-    """Name servers' addresses."""
+    """The addresses of the name servers that the sandbox asks."""
     extra_hosts: Annotated[dict[str, str], BeforeValidator(lambda value: pairs(value, ":"))] = Field(
         default_factory=dict
     )
-    """Host names and their addresses, beside what the name servers know."""
+    """Host names and their addresses that the sandbox knows, beside what the name servers know."""
     memory: Size | None = None
-    """Most memory that the sandbox may use, in bytes or as "512m"."""
+    """The most memory that the sandbox may use, in bytes or as "512m"."""
     memory_swap: Size | None = None
-    """Most memory and swap together, in bytes or as "1g"; None: as `memory`, so that nothing is swapped."""
+    """The most memory and swap together that the sandbox may use, in bytes or as "1g"; None: as `memory`, so that
+    nothing is swapped."""
     shm_size: Size | None = None
-    """The size of /dev/shm, in bytes or as "64m"; None: the engine's default."""
+    """The size of /dev/shm, in bytes or as "64m"; None: the engine's default size."""
     cpus: PositiveFloat | None = None
-    """Most processor time, in processors: 1.5 is one and a half."""
+    """The most processor time that the sandbox may use, in processors: 1.5 is one and a half."""
     pids_limit: PositiveInt = 512
-    """Most processes and threads at a time."""
+    """The most processes and threads that the sandbox may have at a time."""
     ulimits: Annotated[dict[str, Ulimit], BeforeValidator(pairs)] = Field(default_factory=dict)
-    """Resource limits of each process, as {"nofile": 1024} or {"nofile": (1024, 2048)}."""
+    """The resource limits of each process, as {"nofile": 1024} or {"nofile": (1024, 2048)}."""
     disk: Size | None = None
-    """Size of the writable layer, in bytes or as "1g", where the engine can limit it."""
+    """The largest size of the sandbox's writable layer, in bytes or as "1g", on engines that can limit the layer."""
     read_only: bool = False
     """Whether the root file system refuses writes; the workdir, mounts and tmpfs stay writable."""
     tmpfs: dict[str, Tmpfs] = Field(default_factory=dict)
-    """Memory file systems by path, with options as in "size=64m,mode=1777,noexec"."""
+    """Memory file systems by the path of each, with options as in "size=64m,mode=1777,noexec"."""
     mounts: tuple[Mount, ...] = ()
-    """Bind mounts and named volumes, as "source:target[:ro,z,Z,U]"."""
+    """The bind mounts and named volumes, as "source:target[:ro,z,Z,U]"."""
     volumes_remove: bool = False
     """Whether to delete the named volumes of `mounts` on exit."""
     cap_add: tuple[LinuxCapability, ...] = ()
-    """Linux capabilities to give back."""
+    """The Linux capabilities to give back after `cap_drop`."""
     cap_drop: tuple[LinuxCapability, ...] = ("ALL",)
-    """Linux capabilities to drop; all of them by default."""
+    """The Linux capabilities to drop; by default all of them."""
     privileged: bool = False
-    """Whether to give it all the host's devices and capabilities, and no filter: no sandbox any more, but what some
-    builds need."""
+    """Whether to give the sandbox all the host's devices and capabilities, and no seccomp filter: what has all that is
+    no sandbox any more, but some builds need it."""
     no_new_privileges: bool = True
-    """Whether setuid programs gain nothing."""
+    """Whether setuid programs gain no privileges."""
     security_opt: tuple[str, ...] = ()
-    """`seccomp=/path` (a profile in Docker's JSON format) or `seccomp=unconfined`, `apparmor=NAME`, `label=...`."""
+    """The security options: `seccomp=/path` (a profile in Docker's JSON format) or `seccomp=unconfined`,
+    `apparmor=NAME`, `label=...`."""
     devices: tuple[Device, ...] = ()
-    """Devices of the host, as "/dev/fuse[:/dev/fuse[:rwm]]"."""
+    """The host's devices that the sandbox is given, as "/dev/fuse[:/dev/fuse[:rwm]]"."""
     gpus: tuple[str, ...] = ()
-    """GPUs by their number or id, or "all"."""
+    """The GPUs that the sandbox is given, by their number or id, or "all"."""
     userns: str | None = None
     """The user namespace's mode, as "keep-id", on engines that have modes."""
     isolation: Isolation = Isolation.PROCESS
-    """The least acceptable wall; an engine below it is refused."""
+    """The weakest acceptable tier of isolation; an engine below this tier is refused."""
     idle_timeout: PositiveFloat | None = None
-    """End the sandbox when nothing has been asked of it for so many seconds and no command runs; kept inside it, also
-    when this process is
-    killed."""
+    """The seconds after which the sandbox ends when nothing is asked of it and no command runs. The sandbox itself
+    keeps the time, also when the process that uses it is killed."""
     max_lifetime: PositiveFloat | None = None
-    """End the sandbox after so many seconds; kept inside it, also when this process is killed."""
+    """The seconds after which the sandbox ends in any case. The sandbox itself keeps the time, also when the process
+    that uses it is killed."""
     output_limit: Size = 16 << 20
-    """How much of each of a command's streams a result holds, in bytes or as "1m"."""
+    """How much of each output stream of a command its result holds, in bytes or as "1m"."""
     file_limit: Size = 64 << 20
     """The largest file that one call reads, in bytes or as "1m"."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """What is particular to one engine, as `url`; checked by the engine's own model."""
+    """The options of one particular engine, as `url`; the engine's own model checks them."""
 
     def __init__(self, **settings: Any) -> None:
         try:
@@ -181,11 +184,12 @@ class SandboxConfig(BaseModel):
 
     @model_serializer(mode="wrap")
     def _what_was_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out defaults: whether a setting was asked for decides what happens where an engine lacks it."""
+        """Leave out fields that were not set, as a setting that was asked for is refused where an engine lacks it."""
         return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
 
     @model_validator(mode="after")
     def _fit_together(self) -> SandboxConfig:
+        """Check settings that exclude or need one another."""
         if self.image is not None and self.build is not None:
             raise ValueError("image and build are two ways to say the same: give one of them")
         if self.memory_swap is not None and (self.memory is None or self.memory_swap < self.memory):
@@ -197,7 +201,7 @@ class SandboxConfig(BaseModel):
     @field_validator("tmpfs", mode="before")
     @classmethod
     def _paths_alone(cls, value: Any) -> Any:
-        """Accept a list of paths, with options after a colon."""
+        """Accept a list of paths, each with its options after a colon."""
         if isinstance(value, list | tuple | set):
             return {path: options or None for path, _, options in (str(text).partition(":") for text in value)}
         return value
@@ -281,7 +285,7 @@ def check_env(env: dict[str, str]) -> None:
     """Check the names and values of an environment.
 
     Raises:
-        ValueError: A name is empty or has '=' or NUL, or a value has NUL; the text has no value.
+        ValueError: A name is empty or has '=' or NUL, or a value has NUL; the error's text shows no value.
     """
     for name, value in env.items():
         if not name or "=" in name or "\0" in name:
@@ -291,12 +295,14 @@ def check_env(env: dict[str, str]) -> None:
 
 
 def config_error(error: ValidationError, settings: dict[str, Any], what: str = "config") -> ConfigError:
-    """Turn pydantic's error into one that names each field, its value and what is accepted; never a value of `env`.
+    """Turn pydantic's error into a `ConfigError` that names each field, its value and what is accepted.
+
+    The error's text never shows a value of `env`.
 
     Args:
-        error: What pydantic raised.
-        settings: What was given.
-        what: What the settings are, for the first words.
+        error: The error that pydantic raised.
+        settings: The settings that were given, by field.
+        what: What the settings are called in the error's first words.
 
     Returns:
         The error to raise.

@@ -1,4 +1,4 @@
-"""Mount and Device: what of the host, or of the engine's volumes, a sandbox is given."""
+"""Mount and Device: the host's paths and devices, and the engine's volumes, that a sandbox is given."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ class Mount(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     type: Literal["bind", "volume"]
-    """Whether the source is a path of the host (of the engine's, where that is remote) or a volume's name."""
+    """Whether the source is a path of the host (a remote engine's own host) or a volume's name."""
     source: str
-    """The path or name."""
+    """The host's path or the volume's name."""
     target: str
-    """The path inside."""
     read_only: bool = False
-    """Whether the sandbox may only read it."""
+    """Whether the sandbox may only read the mount."""
     selinux: Literal["shared", "private"] | None = None
-    """Relabel for SELinux: shared by several sandboxes ("z") or for this one alone ("Z")."""
+    """Whether to relabel the source for SELinux: shared by several sandboxes ("z") or for one sandbox alone ("Z")."""
     chown: bool = False
-    """Whether to give its files to the sandbox user ("U"), on engines that can."""
+    """Whether to make the sandbox user the owner of the source's files ("U"), on engines that can."""
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +82,7 @@ class Device(BaseModel):
     target: str
     """The path inside."""
     permissions: str = "rwm"
-    """What may be done: read, write, make the node."""
+    """What the sandbox may do with the device: read (r), write (w), make the node (m)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Paths of a sandbox as settings name them."""
+"""absolute_path: the check of a sandbox's path that a setting names."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ def absolute_path(path: str, *, root: bool = False) -> str:
     """Return an absolute path without needless slashes.
 
     Args:
-        path: As it was given.
-        root: Whether "/" itself is one.
+        path: The path as it was given.
+        root: Whether "/" itself is accepted.
 
     Raises:
-        ValueError: It is relative, has `.` or `..` components, or a NUL, comma, colon or line end, at which mount
-            options would split.
+        ValueError: The path is relative, has `.` or `..` components, or has a NUL, comma, colon or line end, at which
+            mount options would split.
     """
     parts = [part for part in path.split("/") if part]
     if not path.startswith("/") or (not parts and not root) or {".", ".."} & set(parts) or re.search(r"[\0,:\n]", path):

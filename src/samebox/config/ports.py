@@ -1,4 +1,4 @@
-"""HostPort: where on the host a port of the sandbox can be reached, and docker's spellings for it."""
+"""HostPort: where on the host a port of the sandbox can be reached, and docker's spellings of published ports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONTAINER = re.compile(r"(\d{1,5})(?:/(tcp|udp))?")
 class HostPort(BaseModel):
     """An address and port of the host; loopback alone unless another address is asked for.
 
-    Accepts a port, None for any free one, or "address:port".
+    Accepts a port, None for any free port, or "address:port".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
@@ -23,7 +23,7 @@ class HostPort(BaseModel):
     address: str = "127.0.0.1"
     """An IP address of the host."""
     port: _PORT | None = None
-    """None: any free one."""
+    """A port of the host; None: any free port."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,10 +45,10 @@ class HostPort(BaseModel):
 
 
 def container_port(value: Any) -> str:
-    """Return a container's port in its one form, as "8080/tcp".
+    """Return a container's port in its normal form, as "8080/tcp".
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is no port.
     """
     match = _CONTAINER.fullmatch(str(value))
     if match is None or isinstance(value, bool) or not 1 <= int(match[1]) <= 65535:
@@ -57,10 +57,7 @@ def container_port(value: Any) -> str:
 
 
 def published_ports(value: Any) -> Any:
-    """Turn docker's spellings into a mapping from the container's port.
-
-    They are as in ["8080:80", "127.0.0.1:53:53/udp", "80"].
-    """
+    """Turn docker's spellings, as in ["8080:80", "127.0.0.1:53:53/udp", "80"], into a mapping by container port."""
     if isinstance(value, list | tuple):
         pairs: dict[Any, Any] = {}
         for text in value:

@@ -1,4 +1,4 @@
-"""ConfigRecord: what a sandbox was made with, as a label tells it, to compare with what is asked of it later."""
+"""The record of a sandbox's config in a label, and its comparison with a config that is asked for later."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
 
-# env is not part of a sandbox: each connection hands it over anew, and its values belong in no metadata. The others
-# decide
-# how it is reached or used, not what it is.
+# Fields that are not part of the record. env is not part of a sandbox: each connection hands env over anew, and its
+# values belong in no metadata. The other fields decide how a sandbox is reached or used, not what the sandbox is.
 _NOT_PART = frozenset(
     {
         "engine",
@@ -29,14 +28,14 @@ _NOT_PART = frozenset(
 
 
 def record(config: SandboxConfig) -> str:
-    """Return the label's value."""
+    """Return the value of the label that records a config."""
     return json.dumps(_settings(config), sort_keys=True)
 
 
 def differences(config: SandboxConfig, label: str) -> list[str]:
-    """Return in words what is asked for now and differs from what the sandbox was made with; [] if nothing does.
+    """Return in words each setting that is asked for now and differs from the record in a sandbox's label.
 
-    A setting that is not asked for now is whatever the sandbox has.
+    A setting that is not asked for now does not differ, whatever the sandbox was made with.
     """
     try:
         made = json.loads(label)
@@ -53,6 +52,7 @@ def differences(config: SandboxConfig, label: str) -> list[str]:
 
 
 def _settings(config: SandboxConfig, *, every: bool = False) -> dict[str, Any]:
+    """Return the settings that belong in a record: those that were asked for, or every one."""
     if every:
         config = config.model_construct(**{name: getattr(config, name) for name in type(config).model_fields})
     return {name: value for name, value in config.model_dump(mode="json").items() if name not in _NOT_PART}

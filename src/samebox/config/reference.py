@@ -1,4 +1,4 @@
-"""The forms of an image's reference, and the capability that each asks of an engine."""
+"""image_capability: the capability that each form of an image's reference asks of an engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from samebox.capabilities import Capability
 
 
 def image_capability(image: str | None) -> Capability | None:
-    """Return what an image reference asks of an engine; None for the engine's default."""
+    """Return the capability that an image's reference asks of an engine; None for the engine's default image."""
     if image is None:
         return None
     if image == "host":

@@ -20,7 +20,8 @@ PREFIX = "SAMEBOX_"
 _PLAIN_TEXT = frozenset(
     {"engine", "image", "pull", "platform", "name", "on_conflict", "workdir", "user", "hostname", "userns", "isolation"}
 )
-"""Fields whose value in the environment is the text itself; the others' is JSON where it reads as JSON."""
+"""Fields whose value in the environment is the text itself; the value of other fields is JSON, where it reads as
+JSON."""
 
 
 _HARMLESS = frozenset(
@@ -30,7 +31,7 @@ _HARMLESS = frozenset(
         *("idle_timeout", "max_lifetime", "output_limit", "file_limit"),
     }
 )
-"""Fields that reach nothing outside the sandbox, whatever their value."""
+"""Fields that give a sandbox access to nothing outside, whatever their value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class LoadedConfig:
 
     config: SandboxConfig
     origins: Mapping[str, str]
-    """By field: "default", a file's path, an environment variable's name, or "flags"."""
+    """The origin of each field's value: "default", a file's path, an environment variable's name, or "flags"."""
 
     def from_files(self) -> dict[str, list[str]]:
-        """Return the names of the settings that files have made, by the file's path."""
+        """Return the names of the settings that come from files, by the file's path."""
         found: dict[str, list[str]] = {}
         for name, origin in self.origins.items():
             if origin.startswith("/"):
@@ -50,9 +51,9 @@ class LoadedConfig:
         return found
 
     def openings(self) -> dict[str, list[str]]:
-        """Return, of the settings that files have made, those by which a sandbox reaches more than by default.
+        """Return the settings from files by which a sandbox reaches more than by default, by the file's path.
 
-        A project's files may be somebody else's, as the code that is to be run in the sandbox.
+        A project's files may be somebody else's, as is the code that is to be run in the sandbox.
         """
         opening = {path: [name for name in names if self._opens(name)] for path, names in self.from_files().items()}
         return {path: names for path, names in opening.items() if names}
@@ -69,20 +70,18 @@ class LoadedConfig:
 def load_config(
     directory: Path | str = ".", environment: Mapping[str, str] | None = None, **flags: Any
 ) -> LoadedConfig:
-    """Put a config together.
-
-    What comes later in this list wins: defaults, pyproject.toml, samebox.toml, the environment, flags.
+    """Put a config together from defaults, pyproject.toml, samebox.toml, the environment and flags; later ones win.
 
     Args:
-        directory: Where the files are looked for: here or in the nearest parent that has one.
-        environment: Variables such as SAMEBOX_MEMORY; lists and tables are in JSON. Default: the process's.
+        directory: Where each file is looked for: in this directory, or in the nearest parent that has the file.
+        environment: Variables such as SAMEBOX_MEMORY; lists and tables are in JSON. Default: the process's environment.
         flags: Settings that were given directly.
 
     Returns:
         The config and the origin of each value.
 
     Raises:
-        ConfigError: A file can't be read, or a value is wrong; the text names where it came from.
+        ConfigError: A file can't be read, or a value is wrong; the text names the value's origin.
     """
     values: dict[str, Any] = {}
     origins = dict.fromkeys(SandboxConfig.model_fields, "default")
@@ -97,6 +96,7 @@ def load_config(
 
 
 def _check(settings: dict[str, Any], origin: str) -> None:
+    """Check one origin's settings by themselves, so that an error names the origin."""
     try:
         SandboxConfig(**settings)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The spellings that docker's command line has for sizes, tmpfs options and Linux capabilities, as validators."""
+"""Size, Tmpfs, Ulimit and LinuxCapability: settings that accept the spellings of docker's command line."""
 
 from __future__ import annotations
 
@@ -55,11 +55,13 @@ LINUX_CAPABILITIES = frozenset(
         "WAKE_ALARM",
     ]
 )
-"""The names in capabilities(7), without their CAP_."""
+"""The names of Linux capabilities in capabilities(7), without the prefix CAP_."""
 
 
 def parse_size(value: Any) -> Any:
-    """Turn "512m", "1.5g" or "64KiB" into bytes (powers of 1024, as docker's command line does); leave anything else.
+    """Turn "512m", "1.5g" or "64KiB" into bytes, in powers of 1024 as docker's command line does.
+
+    A number is returned as it is.
 
     Raises:
         ValueError: The text is no size.
@@ -81,7 +83,7 @@ Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 
 
 def linux_capability(name: Any) -> str:
-    """Return a Linux capability's name in its one form: upper case, without CAP_.
+    """Return a Linux capability's name in its normal form: upper case, without CAP_.
 
     Raises:
         ValueError: There is no such capability.
@@ -94,7 +96,7 @@ def linux_capability(name: Any) -> str:
 
 
 LinuxCapability = Annotated[str, BeforeValidator(linux_capability)]
-"""A name such as "NET_RAW" or "CAP_NET_RAW", or "ALL"."""
+"""The name of a Linux capability, such as "NET_RAW" or "CAP_NET_RAW", or "ALL"."""
 
 
 class Tmpfs(BaseModel):
@@ -103,11 +105,11 @@ class Tmpfs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     size: Size | None = None
-    """In bytes or as "64m"; None leaves the kernel's default, half of the memory."""
+    """The largest size, in bytes or as "64m"; None leaves the kernel's default, half of the memory."""
     mode: Annotated[int, Field(ge=0, le=0o7777)] = 0o1777
-    """Permission bits of its root directory; a text is read as octal."""
+    """The permission bits of the file system's root directory; a text is read as octal."""
     exec: bool = True
-    """Whether programs on it may be run."""
+    """Whether programs on the file system may be run."""
 
     @model_validator(mode="before")
     @classmethod
@@ -123,7 +125,7 @@ class Tmpfs(BaseModel):
         for option in filter(None, (part.strip() for part in value.split(","))):
             key, equals, text = option.partition("=")
             if key in {"rw", "nosuid", "nodev"} and not equals:
-                continue  # what samebox does anyway
+                continue  # samebox mounts with these options anyway
             if key in {"exec", "noexec"} and not equals:
                 settings["exec"] = key == "exec"
             elif key == "mode" and re.fullmatch("[0-7]{1,5}", text):
@@ -137,14 +139,14 @@ class Tmpfs(BaseModel):
 
 
 class Ulimit(BaseModel):
-    """A resource limit of each process; accepts a number for both, (soft, hard) or "soft:hard"."""
+    """A resource limit of each process; accepts (soft, hard), "soft:hard", or one number for both."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     soft: Annotated[int, Field(ge=-1)]
-    """What is enforced; -1: no limit."""
+    """The limit that is enforced; -1: no limit."""
     hard: Annotated[int, Field(ge=-1)]
-    """How far the process may raise it; -1: no limit."""
+    """How far a process may raise its soft limit; -1: no limit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -184,14 +186,14 @@ ULIMITS = frozenset(
         "stack",
     ]
 )
-"""The names that docker's command line knows."""
+"""The names of resource limits that docker's command line knows."""
 
 
 def pairs(value: Any, separator: str = "=") -> Any:
-    """Turn a list of "NAME=VALUE" into a mapping; leave anything else.
+    """Turn a list of "NAME=VALUE" into a mapping; return anything but a list as is.
 
     Raises:
-        ValueError: An entry has no separator; the text shows only its name.
+        ValueError: An entry has no separator; the error's text does not show the entry.
     """
     if not isinstance(value, list | tuple):
         return value

@@ -1,4 +1,4 @@
-"""Cleaner: what a sandbox printed, made fit for a report: environment values redacted, control characters visible."""
+"""Cleaner: makes texts fit for a report: environment values are redacted, control characters made visible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST = 32_000
-"""The most characters of one text; its middle is left out beyond that."""
+"""The most characters of one text; the middle of a longer text is left out."""
 
 _OPEN = frozenset(
     [
@@ -40,14 +40,15 @@ _OPEN = frozenset(
         "_",
     ]
 )
-"""Variables whose values a report may show, as it would be unreadable without them."""
+"""Variables whose values a report may show, as the report would be unreadable without these values."""
 _SECRET = re.compile(r"(?i)pass|secret|token|credential|auth|api.?key|private")
 _SHORT = 8
-"""A shorter value is also an ordinary word, and stays; that of a variable with a secret's name goes from half of it."""
+"""The least length of a value that is redacted, as shorter values are ordinary words too; half of this for a variable
+with a secret's name."""
 
 _USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/@:]*):[^\s/@]*@")
-# Colour and cursor sequences, then every other control character, those that turn the direction of text, and what
-# neither XML nor UTF-8 can hold.
+# _ANSI: colour and cursor sequences. _CONTROL: every other control character, the characters that turn the direction of
+# text, and the characters that neither XML nor UTF-8 can hold.
 _ANSI = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]"
@@ -69,15 +70,15 @@ class Cleaner:
             least = _SHORT // 2 if _SECRET.search(name) else _SHORT
             if name not in _OPEN and not name.startswith("LC_") and len(value) >= least and value not in shown:
                 values.setdefault(value, name)
-                # As it stands in a repr, too.
+                # The value as it stands in a repr, too.
                 values.setdefault(repr(value)[1:-1], name)
         self._names = values
         longest_first = sorted(values, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, longest_first))) if values else None
 
     def text(self, text: str, most: int = MOST) -> str:
-        """Return a text with environment values and passwords in URLs redacted, control characters visible."""
-        text = _ANSI.sub("", text)  # first, as one may stand in the middle of a value
+        """Return a text with environment values and passwords in URLs redacted, and control characters visible."""
+        text = _ANSI.sub("", text)  # first, as a sequence may stand in the middle of a value
         if self._values is not None:
             text = self._values.sub(lambda match: f"[value of {self._names[match[0]]}]", text)
         text = _USERINFO.sub(r"\1:[redacted]@", text)
@@ -92,7 +93,7 @@ class Cleaner:
         return " ".join(self.text(text, most).split())
 
     def options(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """Return an engine's options as texts, those with a secret's name redacted."""
+        """Return an engine's options as texts; the value of an option with a secret's name is redacted."""
         return {
             self.line(name): "[redacted]" if _SECRET.search(name) else self.line(str(value))
             for name, value in options.items()

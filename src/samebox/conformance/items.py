@@ -1,4 +1,4 @@
-"""The suite's tests as pytest has them: their ids, what they ask for, and what their reports say."""
+"""The suite's tests as pytest's items: their ids, the capabilities that they ask for, and their reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ItemState:
-    """What is known of one test while it runs."""
+    """The facts about one test while it runs."""
 
     def __init__(self) -> None:
         self.host_missing = ""
@@ -26,12 +26,12 @@ STATE = pytest.StashKey[ItemState]()
 
 
 def is_ours(item: pytest.Item) -> bool:
-    """Tell whether a test is one of the suite."""
+    """Tell whether a test belongs to the suite."""
     return item.path.parent == DIRECTORY
 
 
 def in_suite(path: object, config: pytest.Config) -> bool:
-    """Tell whether a path, as reports have it, is of the suite."""
+    """Tell whether a path, as reports have it, belongs to the suite."""
     return (config.rootpath / str(path)).resolve().parent == DIRECTORY.resolve()
 
 
@@ -41,10 +41,10 @@ def test_id(item: pytest.Item) -> str:
 
 
 def required(item: pytest.Item) -> list[Capability]:
-    """Return what a test asks for, in the order of its decorator.
+    """Return the capabilities that a test asks for, in the order of its decorator.
 
     Raises:
-        pytest.UsageError: It asks for what is no capability.
+        pytest.UsageError: The test asks for something that is no capability.
     """
     required = []
     for mark in item.iter_markers("samebox_requires"):
@@ -57,13 +57,13 @@ def required(item: pytest.Item) -> list[Capability]:
 
 
 def mark_report(report: pytest.TestReport, item: pytest.Item, judgement: Judgement, duration: float) -> None:
-    """Make pytest's report say what the judge said.
+    """Make pytest's report of a test say the judge's verdict.
 
     Args:
-        report: Of the phase that decides.
+        report: The report of the phase that decides.
         item: The test.
-        judgement: What the judge said.
-        duration: How long its phases have taken, in seconds.
+        judgement: The judge's verdict and reason.
+        duration: How long the test's phases have taken, in seconds.
     """
     sentence = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().partition("\n")[0]
     result = TestResult(
@@ -83,7 +83,7 @@ def mark_report(report: pytest.TestReport, item: pytest.Item, judgement: Judgeme
         else:
             report.sections.append(("verdict", judgement.reason))
     elif judgement.verdict is not Verdict.PASS:
-        # Skipped to pytest's other reports, as to JUnit's; there is no further phase to run after a setup that failed.
+        # For pytest's other reports, as JUnit's, the test is skipped; a setup that failed has no further phase to run.
         report.outcome = "skipped"
         if judgement.verdict is Verdict.KNOWN:
             report.wasxfail = judgement.reason

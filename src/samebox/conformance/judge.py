@@ -1,4 +1,4 @@
-"""The judge: turns how a test ended, what it asks for and what the engine claims into a verdict."""
+"""judge: the verdict on a test, from the test's end, the capabilities that it asks for and the engine's claims."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What an engine claims, and what of it this host lacks."""
+    """The capabilities that an engine claims, and those of them that this host lacks."""
 
     engine: str
     claimed: frozenset[Capability]
     missing: Mapping[Capability, str]
-    """Each with the reason."""
+    """The claimed capabilities that this host lacks, each with the reason."""
 
     def unclaimed(self, required: Sequence[Capability]) -> list[Capability]:
-        """Return which of those the engine does not claim."""
+        """Return the required capabilities that the engine does not claim."""
         return [capability for capability in required if capability not in self.claimed]
 
     def host_missing(self, required: Sequence[Capability]) -> str:
         """Return why a test can't be run on this host, or "".
 
-        One with something unclaimed is run all the same, as the refusal has to be seen.
+        A test that asks for an unclaimed capability is run all the same, as the engine's refusal has to be seen.
         """
         if self.unclaimed(required):
             return ""
@@ -51,9 +51,9 @@ def judge(required: Sequence[Capability], claims: Claims, error: BaseException |
     """Give the verdict on a test that was run.
 
     Args:
-        required: What it asks of an engine.
-        claims: What the engine claims.
-        error: What the test raised, in its fixtures or itself; None if it passed.
+        required: The capabilities that the test asks for.
+        claims: The engine's claims.
+        error: The error that the test or one of its fixtures raised; None if the test passed.
     """
     unclaimed = claims.unclaimed(required)
     if unclaimed:
@@ -67,6 +67,7 @@ def judge(required: Sequence[Capability], claims: Claims, error: BaseException |
 
 
 def _judge_unclaimed(required: Sequence[Capability], claims: str, error: BaseException | None) -> Judgement:
+    """Give the verdict on a test that asks for a capability that the engine does not claim."""
     if error is None:
         return Judgement(Verdict.FAIL, f"under-claim: {claims}, and has it: the test passed")
     if not isinstance(error, UnsupportedError):
@@ -77,7 +78,7 @@ def _judge_unclaimed(required: Sequence[Capability], claims: str, error: BaseExc
 
 
 def judge_known(judgement: Judgement, issue: str) -> Judgement:
-    """Give the verdict on a test that is listed as a known failure, from the one that it would have had."""
+    """Give the verdict on a test that is listed as a known failure, from the verdict that it would have otherwise."""
     if judgement.verdict is Verdict.FAIL:
         return Judgement(Verdict.KNOWN, f"{issue}: {judgement.reason}")
     if judgement.verdict is Verdict.HOST_MISSING:
@@ -88,7 +89,7 @@ def judge_known(judgement: Judgement, issue: str) -> Judgement:
 
 
 def _line(error: BaseException) -> str:
-    """Return an error as one line of at most 300 characters: an assertion's message and what pytest shows of it."""
+    """Return an error as one line of at most 300 characters; of an assertion, its message and pytest's first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = (
         ": ".join(lines[:2]) if isinstance(error, AssertionError) else f"{type(error).__name__}: {' '.join(lines[:1])}"

@@ -1,4 +1,4 @@
-"""Known failures: tests that fail on an engine and have an issue open about it."""
+"""parse_known: the known failures, tests that fail on an engine and have an issue open about their failure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _URL = re.compile(r"https?://\S+")
 
 
 def parse_known(values: Iterable[str]) -> dict[str, str]:
-    """Read the values of `--known`: `ID=URL`, or a file with a line `ID URL` each, `#` beginning a comment.
+    """Read the values of `--known`: `ID=URL`, or a file with a line `ID URL` for each test and comments after `#`.
 
     Args:
-        values: What was given.
+        values: The option's values.
 
     Returns:
-        The issue's URL by test id.
+        The issues' URLs by the tests' ids.
 
     Raises:
-        ValueError: One has no URL, is no id or no file; the text says which.
+        ValueError: A value has no id or no URL, and is no file; the error's text says which.
     """
     known: dict[str, str] = {}
     for value in values:

@@ -1,7 +1,7 @@
-"""The installed pytest plugin: its options, and nothing else until a run asks for the suite.
+"""The installed pytest plugin: adds the suite's options, and does nothing else until a run asks for the suite.
 
-It is loaded into every pytest run of whoever has samebox installed, so it imports nothing beyond pytest, has no
-fixtures, and hands over to `samebox.conformance.session` only where `--engine` is given.
+The plugin is loaded into every pytest run of everyone who has samebox installed, so it imports nothing beyond pytest,
+has no fixtures, and hands over to `samebox.conformance.session` only where `--engine` is given.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest, long = f"samebox_{name.replace('-', '_')}", f"--samebox-{name}"
         try:
             group.addoption(f"--{name}", long, dest=dest, **settings)
-        except (ValueError, argparse.ArgumentError):  # another plugin was first with the short one
+        except (ValueError, argparse.ArgumentError):  # another plugin has the short option already
             group.addoption(long, dest=dest, **settings)
 
 
@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse to run the suite on no engine, where it was collected from a directory above."""
+    """Refuse to run the suite without an engine, where the suite was collected from a directory above."""
     if config.getoption("samebox_engine") is None and any(SUITE in item.path.parents for item in items):
         raise pytest.UsageError(_NO_ENGINE)
 
@@ -99,7 +99,7 @@ _NO_ENGINE = (
 
 
 def _names_suite(argument: str, config: pytest.Config) -> bool:
-    """Whether a command-line argument is the suite or a part of it."""
+    """Whether a command-line argument is the suite or a part of the suite."""
     name = argument.partition("::")[0]
     if config.getoption("pyargs") and (name == PACKAGE or name.startswith(PACKAGE + ".")):
         return True

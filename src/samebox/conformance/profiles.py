@@ -1,4 +1,4 @@
-"""Profiles: named sets of capabilities, for saying in a word what an engine is good for."""
+"""PROFILES: named sets of capabilities, which say in a word what an engine is good for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CONTRACT = "1.0"
-"""The version of the contract, as a badge names it; docs/conformance.md has the rule."""
+"""The version of the contract, as a badge names it; docs/conformance.md says when the version changes."""
 
 _ISOLATED = frozenset(
     {
@@ -31,8 +31,9 @@ PROFILES: dict[str, frozenset[Capability]] = {
     "persistent": frozenset({Capability.PERSISTENT}),
     "full": frozenset(Capability),
 }
-"""What each asks for beyond what every engine owes. An engine conforms to a profile if it claims all of it, this host
-lacks none of it, and every test that asks for no more passes."""
+"""The capabilities that each profile asks for, beyond what every engine owes. An engine conforms to a profile if it
+claims all capabilities of the profile, this host lacks none of them, and every test that asks for no other capability
+passes."""
 
 
 def badge(profiles: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
-"""The pytest plugin of the child process that `samebox conformance` starts: it tells the parent what is found.
+"""Recorder: the pytest plugin of the child process of `samebox conformance`, which sends the parent the results.
 
-It is loaded by name in that process only. Each record is a JSON object on a line of the pipe: `total` with the number
-of tests, `result` for each verdict, and last `run` with what `Run` knows beside its results.
+The plugin is loaded by name, in the child process only. Each record is a JSON object on a line of the pipe: `total`
+with the number of tests, `result` for each verdict, and last `run` with the facts of `Run` beside its results.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the recorder, but not in the workers of pytest-xdist: their reports arrive in the process above."""
+    """Register the recorder, but not in the workers of pytest-xdist, whose reports arrive in their parent process."""
     number = config.getoption("samebox_record_fd")
     if number is not None and not hasattr(config, "workerinput"):
         # A sandbox that outlives the run must not hold the pipe open.
-        os.set_inheritable(number, False)  # noqa: FBT003 - it takes no keyword
+        os.set_inheritable(number, False)  # noqa: FBT003 - the function takes no keyword
         config.pluginmanager.register(Recorder(config, number))
 
 
@@ -57,16 +57,16 @@ class Recorder:
             self._write("total", count=count)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Tell how many tests there will be."""
+        """Write the number of tests."""
         self._total(len(session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Tell it where workers collect."""
+        """Write the number of tests where the workers of pytest-xdist collect."""
         self._total(len(ids))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell a verdict, with pytest's account and what the test has printed if it is not good."""
+        """Write a verdict; with a FAIL or KNOWN, pytest's account and the output that the test has printed."""
         found = getattr(report, "samebox", None)
         if found is None:
             return
@@ -78,7 +78,7 @@ class Recorder:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Tell what the session knows of the run as a whole; its own hook of that name is the first."""
+        """Write the facts about the run as a whole, after the session's own hook of the same name has found them."""
         run = self._config.stash.get(RUN, None)
         if run is not None:
             self._write("run", run=run_record(run))

@@ -1,4 +1,4 @@
-"""Reporter: the same report of a pytest run that `samebox conformance` writes."""
+"""Reporter: writes the same report of a pytest run as `samebox conformance` does."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Reporter:
     """Writes result.json, junit.xml and report.html at the end of a run.
 
     Args:
-        config: pytest's, with a session of the suite.
-        directory: Where to; made if need be.
+        config: pytest's config, with a session of the suite.
+        directory: The report's directory, made if need be.
     """
 
     def __init__(self, config: pytest.Config, directory: Path) -> None:
@@ -36,7 +36,7 @@ class Reporter:
         self._clock = time.monotonic()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write it, once all is known, and say where."""
+        """Write the report, once all results are known, and say where."""
         run: Run = self._config.stash[RUN]
         options = {name: str(text) for name, text in self._config.stash[HARNESS].options.items()}
         subject = Subject(run.engine, run.engine, options, run.image)

@@ -1,4 +1,4 @@
-"""EngineRun and run_suite: the suite on one engine, in a pytest process of its own."""
+"""EngineRun and run_suite: a run of the suite on one engine, in a pytest process of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LAST_WORDS = 4000
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be tested: an engine with its options, by a label, as one engine may be there twice."""
+    """An engine to be tested, with its options; the label tells two subjects of the same engine apart."""
 
     label: str
     engine: str
@@ -38,28 +38,28 @@ class Subject:
 
 @dataclass
 class EngineRun:
-    """What the suite found of one subject."""
+    """The results of the suite on one subject."""
 
     subject: Subject
     run: Run
     conforms: list[str] = field(default_factory=list)
-    """The profiles that it was shown to keep."""
+    """The profiles to which the engine conforms."""
     duration: float = 0.0
-    """In seconds, on the wall."""
+    """How long the run took, in seconds of real time."""
 
     @property
     def failed(self) -> bool:
-        """Whether anything is FAIL or ERROR, or the run itself is wrong."""
+        """Whether a verdict is FAIL or ERROR, or the run itself went wrong."""
         return bool(self.run.unavailable) or self.run.failed
 
 
 @dataclass(frozen=True)
 class SuiteOptions:
-    """How the suite is run, whatever the engine."""
+    """The options of the suite that are the same for every engine."""
 
     profile: str | None = None
     select: str | None = None
-    """pytest's `-k`."""
+    """The value of pytest's `-k`, which selects tests."""
     known: tuple[str, ...] = ()
     jobs: int = 1
 
@@ -68,17 +68,18 @@ def run_suite(subject: Subject, options: SuiteOptions, progress: Callable[[int, 
     """Run the suite on one subject.
 
     Args:
-        subject: What to test.
-        options: How.
-        progress: Told after each test how many there are, and what was found so far.
+        subject: The engine to test.
+        options: The options of the suite.
+        progress: Called after each test with the number of all tests and the results so far.
 
     Returns:
-        What was found; a child process that fails is a problem of the run, not an exception.
+        The results; a child process that fails is a problem of the run, not an exception.
     """
     found = EngineRun(subject, Run(subject.engine, subject.image, options.profile))
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="samebox-conformance-") as directory:
-        # A configuration and a directory of its own: that of the caller's project is not the suite's.
+        # The suite gets a configuration and a directory of its own, as those of the caller's project are not for the
+        # suite.
         (Path(directory) / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         output = Path(directory) / "output"
         reader, writer = os.pipe()
@@ -107,7 +108,7 @@ def run_suite(subject: Subject, options: SuiteOptions, progress: Callable[[int, 
 
 
 def has_pytest() -> bool:
-    """Return whether pytest is installed, which the core does without."""
+    """Return whether pytest is installed; the core does without pytest."""
     return importlib.util.find_spec("pytest") is not None
 
 
@@ -128,7 +129,7 @@ def _command(subject: Subject, options: SuiteOptions) -> list[str]:
 def _follow(
     child: subprocess.Popen[bytes], pipe: int, found: EngineRun, progress: Callable[[int, EngineRun], None]
 ) -> bool:
-    """Take the child's records until it ends; return whether the last one was there."""
+    """Take the child's records until the child ends; return whether the last record came."""
     total, finished = 0, False
     try:
         for record in _records(child, pipe):
@@ -142,7 +143,7 @@ def _follow(
             progress(total, found)
         child.wait()
     except KeyboardInterrupt:
-        # The terminal has sent it to the child as well, which now takes its sandboxes away.
+        # The terminal has interrupted the child as well, which now removes its sandboxes.
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(_INTERRUPT_WAIT)
         raise
@@ -158,7 +159,7 @@ def _records(child: subprocess.Popen[bytes], pipe: int) -> Iterator[dict[str, An
     while True:
         readable, _, _ = select.select([pipe], [], [], 0.5)
         if not readable:
-            if child.poll() is not None:  # whoever still holds the pipe is not the suite
+            if child.poll() is not None:  # the process that still holds the pipe is not the suite
                 return
             continue
         data = os.read(pipe, 1 << 16)
@@ -169,6 +170,7 @@ def _records(child: subprocess.Popen[bytes], pipe: int) -> Iterator[dict[str, An
 
 
 def _take_run(found: EngineRun, record: dict[str, Any]) -> None:
+    """Take the facts about the run as a whole from the child's last record."""
     run = found.run
     run.image, run.profile, run.unavailable = record["image"], record["profile"], record["unavailable"]
     run.claimed = frozenset(Capability(name) for name in record["claimed"] if name in frozenset(Capability))

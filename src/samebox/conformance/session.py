@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 HANG = 60
-"""A test that takes longer hangs, in seconds."""
+"""The time after which a test counts as hanging, in seconds."""
 
 RUN = pytest.StashKey[Run]()
-"""Where a report finds what the run has found, once it is over."""
+"""The key by which a report finds the results of the run, once the run is over."""
 
 _STATUS = {
     Verdict.PASS: ("passed", "."),
@@ -46,7 +46,7 @@ class ConformanceSession:
     """Judges each test of the suite and collects the verdicts; other tests of the same run are left alone.
 
     Args:
-        config: pytest's.
+        config: pytest's config.
 
     Raises:
         pytest.UsageError: An option is wrong.
@@ -108,7 +108,7 @@ class ConformanceSession:
             )
 
     def pytest_report_header(self) -> str:
-        """Say what is tested."""
+        """Return the line that says which engine is tested."""
         info = self.run.info
         if info is None:
             return f"samebox conformance: {self.run.engine}"
@@ -117,13 +117,13 @@ class ConformanceSession:
         return f"samebox conformance: {info.name} {info.version}{where}, isolation {info.isolation}{image}"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A module that skips itself would hide its tests."""
+        """Note a module that skips itself, as it would hide its tests."""
         if report.skipped and in_suite(report.fspath, self._config):
             self._problem(f"{report.nodeid} skips itself: a test of the suite is never skipped")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note what was collected, before any deselection, and keep to the profile."""
+        """Note the tests that were collected, before any deselection, and leave out those beyond the profile."""
         ours = [item for item in items if is_ours(item)]
         self._collected = {test_id(item) for item in ours}
         for item in ours:
@@ -135,14 +135,14 @@ class ConformanceSession:
             items[:] = [item for item in items if item not in left_out]
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """Note what -k, -m and others leave out."""
+        """Note the tests that -k, -m and other options leave out."""
         self._deselected |= {test_id(item) for item in items if is_ours(item)}
 
     # --- each test --------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Don't run what this host lacks the means for."""
+        """Skip a test for which this host lacks the means."""
         if not is_ours(item):
             return
         state = item.stash[STATE] = ItemState()
@@ -153,7 +153,7 @@ class ConformanceSession:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
         """Keep a test that hangs from hanging the run."""
-        # Another plugin that has the alarm (pytest-timeout) does the same.
+        # Another plugin that uses the alarm signal (pytest-timeout) ends hanging tests itself.
         free = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGALRM) in {
             signal.SIG_DFL,
             None,
@@ -177,7 +177,7 @@ class ConformanceSession:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Judge the test by the phase that decides, and let the report say so."""
+        """Judge the test by the phase that decides, and put the verdict in the report."""
         report = yield
         if not is_ours(item):
             return report
@@ -208,7 +208,7 @@ class ConformanceSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
-        """Show verdicts in the place of pytest's own words."""
+        """Show verdicts in place of pytest's own words."""
         found = getattr(report, "samebox", None)
         if found is None:
             return None
@@ -226,7 +226,7 @@ class ConformanceSession:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take what an xdist worker has collected."""
+        """Take the notes of an xdist worker that has ended."""
         output = getattr(node, "workeroutput", {}).get("samebox")
         if output is not None:
             self._collected |= set(output["collected"])
@@ -237,7 +237,7 @@ class ConformanceSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Say what is wrong with the run as a whole, and fail it if something is."""
+        """Check the run as a whole, and fail the run if it has problems."""
         if self._worker:
             self._config.workeroutput["samebox"] = {  # type: ignore[attr-defined]
                 "collected": sorted(self._collected),
@@ -252,6 +252,7 @@ class ConformanceSession:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _check_whole(self) -> None:
+        """Note why the run is partial, known failures that match no test, and capabilities that no test asks for."""
         functions = {found.partition("[")[0] for found in self._collected}
         whole = suite_tests(DIRECTORY)
         not_collected = [found for found in whole if found not in functions]
@@ -276,12 +277,12 @@ class ConformanceSession:
             self.run.problems.append(text)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write the verdicts on a screen."""
+        """Write the summary of the verdicts."""
         write_summary(terminalreporter, self.run)
 
 
 def _options(values: list[str]) -> dict[str, str]:
-    """Read `--engine-option`."""
+    """Return the engine's options from the values of `--engine-option`."""
     options = {}
     for value in values:
         key, equals, text = value.partition("=")

@@ -1,4 +1,4 @@
-"""The suite itself, read from its sources: which tests there are, whatever a run has collected of them."""
+"""suite_tests: all tests of the suite, read from their sources, whichever tests a run has collected."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class SuiteTest:
     module: str
     docstring: str
     capabilities: tuple[str, ...]
-    """Names of the Capability members in its `requires`, as "NETWORK_NONE"."""
+    """The names of the Capability members in the test's `requires`, as "NETWORK_NONE"."""
     fields: tuple[str, ...]
-    """The fields of SandboxConfig that it shows to work, by its `verifies`."""
+    """The fields of SandboxConfig that the test shows to work, by its `verifies`."""
 
 
 def short_id(module: str, name: str) -> str:
@@ -28,7 +28,7 @@ def short_id(module: str, name: str) -> str:
 
     Args:
         module: The module's name without its package.
-        name: The function's name, with a parameter's in brackets.
+        name: The function's name, with the parameter's name in brackets.
     """
     function, bracket, parameters = name.partition("[")
     short = function.removeprefix("test_").replace("_", "-")
@@ -54,6 +54,6 @@ def suite_tests(directory: Path = DIRECTORY) -> dict[str, SuiteTest]:
 
 
 def _marked(node: ast.FunctionDef | ast.AsyncFunctionDef, marker: str) -> list[ast.expr]:
-    """Return the arguments of a function's decorators of that name."""
+    """Return the arguments of a function's decorators that are named like the marker."""
     calls = [decorator for decorator in node.decorator_list if isinstance(decorator, ast.Call)]
     return [argument for call in calls if getattr(call.func, "id", "") == marker for argument in call.args]

@@ -1,4 +1,4 @@
-"""Verdict, TestResult and Run: what a run of the suite found, in one structure for whatever reports it."""
+"""Verdict, TestResult and Run: the results of a run of the suite, in one structure for all reports."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ if TYPE_CHECKING:
 
 
 class Verdict(StrEnum):
-    """What one test says of an engine."""
+    """The result of one test on an engine."""
 
     PASS = "PASS"  # noqa: S105 - no password
-    """It keeps the promise."""
+    """The engine keeps the promise."""
     FAIL = "FAIL"
-    """It does not, or claims another thing than it does."""
+    """The engine does not keep the promise, or its claim is wrong."""
     UNSUPPORTED = "UNSUPPORTED"
-    """It does not claim the behaviour, and says so in the right way: verified."""
+    """The engine does not claim the behaviour, and was seen to refuse it in the right way."""
     KNOWN = "KNOWN"
-    """It fails, and an issue is open about that."""
+    """The test fails, and an issue is open about the failure."""
     HOST_MISSING = "HOST-MISSING"
-    """It claims the behaviour, and this host lacks what it takes; not run."""
+    """The engine claims the behaviour, and this host lacks the means for it; the test was not run."""
     ERROR = "ERROR"
-    """It could not be asked."""
+    """The engine could not be tested."""
 
     @property
     def bad(self) -> bool:
-        """Whether it fails the run."""
+        """Whether the verdict fails the run."""
         return self in {Verdict.FAIL, Verdict.ERROR}
 
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """What became of one test."""
+    """The result of one test, with its verdict."""
 
-    __test__ = False  # no test, for all that pytest thinks of its name
+    __test__ = False  # pytest would take the class for a test because of its name
 
     id: str
-    """Stable and short, as "exec/timeout-kills-setsid-child"."""
+    """The test's stable and short id, as "exec/timeout-kills-setsid-child"."""
     verdict: Verdict
     reason: str = ""
-    """Why it is not PASS, in a line."""
+    """Why the verdict is not PASS, in a line."""
     capabilities: tuple[str, ...] = ()
-    """What it asks of an engine."""
+    """The capabilities that the test asks of an engine."""
     sentence: str = ""
-    """What has to hold: the first line of its docstring."""
+    """The promise that the test checks: the first line of the test's docstring."""
     duration: float = 0.0
-    """In seconds, with its fixtures."""
+    """How long the test took with its fixtures, in seconds."""
     log: str = ""
     """pytest's account of a failure."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the result as plain values."""
         return asdict(self) | {"verdict": self.verdict.value, "capabilities": list(self.capabilities)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TestResult:
-        """Return what `to_dict` gave."""
+        """Return the result that `to_dict` made plain values of."""
         return cls(
             **{
                 **values,
@@ -74,26 +74,26 @@ class TestResult:
 
 @dataclass
 class Run:
-    """What a run of the suite on one engine found."""
+    """The results of a run of the suite on one engine."""
 
     engine: str
     image: str | None = None
     profile: str | None = None
     claimed: frozenset[Capability] = frozenset()
-    """What the engine claims."""
+    """The capabilities that the engine claims."""
     info: EngineInfo | None = None
-    """What it is on this host; None if it could not be reached."""
+    """The facts about the engine on this host; None if the engine could not be reached."""
     unavailable: str = ""
-    """Why it could not be reached, or ""."""
+    """Why the engine could not be reached, or ""."""
     results: dict[str, TestResult] = field(default_factory=dict)
-    """By id."""
+    """The results by the tests' ids."""
     partial: list[str] = field(default_factory=list)
-    """Why this is not the whole suite; empty if it is."""
+    """The reasons why the run is not of the whole suite; empty if the whole suite was run."""
     problems: list[str] = field(default_factory=list)
-    """What is wrong with the run itself, which then fails: a known failure that matches nothing and the like."""
+    """The problems of the run itself, which then fails, as a known failure that matches no test."""
 
     def add(self, result: TestResult) -> None:
-        """Note a test's result; a later one replaces an earlier one, as when its teardown fails."""
+        """Note a test's result; a later result replaces the test's earlier result, as when its teardown fails."""
         self.results[result.id] = result
 
     @property
@@ -103,5 +103,5 @@ class Run:
 
     @property
     def failed(self) -> bool:
-        """Whether the engine does not keep the contract, or the run says nothing of it."""
+        """Whether the engine does not keep the contract, or problems of the run leave that open."""
         return bool(self.problems) or any(result.verdict.bad for result in self.results.values())

@@ -3,7 +3,8 @@
 A plugin needs `Engine` and the names beside it here, `samebox.engine.hookspecs` to register the class,
 `samebox.engine.program` for the agent to deliver and `samebox.engine.streams` for the usual byte streams.
 
-It imports `samebox.config` and what is below that; it knows neither the agent's protocol nor a sandbox's lifecycle.
+This package imports `samebox.config` and what is below config; it knows neither the agent's protocol nor a sandbox's
+lifecycle.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The end of a sandbox in words."""
+"""describe_end: the end of a sandbox in words."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The hooks that a plugin implements: the one of an engine, and one for presets of images.
+"""The hooks that a plugin implements: one that registers its engine, and one that registers presets of images.
 
-A plugin is a distribution with an entry point in the group `samebox`, named like its engine, that leads to a module
-with
+A plugin is a distribution with an entry point in the group `samebox`. The entry point is named like the plugin's engine
+and leads to a module with
 
     from samebox.engine.hookspecs import hookimpl
 
@@ -29,7 +29,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def samebox_register_engine() -> type[Engine]:
-    """Return the engine's class. Must not contact the engine, nor import its client library."""
+    """Return the engine's class. The hook must neither contact the engine nor import its client library."""
     raise NotImplementedError
 
 

@@ -1,18 +1,18 @@
-"""The labels by which samebox knows what it has made, on every engine alike."""
+"""The names of the labels that mark what samebox has made, the same on every engine."""
 
 from __future__ import annotations
 
 MANAGED = "samebox.managed"
-"""Set to "1" on all that samebox made."""
+"""Set to "1" on all that samebox has made."""
 OWNER = "samebox.owner"
 """The process that made a sandbox."""
 NAME = "samebox.name"
 """The sandbox's name."""
 VERSION = "samebox.version"
-"""The samebox that made it."""
+"""The version of samebox that made the sandbox."""
 KEEP = "samebox.keep"
 """Set to "1" on a sandbox that is to outlive its owner."""
 ATTEMPT = "samebox.attempt"
 """One try to make a sandbox: what an interrupted one has left is known by it."""
 CONFIG = "samebox.config"
-"""What a sandbox was made with."""
+"""The record of the config that a sandbox was made with (`samebox.config.record`)."""

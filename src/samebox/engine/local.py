@@ -1,6 +1,6 @@
 """LocalEngine: a child process of this one, with no isolation at all. For tests and development only.
 
-It is never taken by default: the config has to accept `isolation="none"` in words.
+The engine is never taken by default: the config has to accept `isolation="none"` in words.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ _PREFIX = "samebox-local-"
 
 @dataclass
 class _Local:
+    """One sandbox of this engine, with what its owner holds of it."""
+
     config: SandboxConfig
     name: str
     labels: Mapping[str, str]
@@ -48,7 +50,8 @@ class _Local:
     process: subprocess.Popen[bytes] | None = None
     control: socket.socket | None = None
     pid: int = field(default_factory=os.getpid)
-    """Who made it: a forked child may connect, but can't wait for what is its parent's child."""
+    """The process that made the sandbox: its forked child may connect, but can't wait for its parent's child
+    process."""
 
 
 class LocalEngine(Engine):
@@ -71,7 +74,7 @@ class LocalEngine(Engine):
         )
 
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:  # noqa: ARG002
-        """Return the one image that there is."""
+        """Return the host, the only image that this engine has."""
         return "host"
 
     def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:  # noqa: ARG002
@@ -152,14 +155,14 @@ class LocalEngine(Engine):
         return SocketStream(ours)
 
     def workdir(self, sandbox_id: str, config: SandboxConfig) -> str:
-        """Return the config's if it was asked for, else the sandbox's own directory.
+        """Return the config's workdir if it was asked for, else the sandbox's own directory.
 
-        The default would lie in the host's root.
+        The config's default would lie in the host's root.
         """
         return config.workdir if "workdir" in config.asked else str(self._get(sandbox_id).directory)
 
     def close(self) -> None:
-        """End what is left."""
+        """Remove the sandboxes that are left."""
         for name in [*self._sandboxes]:
             self.remove(name)
 
@@ -172,7 +175,7 @@ class LocalEngine(Engine):
 
 
 def _make_directory() -> tuple[Path, int]:
-    """Make a directory for a sandbox and lock it; the kernel lets go of it when this process ends, however it does."""
+    """Make a directory for a sandbox and lock it; the kernel drops the lock when this process ends, however it ends."""
     while True:
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
         lock = _lock(directory)
@@ -181,7 +184,7 @@ def _make_directory() -> tuple[Path, int]:
 
 
 def _lock(directory: Path) -> int | None:
-    """Lock a directory and return its descriptor; None if it belongs to somebody, or is not there any more."""
+    """Lock a directory and return its descriptor; None if another process has the lock or the directory is gone."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with contextlib.suppress(OSError):
@@ -206,6 +209,7 @@ def _running(sandbox: _Local) -> bool:
 
 
 def _end(sandbox: _Local) -> None:
+    """End the sandbox's processes: closing the control socket ends init, and what does not end by that is killed."""
     if sandbox.control is not None:
         sandbox.control.close()
         sandbox.control = None
@@ -220,5 +224,5 @@ def _end(sandbox: _Local) -> None:
 
 @hookimpl
 def samebox_register_engine() -> type[Engine]:
-    """Register the engine."""
+    """Register the local engine."""
     return LocalEngine

@@ -1,4 +1,4 @@
-"""AgentProgram: the agent's binaries in this installation, and the command lines that they are started with."""
+"""AgentProgram: the agent's binaries in this installation, and the command lines that start the agent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
 
 MOUNT_POINT = "/.samebox"
-"""Where every sandbox has the agent's directory, read-only."""
+"""The path in every sandbox of the agent's directory, read-only."""
 GUEST_PATH = f"{MOUNT_POINT}/agent"
 """The agent's path inside a sandbox."""
 
@@ -30,13 +30,13 @@ class AgentProgram:
     path: Path
     """The binary on this host."""
     machine: str
-    """ "x86_64" or "aarch64"."""
+    """The processor architecture: "x86_64" or "aarch64"."""
     digest: str
-    """SHA-256 of the binary, in hex."""
+    """The SHA-256 of the binary, in hex."""
 
     @property
     def data(self) -> bytes:
-        """The binary itself."""
+        """The binary's content."""
         return self.path.read_bytes()
 
 
@@ -45,13 +45,13 @@ def agent_program(machine: str | None = None) -> AgentProgram:
     """Return the agent for a processor architecture.
 
     Args:
-        machine: As `uname -m` or Docker name it (x86_64, amd64, aarch64, arm64); default: this host's.
+        machine: The architecture as `uname -m` or Docker name it (x86_64, amd64, aarch64, arm64); default: this host's.
 
     Returns:
         The program.
 
     Raises:
-        SandboxError: There is no agent for it in this installation.
+        SandboxError: There is no agent for the architecture in this installation.
     """
     asked = machine or platform.machine()
     known = _MACHINES.get(asked.lower())
@@ -70,11 +70,11 @@ def init_argv(config: SandboxConfig, *, program: str = GUEST_PATH) -> list[str]:
     """Return the command line of a sandbox's first process.
 
     Args:
-        config: Its idle time and lifetime are handed on.
-        program: The agent's path where it runs.
+        config: The config, whose `idle_timeout` and `max_lifetime` are handed on.
+        program: The agent's path where the command runs.
 
     Returns:
-        The command, program first.
+        The command line, program first.
     """
     argv = [program, "init"]
     if config.idle_timeout is not None:

@@ -1,4 +1,4 @@
-"""Registry: the engines that are installed, found by pluggy, and those that could not be loaded."""
+"""Registry: the installed engines, found by pluggy, and the plugins that could not be loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DISABLED = "SAMEBOX_DISABLED_ENGINES"
 
 @dataclass(frozen=True, slots=True)
 class EngineSource:
-    """Where an engine comes from."""
+    """The distribution that an engine comes from."""
 
     name: str
     distribution: str
@@ -34,7 +34,7 @@ class EngineSource:
 
 @dataclass(frozen=True, slots=True)
 class PluginFailure:
-    """A plugin that could not be loaded; the others are unharmed."""
+    """A plugin that could not be loaded; other plugins are unharmed."""
 
     source: EngineSource
     error: str
@@ -45,11 +45,12 @@ class PluginFailure:
 
 
 class Registry:
-    """Loads each plugin by itself, so that one that fails hurts no other.
+    """Loads each plugin by itself, so that a plugin that fails hurts no other plugin.
 
     Args:
-        found: The entry points of the group `samebox`; default: those that are installed.
-        disabled: Names to leave out; default: the environment's `SAMEBOX_DISABLED_ENGINES`, separated by commas.
+        found: The entry points of the group `samebox`; default: the installed entry points.
+        disabled: Names of engines to leave out; default: the environment's `SAMEBOX_DISABLED_ENGINES`, separated by
+            commas.
     """
 
     def __init__(self, found: Iterable[EntryPoint] | None = None, disabled: Iterable[str] | None = None) -> None:
@@ -104,14 +105,14 @@ class Registry:
         self.sources[engine.name] = source
 
     def runtimes(self) -> list[Runtime]:
-        """Return the presets of images that plugins have."""
+        """Return the presets of images that plugins register."""
         return [runtime for found in self._manager.hook.samebox_register_runtimes() for runtime in found]
 
     def get(self, name: str) -> type[Engine]:
         """Return an engine's class.
 
         Raises:
-            ConfigError: There is none of that name; the text says what is known of it.
+            ConfigError: There is no engine of that name; the error's text says why, where that is known.
         """
         if name in self.engines:
             return self.engines[name]
@@ -130,7 +131,7 @@ class Registry:
 
 @cache
 def registry() -> Registry:
-    """Return the registry of what is installed, made once."""
+    """Return the registry of the installed engines, made once."""
     return Registry()
 
 
@@ -138,6 +139,6 @@ def make_engine(name: str, options: Mapping[str, object] | None = None) -> Engin
     """Make an engine by its name.
 
     Raises:
-        ConfigError: There is none of that name, or an option is wrong.
+        ConfigError: There is no engine of that name, or an option is wrong.
     """
     return registry().get(name)(options)

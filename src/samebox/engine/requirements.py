@@ -1,4 +1,4 @@
-"""What a config asks of an engine: the check that refuses before anything has started."""
+"""The check of what a config asks of an engine, which refuses before anything has started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def required(config: SandboxConfig) -> Iterator[tuple[Capability, str]]:
-    """Yield what the config asks for in so many words: each capability and the field that needs it."""
+    """Yield each capability that the config explicitly asks for, and the field that needs the capability."""
     asked = config.asked
     if (capability := image_capability(config.image)) is not None:
         yield capability, "image"
@@ -77,14 +77,14 @@ _HARDENING = (
 
 
 def lacking(engine: Engine, info: EngineInfo, capability: Capability) -> str | None:
-    """Return why an engine has not got a capability on this host; None if it has."""
+    """Return why an engine lacks a capability on this host; None if the engine has the capability."""
     if capability not in engine.capabilities:
         return engine.lacks.get(capability, "no such thing on this engine")
     return info.missing.get(capability)
 
 
 def _check_offline(config: SandboxConfig) -> None:
-    # Docker takes both and drops the name servers.
+    # Docker accepts name servers and ports without a network, and drops the name servers.
     if config.ports:
         msg = (
             f"wrong config: ports: nothing is published with network={config.network!r}; "
@@ -103,13 +103,13 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
     """Check that an engine can honour a config on this host, before anything has started.
 
     Returns:
-        Hardening that is a default, was not asked for and cannot be enforced here, each with the reason.
+        The default hardening that was not asked for and cannot be enforced here, each capability with the reason.
 
     Raises:
-        UnsupportedError: It can't honour a setting that was asked for.
-        IsolationError: Its wall is weaker than the config accepts.
-        ConfigError: The engine has no default image, and the config has none; or it has ports or name servers without
-            a network.
+        UnsupportedError: The engine can't honour a setting that was asked for.
+        IsolationError: The engine's wall is weaker than the config accepts.
+        ConfigError: Neither the engine nor the config names an image; or the config has ports or name servers without a
+            network.
     """
     if info.isolation < config.isolation:
         msg = (
@@ -133,7 +133,7 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
 
 
 def hardening_lacking(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Capability, str]:
-    """Return default hardening that the config leaves on and this engine can't enforce here, each with the reason."""
+    """Return the default hardening that the config leaves on and the engine can't enforce here, with the reasons."""
     off = {
         Capability.NETWORK_NONE: config.network is not False,
         Capability.CAP_DROP: not config.cap_drop,

@@ -1,4 +1,4 @@
-"""Selection: which engine a config gets, and why not the others."""
+"""Selection: the choice of an engine for a config, and the reasons against the other engines."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Selection:
     engine: Engine
     info: EngineInfo
     unenforced: Mapping[Capability, str]
-    """Default hardening that this host can't enforce, each with the reason."""
+    """The default hardening that the engine can't enforce on this host, each capability with the reason."""
 
 
 class Choice:
-    """The engines that a config may get, the best one first.
+    """The engines that a config may get, the best engine first.
 
     Args:
-        config: `engine` decides; "auto" gives way to the environment's `SAMEBOX_ENGINE`.
-        known: The engines; default: those that are installed.
+        config: The config, whose `engine` decides; "auto" gives way to the environment's `SAMEBOX_ENGINE`.
+        known: The engines to choose from; default: the installed engines.
     """
 
     def __init__(self, config: SandboxConfig, known: Registry | None = None) -> None:
@@ -48,15 +48,16 @@ class Choice:
         self._left = self._one(name, config) if self._named else self._usable(config)
 
     def next(self, refused: UnsupportedError | None = None) -> Selection:
-        """Return the engine named, or the next usable one that can honour the config.
+        """Return the engine that the config names, or the next usable engine that can honour the config.
 
         Args:
-            refused: Why the last one refused the config after all, as a combination that no capability stands for.
+            refused: The error by which the engine returned last refused the config after all, as for a combination of
+                settings that no capability stands for.
 
         Raises:
-            EngineUnavailableError: The engine named, or every engine, is not usable; the text says what was wrong with
-                each and how to get one.
-            UnsupportedError: The engine named can't honour the config (and `IsolationError`, `ConfigError`).
+            EngineUnavailableError: The engine named, or every engine, is not usable; the error's text says what was
+                wrong with each engine and how to get a usable engine.
+            UnsupportedError: The engine named can't honour the config (also `IsolationError` and `ConfigError`).
         """
         if refused is not None:
             if self._named:
@@ -90,7 +91,7 @@ class Choice:
             else:
                 if rootless is None or selection.info.rootless == rootless:
                     yield selection
-                    continue  # its user closes it
+                    continue  # who gets the selection closes its engine
             engine.close()
 
     def _note(self, name: str, error: SandboxError) -> None:
@@ -99,7 +100,7 @@ class Choice:
 
 
 def select(config: SandboxConfig, known: Registry | None = None) -> Selection:
-    """Return the engine that the config names, or the first usable one that can honour it; see `Choice`."""
+    """Return the engine that the config names, or the first usable engine that can honour the config; see `Choice`."""
     return Choice(config, known).next()
 
 
@@ -109,10 +110,10 @@ def _checked(engine: Engine, config: SandboxConfig) -> Selection:
 
 
 def preference(config: SandboxConfig, known: Registry) -> Iterator[tuple[type[Engine], bool | None]]:
-    """Yield engines in the order in which they are tried; the second part, if not None, is whether rootless.
+    """Yield engines in the order in which they are tried; the second part, if not None, is whether to take it rootless.
 
-    The embedded engine comes first where no container image is asked for; then rootless Podman, Docker, rootful
-    Podman, and third parties by name.
+    Bubblewrap comes first where no container image is asked for; then rootless Podman, Docker, rootful Podman, and the
+    engines of third parties by name.
     """
     engines = known.engines
     container = config.build is not None or image_capability(config.image) is Capability.CONTAINER_IMAGE

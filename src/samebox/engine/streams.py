@@ -1,4 +1,4 @@
-"""SocketStream and MultiplexedStream: the byte streams that engines with sockets need."""
+"""SocketStream and MultiplexedStream: the byte streams of engines that are reached by sockets."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class SocketStream(ByteStream):
 
     Args:
         sock: The socket; it is made non-blocking, and closed with the stream.
-        owner: Whatever has to stay alive as long as the stream, as an HTTP response; its `close` is called with the
-            stream's.
+        owner: An object that has to stay alive as long as the stream, as an HTTP response; its `close` is called when
+            the stream is closed.
     """
 
     def __init__(self, sock: socket.socket, owner: object = None) -> None:
@@ -34,10 +34,10 @@ class SocketStream(ByteStream):
         return self._socket.fileno()
 
     def recv(self, size: int) -> bytes:
-        """Return what is there; see `ByteStream.recv`."""
+        """Return the bytes that have come; see `ByteStream.recv`."""
         try:
             data = self._socket.recv(size)
-            # What TLS has decrypted already makes no descriptor readable, so it has to be taken now.
+            # Bytes that TLS has decrypted already make no descriptor readable, so they have to be taken now.
             while isinstance(self._socket, ssl.SSLSocket) and (pending := self._socket.pending()):
                 data += self._socket.recv(pending)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
@@ -45,14 +45,14 @@ class SocketStream(ByteStream):
         return data
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what can be sent; see `ByteStream.send`."""
+        """Send the bytes that the socket takes; see `ByteStream.send`."""
         try:
             return self._socket.send(data)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError(str(error)) from None
 
     def shutdown(self) -> None:
-        """End both directions, so that whoever reads finds the end; the descriptor stays until `close`."""
+        """End both directions, so that a thread that reads finds the end; the descriptor stays open until `close`."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -67,14 +67,14 @@ class SocketStream(ByteStream):
 
 
 class MultiplexedStream(ByteStream):
-    """A stream whose incoming side has Docker's 8-byte headers (stdcopy), as an exec without a terminal has.
+    """A stream whose incoming side has Docker's 8-byte headers (stdcopy), as that of an exec without a terminal.
 
-    Stdout is the stream; stderr is kept for `diagnostics`, as the container runtime writes there why it could not
+    `recv` returns stdout; stderr is kept for `diagnostics`, as the container runtime says on stderr why it could not
     start the agent. https://docs.docker.com/reference/api/engine/ (ContainerAttach, "Stream format")
 
     Args:
-        stream: What carries both.
-        backlog: Bytes that a client library has read already.
+        stream: The stream that carries stdout and stderr.
+        backlog: The bytes of the stream that a client library has read already.
     """
 
     def __init__(self, stream: ByteStream, backlog: bytes = b"") -> None:
@@ -93,7 +93,7 @@ class MultiplexedStream(ByteStream):
         """Return stdout's bytes; see `ByteStream.recv`.
 
         Raises:
-            ProtocolError: A header is not one, or the stream ends inside a frame.
+            ProtocolError: A header is none of Docker's, or the stream ends inside a frame.
         """
         while True:
             data, self._backlog = (self._backlog, b"") if self._backlog else (self._stream.recv(size), b"")
@@ -106,7 +106,7 @@ class MultiplexedStream(ByteStream):
                 return out
 
     def _demultiplex(self, data: bytes) -> bytes:
-        # One frame, whole or a piece of its inside, is what nearly always comes.
+        # The usual case: the data is one whole frame, or a piece from inside a frame.
         if self._left > len(data) and self._kind == 1:
             self._left -= len(data)
             return data
@@ -139,7 +139,7 @@ class MultiplexedStream(ByteStream):
         return b"".join(out)
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what can be sent; see `ByteStream.send`."""
+        """Send the bytes that the carrying stream takes; see `ByteStream.send`."""
         return self._stream.send(data)
 
     def close(self) -> None:
@@ -147,5 +147,5 @@ class MultiplexedStream(ByteStream):
         self._stream.close()
 
     def diagnostics(self) -> str:
-        """Return what came on stderr."""
+        """Return the text that came on stderr."""
         return self._stderr.decode(errors="replace").strip()

@@ -1,4 +1,4 @@
-"""Transport and Watch: who reads the connections of a process, a thread that waits or the one that serves them all."""
+"""Transport and Watch: which thread reads a connection, the one that waits on it or one that serves all connections."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ TICK = 1.0
 
 
 class Channel(Protocol):
-    """What is read and written: a connection. At most one thread is in `readable`, and one in `writable`."""
+    """A connection that is read and written. At most one thread is in `readable`, and one thread in `writable`."""
 
     def fileno(self) -> int | None:
         """Return the descriptor to wait on, or None."""
 
     @property
     def expects(self) -> bool:
-        """Whether something is to come that somebody may wait for."""
+        """Whether an answer is to come that a thread may wait for."""
 
     def readable(self) -> bool:
-        """Read what is there; return False when the connection is over. Raises only what interrupted the thread."""
+        """Read what has come; return False when the connection is over. Raises only what interrupted the thread."""
 
     def writable(self) -> bool:
-        """Write what is queued; return whether something is left."""
+        """Write what is queued; return whether part of the queue is left."""
 
     def tend(self) -> float:
         """Do what is due when nothing has come for a while; return when to come again, in seconds."""
 
     def closed(self) -> None:
-        """Close the stream itself: nobody reads it any more."""
+        """Close the connection's stream itself: no thread reads the stream any more."""
 
 
 class _Bell:
@@ -63,20 +63,21 @@ class _Bell:
 
 
 class Watch:
-    """Decides who reads a channel: a thread that waits for what it brings, else the transport's, else nobody.
+    """Decides who reads a channel: a thread that waits for an answer, else the transport's thread, else nobody.
 
-    A thread that reads for itself saves the way through the transport's, which costs as much as a small request.
+    A thread that reads its own answer saves the way through the transport's thread, which costs as much as a small
+    request.
 
     Args:
-        transport: The transport.
-        channel: The channel.
+        transport: The transport whose thread reads the channel while no other thread does.
+        channel: The channel to read and write.
     """
 
     def __init__(self, transport: Transport, channel: Channel) -> None:
         self._transport = transport
         self._channel = channel
         self._descriptor = channel.fileno()
-        self._lock = threading.RLock()  # a signal's handler that calls samebox may come while this thread has it
+        self._lock = threading.RLock()  # a signal's handler may call samebox while this thread has the lock
         self._events = 0
         self._reader: int | None = None
         self._inside = False
@@ -86,10 +87,10 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def keep_reading(self) -> None:
-        """Have the channel read by another thread while none that waits does it: the caller can't, or does not wait."""
+        """Have another thread read the channel while no waiting thread does, as the caller itself does not read."""
         with self._lock:
             if self._descriptor is not None:
-                if self._reader is None:  # else whoever reads sees to it on leaving
+                if self._reader is None:  # else the thread that reads sees to the next reader on leaving
                     self._expect(_IN)
             elif self._thread is None:
                 self._thread = threading.Thread(target=self._read_blocking, name="samebox-reader", daemon=True)
@@ -105,7 +106,7 @@ class Watch:
                 self._expect(_OUT)
 
     def remove(self) -> None:
-        """Read and write no more, and close the channel as soon as nobody is reading it."""
+        """Read and write no more, and close the channel as soon as no thread is reading it."""
         with self._lock:
             if self._descriptor is not None:
                 self._expect(0, no_more=_IN | _OUT)
@@ -121,7 +122,7 @@ class Watch:
             self._channel.tend()
 
     def catch_up(self) -> None:
-        """Read what has come while nobody read, as the end of the stream."""
+        """Read what has come while no thread read, as the end of the stream."""
         if self._descriptor is None or self._reader is not None or self._events & _IN:
             return
         poll = select.poll()
@@ -138,7 +139,7 @@ class Watch:
         """Serve the channel, in the transport's thread."""
         if events & ~_IN and self._events & _OUT:
             with self._lock:
-                # Before `writable`: what is queued while that ends asks anew.
+                # Before `writable`: data that is queued while `writable` returns asks for another call.
                 self._expect(0, no_more=_OUT)
             if self._channel.writable():
                 self.want_write()
@@ -152,20 +153,21 @@ class Watch:
         """Read the channel in this thread until a future is resolved, unless another thread reads it.
 
         Args:
-            future: What this thread waits for; nothing but the channel's end resolves it when `expects` is false.
-            timeout: In seconds; None waits for ever.
+            future: The result that this thread waits for; when `expects` is false, only the channel's end resolves the
+                future.
+            timeout: The longest wait, in seconds; None waits for ever.
 
         Raises:
             TimeoutError: The time is over.
             RuntimeError: This thread is reading the channel further up its stack, as when a finalizer or a signal's
-                handler came in between.
+                handler interrupted the read.
         """
         if future.done():
             return
         if self._descriptor is None:
             self.keep_reading()
             return
-        # A signal's handler that came while this thread was waiting further up its stack reads in its place.
+        # A signal's handler that interrupts this thread's wait further up the stack reads in place of the waiting call.
         nested = self._reader == threading.get_ident()
         if nested and self._inside:
             msg = "this thread was interrupted while it read the answers that it is now to wait for"
@@ -220,7 +222,7 @@ class Watch:
     def _leave(self) -> None:
         with self._lock:
             self._reader = None
-            # Under the lock: whoever begins to expect something after this finds no reader.
+            # Under the lock: a thread that begins to expect an answer after this point finds no reader.
             if self._channel.expects:
                 self._expect(_IN)
         self._close()
@@ -236,7 +238,7 @@ class Watch:
                 self.remove()
 
     def _expect(self, events: int, *, no_more: int = 0) -> None:
-        """Change what the transport waits for; the lock is held."""
+        """Change the events that the transport waits for; the caller holds the lock."""
         if not self._removed and self._descriptor is not None:
             events |= self._events & ~no_more
             if events != self._events:
@@ -244,13 +246,13 @@ class Watch:
                 self._events = events
 
     def _close(self) -> None:
-        """Close the channel if it was removed and nobody reads it, once: its descriptor may be another's then."""
+        """Close the channel when it is removed and unread; once only, as its descriptor's number may be used anew."""
         with self._lock:
             if not self._removed or self._closed or (self._reader is not None and self._descriptor is not None):
                 return
             self._closed = True
             self._bell = None
-        self._channel.closed()  # wakes the thread that is blocked in reading one without a descriptor
+        self._channel.closed()  # wakes the thread that blocks in reading a channel without a descriptor
 
     def _read_blocking(self) -> None:
         while not self._removed:
@@ -262,7 +264,7 @@ class Watch:
 
 
 class Transport:
-    """Serves channels from one daemon thread that starts with the first of them."""
+    """Serves channels from one daemon thread, which starts with the first channel."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -275,7 +277,7 @@ class Transport:
         self._epoll.register(self._bell.descriptor, _IN)
 
     def expect(self, watch: Watch, descriptor: int, before: int, events: int) -> None:
-        """Serve a watch at these events of its descriptor instead of those before; 0: none."""
+        """Serve a watch at the events `events` of its descriptor, in place of the events `before`; 0: no events."""
         if not events:
             del self._watches[descriptor]
             self._epoll.unregister(descriptor)
@@ -335,7 +337,7 @@ def transport() -> Transport:
 
 
 def _after_fork_in_child() -> None:
-    # The thread stays with the parent; a selector that is shared with it would steal its events.
+    # The transport's thread stays in the parent; a selector shared with the parent would steal the parent's events.
     global _current, _current_lock  # noqa: PLW0603
     _current = None
     _current_lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Guest: what can be done inside a sandbox, as an interface, and what that returns.
+"""Guest: the interface for commands and files inside a sandbox, and the results that its operations return.
 
-It imports `samebox.errors` alone; it knows neither engines nor how the agent is spoken to.
+This package imports `samebox.errors` alone; it knows neither engines nor the agent's protocol.
 """

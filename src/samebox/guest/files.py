@@ -1,4 +1,4 @@
-"""Files: the file operations inside one sandbox, as an interface; what is built from others is written here once."""
+"""Files: the interface for file operations inside a sandbox, with the operations that are built from other ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Files(ABC):
-    """File operations inside a sandbox, with the authority of its user.
+    """File operations inside a sandbox, with the authority of the sandbox user.
 
-    Paths are relative to the workdir unless absolute; text, bytes or path objects. Names hold any byte but `/` and
-    NUL (surrogateescape in text). Every operation raises `PathNotFoundError`, `PathPermissionError` and the other
-    `SandboxOSError`s as the built-in open and os functions raise theirs, and `SandboxGoneError` when the sandbox is
-    gone.
+    A path is text, bytes or a path object, and is relative to the workdir unless absolute. Names hold any byte but `/`
+    and NUL (surrogateescape in text). Every operation raises `PathNotFoundError`, `PathPermissionError` and the other
+    `SandboxOSError`s where the built-in open and os functions raise their errors, and `SandboxGoneError` when the
+    sandbox is gone.
     """
 
     @abstractmethod
@@ -35,43 +35,43 @@ class Files(ABC):
             limit: The most to read, in bytes; None: the config's `file_limit`.
 
         Raises:
-            FileTooLargeError: It is larger than the limit; nothing is returned.
-            NotARegularFileError: It is a FIFO, socket or device, which could wait for ever.
+            FileTooLargeError: The file is larger than the limit; nothing is returned.
+            NotARegularFileError: The path is a FIFO, socket or device, whose reader could wait for ever.
         """
 
     @abstractmethod
     async def write_bytes(self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False) -> int:
-        """Write a file, making its parent directories; readers see the old content or the new, never half of it.
+        """Write a file, making its parent directories; readers see the old content or the new content, never a part.
 
         Args:
             path: The file; a link is followed. A replaced file keeps its mode and owner.
             data: The content.
-            mode: Permission bits for a new file; None: 0o644.
-            exclusive: Whether to fail if something is there.
+            mode: The permission bits for a new file; None: 0o644.
+            exclusive: Whether to fail if something is at the path already.
 
         Returns:
-            The number of bytes.
+            The number of bytes written.
 
         Raises:
-            PathExistsError: `exclusive`, and something is there.
+            PathExistsError: `exclusive`, and something is at the path already.
             SandboxOSError: With EROFS where the file system refuses writes, ENOSPC where it is full.
         """
 
     @abstractmethod
     async def append(self, path: Path, data: bytes | str, *, mode: int | None = None) -> int:
-        """Append to a file in one go, making it and its parents if need be; text is written as UTF-8.
+        """Append to a file in one go, making the file and its parents if need be; text is written as UTF-8.
 
         Returns:
-            The number of bytes.
+            The number of bytes appended.
         """
 
     @abstractmethod
     async def stat(self, path: Path, *, follow: bool = True) -> FileInfo:
-        """Return what is known of a file; `follow=False` tells of a link itself."""
+        """Return the facts about a file; with `follow=False`, those of a link itself."""
 
     @abstractmethod
     async def list_dir(self, path: Path = ".") -> list[FileInfo]:
-        """Return a directory's entries in byte order of their names, links not followed."""
+        """Return a directory's entries in byte order of their names; links are not followed."""
 
     @abstractmethod
     async def walk(self, path: Path = ".", *, depth: int | None = None) -> list[FileInfo]:
@@ -79,15 +79,15 @@ class Files(ABC):
 
         Args:
             path: The directory.
-            depth: How deep, 1 being its own entries; None: all the way.
+            depth: How deep to go, 1 being the directory's own entries; None: all the way.
         """
 
     @abstractmethod
     async def glob(self, pattern: str, path: Path = ".") -> list[str]:
-        """Return the paths below a directory that match, relative to it, in byte order within each directory.
+        """Return the paths below a directory that match, relative to `path`, in byte order within each directory.
 
         Args:
-            pattern: `*` and `?` stay within a component, `**` does not, `[...]` is a set.
+            pattern: The pattern: `*` and `?` stay within a component, `**` does not, `[...]` is a set of characters.
             path: The directory.
         """
 
@@ -106,22 +106,22 @@ class Files(ABC):
 
         Args:
             pattern: A POSIX extended regular expression, or a plain text with `fixed`.
-            path: A directory, searched with all below, or a file.
-            include: Globs that a file's name (or relative path, if the glob has a `/`) must match one of; none: all
-                files.
-            ignore_case: Whether case makes no difference.
+            path: The file to search, or the directory, with all files below.
+            include: Globs, one of which a file's name (or relative path, if the glob has a `/`) must match; without
+                globs, all files are searched.
+            ignore_case: Whether upper and lower case match each other.
             fixed: Whether the pattern is plain text.
-            limit: The most matches.
+            limit: The most matches to return.
         """
 
     @abstractmethod
     async def make_dir(
         self, path: Path, *, parents: bool = True, exist_ok: bool = True, mode: int | None = None
     ) -> None:
-        """Make a directory; `mode` is 0o755 if it is None.
+        """Make a directory; a `mode` of None stands for 0o755.
 
         Raises:
-            PathExistsError: Something is there, unless it is a directory and `exist_ok`.
+            PathExistsError: Something is at the path already, unless it is a directory and `exist_ok` is true.
         """
 
     @abstractmethod
@@ -129,7 +129,7 @@ class Files(ABC):
         """Remove a file, a link (never what it points to), or a directory, with all below it if `recursive`.
 
         Raises:
-            ProtectedPathError: It is the workdir or an ancestor of it.
+            ProtectedPathError: The path is the workdir or an ancestor of the workdir.
         """
 
     @abstractmethod
@@ -141,7 +141,7 @@ class Files(ABC):
 
     @abstractmethod
     async def copy(self, path: Path, destination: Path, *, replace: bool = True) -> None:
-        """Copy a file, or a directory with all below; modes, times and links are kept."""
+        """Copy a file, or a directory with all below it; modes, times and links are kept."""
 
     @abstractmethod
     async def chmod(self, path: Path, mode: int, *, recursive: bool = False) -> None:
@@ -149,7 +149,7 @@ class Files(ABC):
 
     @abstractmethod
     async def realpath(self, path: Path) -> str:
-        """Return the path with every link resolved; it has to exist."""
+        """Return the path with every link resolved; the path has to exist."""
 
     @abstractmethod
     async def symlink(self, target: Path, path: Path, *, replace: bool = False) -> None:
@@ -160,9 +160,9 @@ class Files(ABC):
         """Copy a file or a tree of this host into the sandbox.
 
         Args:
-            source: A file or directory of the host. Links below it are copied as links; devices, sockets and FIFOs
-                are left out.
-            destination: The path that it gets; a directory is merged into one that is there.
+            source: A file or directory of the host. Links below a directory are copied as links; devices, sockets and
+                FIFOs are left out.
+            destination: The path of the copy; a directory is merged into a directory that is there already.
             progress: Called with each path and the bytes moved so far.
 
         Raises:
@@ -177,8 +177,8 @@ class Files(ABC):
 
         Args:
             source: A file or directory of the sandbox.
-            destination: The path that it gets on the host; a directory is merged into one that is there, and files
-                are replaced. Links that point out of the tree are left out and named in the result.
+            destination: The path of the copy on the host; a directory is merged into a directory that is there already,
+                and files are replaced. Links that point out of the tree are left out and named in the result.
             progress: Called with each path and the bytes moved so far.
 
         Raises:
@@ -191,7 +191,7 @@ class Files(ABC):
         """Return a file's content as text, line ends as they are.
 
         Raises:
-            UnicodeDecodeError: It is not in that encoding.
+            UnicodeDecodeError: The content is not in the encoding.
         """
         return (await self.read_bytes(path, limit=limit)).decode(encoding, errors)
 
@@ -202,7 +202,7 @@ class Files(ABC):
         return await self.write_bytes(path, text.encode(encoding), mode=mode, exclusive=exclusive)
 
     async def exists(self, path: Path, *, follow: bool = True) -> bool:
-        """Whether something is there; with `follow`, a link counts if what it points to is there."""
+        """Whether something is at the path; with `follow`, a link counts only if its target is there."""
         try:
             await self.stat(path, follow=follow)
         except (PathNotFoundError, NotADirectoryError):
@@ -213,16 +213,16 @@ class Files(ABC):
         """Replace a text in a file.
 
         Args:
-            path: The file, in UTF-8; what is not UTF-8 is kept as it is.
-            old: The text to replace, which has to be there exactly `count` times.
-            new: The text to put there.
-            count: How often; 0: as often as it is there, at least once.
+            path: The file, in UTF-8; bytes that are not UTF-8 are kept as they are.
+            old: The text to replace, which has to be in the file exactly `count` times.
+            new: The text to put in place of the old text.
+            count: How often the old text has to be there; 0: any number of times, at least once.
 
         Returns:
-            How often it was replaced.
+            How often the text was replaced.
 
         Raises:
-            EditError: It is there more or less often; the file is unchanged.
+            EditError: The text is there more or less often; the file is unchanged.
         """
         if not old:
             msg = "edit: the text to replace is empty; give the text that is there, or use write_text or patch"
@@ -242,14 +242,14 @@ class Files(ABC):
         """Replace a range of lines.
 
         Args:
-            path: The file, in UTF-8; what is not UTF-8 is kept as it is.
-            start: The first line to replace, from 1; one past the last line appends.
-            end: The last line to replace; `start - 1` inserts before `start` without replacing any.
-            text: What comes in their place; a line end is added if it lacks one and something follows, or "" to
-                delete them.
+            path: The file, in UTF-8; bytes that are not UTF-8 are kept as they are.
+            start: The first line to replace, from 1; the number after the last line's appends.
+            end: The last line to replace; `start - 1` inserts before `start` without replacing a line.
+            text: The text in place of the lines, or "" to delete the lines; a line end is added to a text without one
+                if something follows.
 
         Raises:
-            EditError: The file has no such lines; it is unchanged.
+            EditError: The file has no such lines; the file is unchanged.
         """
         lines = _lines(await self.read_bytes(path))
         if not 1 <= start <= len(lines) + 1 or not start - 1 <= end <= len(lines):

@@ -1,6 +1,6 @@
-"""Forward: a port of this host's loopback that leads to a port inside a sandbox, through its agent.
+"""Forward: a port of this host's loopback that leads to a port inside a sandbox, through the sandbox's agent.
 
-It needs no network in the sandbox and no feature of the engine, and works with remote ones.
+A forward needs no network in the sandbox and no feature of the engine, and works with remote engines.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class AsyncForward:
     """A forwarded port, served by the running event loop; end it by `close` or its `async with` block.
 
     Args:
-        target: Gives the sandbox's guest.
-        port: The port inside.
-        host: Where inside, an IP address or "localhost".
-        host_port: The port of this host's loopback; 0: any free one.
+        target: Returns the sandbox's guest.
+        port: The port inside the sandbox.
+        host: The address inside the sandbox: an IP address or "localhost".
+        host_port: The port of this host's loopback; 0: any free port.
     """
 
     def __init__(self, target: Callable[[], Awaitable[Guest]], port: int, host: str, host_port: int) -> None:
@@ -39,10 +39,10 @@ class AsyncForward:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = host_port
-        """The port of this host."""
+        """The port of this host's loopback."""
 
     async def start(self) -> Self:
-        """Listen on loopback.
+        """Listen on this host's loopback.
 
         Raises:
             OSError: The port is taken.
@@ -69,7 +69,7 @@ class AsyncForward:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a server's callback is one
+        assert task is not None  # noqa: S101 - a server's callback runs in a task
         self._tasks.add(task)
         try:
             guest = await self._target()
@@ -106,7 +106,7 @@ class Forward:
     """A forwarded port, served by a thread of its own; end it by `close` or its `with` block.
 
     Args:
-        inner: What serves it.
+        inner: The forward that the thread's event loop serves.
     """
 
     def __init__(self, inner: AsyncForward) -> None:
@@ -122,7 +122,7 @@ class Forward:
 
     @property
     def port(self) -> int:
-        """The port of this host."""
+        """The port of this host's loopback."""
         return self._inner.port
 
     def close(self) -> None:

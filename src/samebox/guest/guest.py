@@ -1,7 +1,7 @@
-"""Guest: commands and files inside one sandbox, as an interface.
+"""Guest: the interface for commands and files inside one sandbox.
 
 `samebox.agent.guest.AgentGuest` is the implementation that every engine gets; an engine with a remote API of its own
-may bring another.
+may bring another implementation.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class SocketCore(ABC):
 
     @abstractmethod
     async def write(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all of the data."""
 
     @abstractmethod
     async def end(self) -> None:
-        """Tell the other side that nothing more comes; it can still be read from."""
+        """Tell the other side that no more data comes; the other side's data can still be read."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -69,27 +69,28 @@ class Guest(Files):
 
         Args:
             argv: The program and its arguments, passed literally; no shell. Text is passed as UTF-8 (surrogateescape).
-            input: Its stdin: bytes, text (as UTF-8), a binary file or an iterable of bytes; None: at its end from the
-                start.
-            cwd: Where it runs, relative to the workdir; None: the workdir.
-            env: Environment to add; values are kept out of logs and errors.
-            user: Who it runs as; None: the sandbox's user. Needs `Capability.EXEC_USER`.
-            timeout: In seconds; then the command and everything that it has started are ended: SIGTERM, a second,
-                SIGKILL. None: no limit.
-            output_limit: How much of each stream to keep, in bytes: its beginning and its end; None: the config's.
+            input: The command's stdin: bytes, text (as UTF-8), a binary file or an iterable of bytes; None: an empty
+                stdin.
+            cwd: The directory where the command runs, relative to the workdir; None: the workdir.
+            env: The environment variables to add; values are kept out of logs and errors.
+            user: The user that the command runs as; None: the sandbox's user. Needs `Capability.EXEC_USER`.
+            timeout: The longest time that the command may take, in seconds; then the command and everything that it has
+                started are ended: SIGTERM, a second, SIGKILL. None: no limit.
+            output_limit: How much of each stream to keep, in bytes: its beginning and its end; None: the config's
+                limit.
 
         Returns:
-            How it ended and what it wrote. Another exit code than 0 is a result too: 128+n for death by signal n, 127
-            for a missing program, 126 for one that can't be executed.
+            How the command ended and what it wrote. Another exit code than 0 is a result too: 128+n for death by signal
+            n, 127 for a missing program, 126 for a program that can't be executed.
 
         Raises:
-            ExecTimeoutError: The timeout was over; the error has what was written until then.
-            PathNotFoundError: The cwd is not there (and the other path errors).
+            ExecTimeoutError: The timeout was over; the error has the output that was written until then.
+            PathNotFoundError: The cwd does not exist (also the other path errors).
             SpawnError: No process can be made: the pids limit or memory is used up, or the arguments are too long.
             UnsupportedError: The engine can't run commands as another user.
             SandboxGoneError: The sandbox is gone.
             ConnectionLostError: The agent was ended from inside the sandbox; what the command did is unknown.
-            ValueError: argv is empty or a text, or something has a NUL; nothing was run.
+            ValueError: argv is empty or a text, or an argument has a NUL; nothing was run.
         """
 
     async def sh(
@@ -130,26 +131,26 @@ class Guest(Files):
             env: As for `exec`.
             user: As for `exec`.
             timeout: As for `exec`; `Process.wait` raises the error.
-            stdin: Whether its stdin can be written; False: at its end from the start.
-            tty: Whether it runs on a terminal; stderr then comes with stdout.
-            rows: The terminal's size.
-            columns: The terminal's size.
+            stdin: Whether the command's stdin can be written; False: an empty stdin.
+            tty: Whether the command runs on a terminal; stderr then comes with stdout.
+            rows: The terminal's height.
+            columns: The terminal's width.
 
         Returns:
             The process.
 
         Raises:
-            PathNotFoundError: As for `exec`, and the other errors but the timeout.
+            PathNotFoundError: As for `exec`, with the other errors of `exec` but the timeout.
         """
 
     @abstractmethod
     async def connect(self, port: int, host: str = "127.0.0.1", *, timeout: float = 10.0) -> SocketCore:
-        """Open a TCP connection from inside the sandbox; it needs no network but the sandbox's own loopback.
+        """Open a TCP connection from inside the sandbox, which needs no network but the sandbox's own loopback.
 
         Args:
-            port: The port.
-            host: An IP address, or "localhost".
-            timeout: In seconds.
+            port: The port to connect to.
+            host: The address to connect to: an IP address, or "localhost".
+            timeout: The longest wait for the connection, in seconds.
 
         Raises:
             SandboxOSError: With the errno of the connection, as ECONNREFUSED or ETIMEDOUT.
@@ -159,12 +160,12 @@ class Guest(Files):
         """Wait until something inside the sandbox listens on a TCP port.
 
         Args:
-            port: The port.
-            timeout: In seconds.
-            host: An IP address, or "localhost".
+            port: The port to wait for.
+            timeout: The longest wait, in seconds.
+            host: The address to connect to: an IP address, or "localhost".
 
         Raises:
-            TimeoutError: Nothing listens there after that time; the text has the last answer.
+            TimeoutError: Nothing listens on the port after that time; the error's text has the last answer.
         """
         deadline = time.monotonic() + timeout
         pause = 0.01
@@ -188,5 +189,5 @@ class Guest(Files):
     def confined(self, root: Path) -> Files:
         """Return the file operations confined to one directory.
 
-        A path that leads out is refused with `PathEscapesError`.
+        A path that leads out of the directory is refused with `PathEscapesError`.
         """

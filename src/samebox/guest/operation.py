@@ -1,7 +1,8 @@
 """Operation: a coroutine that waits on futures and blocking calls, driven by a plain thread or by asyncio.
 
-All that a sandbox does is written once, as `async def`, and awaits only `Wait`, `Blocking` and `Pause`. `run` drives
-such a coroutine by waiting, `drive` from asyncio; so the sync and the async interface are the same code.
+Every operation of a sandbox is written once, as `async def`, and awaits only `Wait`, `Blocking` and `Pause`. `run`
+drives such a coroutine by waiting in a thread, `drive` from asyncio; so the sync and the async interface are the same
+code.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ W = TypeVar("W")
 
 
 class Reader(Protocol):
-    """What can be read by a thread that waits for something that it brings."""
+    """A source of results, as a connection, which a thread that waits for a result can read by itself."""
 
     def read_until(self, future: Future[Any], timeout: float | None) -> None:
         """Read until the future is resolved, or return at once if another thread reads.
 
         Raises:
-            TimeoutError: The time, in seconds, is over.
+            TimeoutError: The timeout, in seconds, is over.
         """
 
     def keep_reading(self) -> None:
-        """Have it read by another thread, as this one can't."""
+        """Have another thread read, as this thread can't."""
 
 
 class Wait(Generic[T]):
-    """Awaits a future of another thread.
+    """Awaits a future that another thread may resolve.
 
     Args:
-        future: Resolved by whoever; must not be shared with another waiter, as cancelling one cancels it.
-        timeout: In seconds; None waits for ever.
-        reader: What brings the result, if a thread that has to wait for it can read that itself.
+        future: The future; it must not be shared with another waiter, as cancelling a waiter cancels the future.
+        timeout: The longest wait, in seconds; None waits for ever.
+        reader: The source of the result, if a thread that waits can read the source by itself.
 
     Raises:
-        TimeoutError: The time is over.
+        TimeoutError: The timeout is over.
     """
 
     def __init__(self, future: Future[T], timeout: float | None = None, reader: Reader | None = None) -> None:
@@ -72,7 +73,7 @@ class Wait(Generic[T]):
 
 
 class Blocking(Generic[T]):
-    """Awaits a call that may block: made in place by `run`, in a worker thread by `drive`.
+    """Awaits a call that may block: `run` makes the call in place, `drive` in a worker thread.
 
     Args:
         call: The call.
@@ -109,7 +110,7 @@ class Blocking(Generic[T]):
 
 
 class Pause:
-    """Awaits that some time has passed, in seconds."""
+    """Awaits the end of some time, in seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -150,7 +151,7 @@ def run(operation: Coroutine[Any, Any, T]) -> T:
 
 
 async def drive(operation: Coroutine[Any, Any, T]) -> T:
-    """Drive an operation to its end from asyncio, and return its result; cancelling throws into the operation."""
+    """Drive an operation to its end from asyncio, and return its result; cancellation is thrown into the operation."""
     resume: Callable[[], Any] = functools.partial(operation.send, None)
     while True:
         try:
@@ -164,13 +165,14 @@ async def drive(operation: Coroutine[Any, Any, T]) -> T:
 
 
 class Target(Protocol):
-    """What has the operations that an interface offers, as a sandbox has its guest's."""
+    """The holder of an object whose operations an interface offers, as a sandbox holds its guest."""
 
     async def _target(self) -> Any:
         """Return the object whose methods are called."""
 
 
 async def _invoke(holder: Any, name: str, args: Any, settings: Any) -> Any:
+    """Call the operation of that name on the holder's target."""
     return await getattr(await holder._target(), name)(*args, **settings)  # noqa: SLF001 - the protocol above
 
 
@@ -201,7 +203,7 @@ def awaits(
 def waits_as(
     method: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]], wrap: Callable[[Any], W]
 ) -> Callable[Concatenate[Any, P], W]:
-    """As `waits`, for an operation whose result is an object with operations: `wrap` makes it a sync one."""
+    """As `waits`, for an operation whose result is an object with operations: `wrap` gives the object's sync form."""
 
     def call(self: Any, /, *args: P.args, **settings: P.kwargs) -> W:
         return wrap(run(_invoke(self, method.__name__, args, settings)))
@@ -213,7 +215,7 @@ def waits_as(
 def awaits_as(
     method: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]], wrap: Callable[[Any], W]
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, W]]:
-    """As `awaits`, for an operation whose result is an object with operations: `wrap` makes it an async one."""
+    """As `awaits`, for an operation whose result is an object with operations: `wrap` gives the object's async form."""
 
     async def call(self: Any, /, *args: P.args, **settings: P.kwargs) -> W:
         return wrap(await drive(_invoke(self, method.__name__, args, settings)))

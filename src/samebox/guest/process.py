@@ -1,4 +1,4 @@
-"""Process: a running command inside a sandbox, as an interface and in its sync and async forms."""
+"""Process: a running command inside a sandbox: its interface (ProcessCore), and its sync and async forms."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class OutputCore(ABC):
-    """One stream of a process, to be read as it comes."""
+    """One output stream of a process, to be read as its bytes come."""
 
     @abstractmethod
     async def read(self, size: int = -1) -> bytes:
-        """Return what is there, at most `size` bytes, waiting for the first; b"" at the end.
+        """Return the bytes that have come, at most `size`, waiting for the first byte; b"" at the end of the stream.
 
-        With a `size` of -1 it is everything up to the end.
+        With a `size` of -1, return everything up to the end.
 
         Raises:
             SandboxGoneError: The sandbox is gone.
@@ -33,7 +33,7 @@ class OutputCore(ABC):
 
     @abstractmethod
     async def readline(self) -> bytes:
-        """Return the next line with its end, what is left at the end of the stream, or b"" after that."""
+        """Return the next line with its line end; the last line may lack the line end; b"" at the end of the stream."""
 
 
 class InputCore(ABC):
@@ -41,9 +41,9 @@ class InputCore(ABC):
 
     @abstractmethod
     async def write(self, data: bytes | str) -> None:
-        """Write all of it, waiting while the process does not read; text as UTF-8.
+        """Write all of the data, waiting while the process does not read; text is written as UTF-8.
 
-        What a process that has closed its stdin leaves is dropped.
+        Data that is left when the process closes its stdin is dropped.
         """
 
     @abstractmethod
@@ -55,23 +55,23 @@ class ProcessCore(ABC):
     """A running command."""
 
     pid: int
-    """Its process id inside the sandbox."""
+    """The command's process id inside the sandbox."""
     stdin: InputCore
     stdout: OutputCore
     stderr: OutputCore
-    """Empty with a terminal, where everything comes on stdout."""
+    """The command's stderr; empty with a terminal, where everything comes on stdout."""
 
     @abstractmethod
     async def wait(self, timeout: float | None = None) -> ExecResult:
-        """Wait until the command has ended, and return how.
+        """Wait until the command has ended, and return how it ended.
 
-        Output that nobody has read can still be read, up to the output limit.
+        Output that was not read before can still be read, up to the output limit.
 
         Args:
-            timeout: In seconds; None waits for ever. The command is not ended by it.
+            timeout: The longest wait, in seconds, after which the command runs on; None waits for ever.
 
         Raises:
-            TimeoutError: The time is over; the command runs on.
+            TimeoutError: The timeout is over; the command runs on.
             SandboxGoneError: The sandbox is gone.
             ExecTimeoutError: The command's own timeout has ended it.
         """
@@ -98,14 +98,16 @@ class ProcessCore(ABC):
 
     @abstractmethod
     async def resize(self, rows: int, columns: int) -> None:
-        """Set the size of its terminal.
+        """Set the size of the command's terminal.
 
         Raises:
-            SandboxError: It has no terminal.
+            SandboxError: The command has no terminal.
         """
 
 
 class _Holder:
+    """The base of the sync and async forms: holds the object whose operations they offer."""
+
     def __init__(self, core: Any) -> None:
         self._core = core
 
@@ -114,7 +116,7 @@ class _Holder:
 
 
 class OutputStream(_Holder):
-    """One stream of a process; iterating gives the bytes as they come."""
+    """One output stream of a process; iterating gives the bytes as they come."""
 
     read = waits(OutputCore.read)
     readline = waits(OutputCore.readline)
@@ -163,7 +165,7 @@ class Process(_Holder):
 
 
 class AsyncOutputStream(_Holder):
-    """One stream of a process; iterating gives the bytes as they come."""
+    """One output stream of a process; iterating gives the bytes as they come."""
 
     read = awaits(OutputCore.read)
     readline = awaits(OutputCore.readline)
@@ -212,6 +214,6 @@ class AsyncProcess(_Holder):
 
 
 async def _leave(core: ProcessCore) -> None:
-    # How it ended is for `wait` and `poll` to tell, not for the end of a block that may have an error of its own.
+    # `wait` and `poll` tell how the command ended; the end of a block, which may have an error of its own, does not.
     with contextlib.suppress(SandboxError):
         await core.leave()

@@ -1,4 +1,4 @@
-"""What commands and file operations return (ExecResult, FileInfo, GrepMatch, TreeCount), and errors with a result."""
+"""ExecResult, FileInfo, GrepMatch and TreeCount: results of commands and file operations, and errors with results."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class ExecResult:
     """How a command ended and what it wrote."""
 
     exit_code: int
-    """The exit code; 128+n if the command died of signal n, 127 if the program is missing, 126 if it can't be
+    """The exit code; 128+n if the command died of signal n, 127 if the program is missing, 126 if the program can't be
     executed."""
     stdout: bytes = b""
-    """What it wrote to stdout, byte for byte (see `truncated`)."""
+    """The bytes that the command wrote to stdout (see `truncated`)."""
     stderr: bytes = b""
-    """What it wrote to stderr, byte for byte (see `truncated`)."""
+    """The bytes that the command wrote to stderr (see `truncated`)."""
     truncated: bool = False
-    """Whether a stream was longer than the output limit: it then holds its beginning and its end, without the
-    middle."""
+    """Whether a stream was longer than the output limit: the result then has the stream's beginning and end, without
+    the middle."""
     duration: float = 0.0
-    """From the call to the result, in seconds."""
+    """The time from the call to the result, in seconds."""
     argv: tuple[str | bytes, ...] = field(default=(), repr=False)
-    """The command as it was given."""
+    """The program and its arguments, as they were given."""
     signal: str | None = None
     """The name of the signal that the command died of, as "SIGKILL", or None."""
 
@@ -40,14 +40,14 @@ class ExecResult:
 
     @property
     def text(self) -> str:
-        """Stdout as text: UTF-8, what is not UTF-8 replaced."""
+        """The command's stdout as UTF-8 text; bytes that are not UTF-8 are replaced."""
         return self.stdout.decode(errors="replace")
 
     def check(self) -> ExecResult:
         """Return the result itself if the exit code is 0.
 
         Raises:
-            CommandFailedError: The exit code is another one; the text has it and the end of stderr.
+            CommandFailedError: The exit code is not 0; the error's text has the exit code and the end of stderr.
         """
         if self.ok:
             return self
@@ -57,11 +57,11 @@ class ExecResult:
 
 
 class ExecTimeoutError(SandboxError, TimeoutError):
-    """A command ran into its timeout; it and everything that it had started are ended.
+    """A command ran into its timeout; the command and everything that it had started are ended.
 
     Args:
-        message: What happened.
-        result: What the command had written until then, and the exit code that its end left.
+        message: The error's text.
+        result: The output that the command had written until then, and the exit code of its end.
     """
 
     def __init__(self, message: str, result: ExecResult | None = None) -> None:
@@ -70,12 +70,12 @@ class ExecTimeoutError(SandboxError, TimeoutError):
 
     @property
     def stdout(self) -> bytes:
-        """What the command had written to stdout before it was ended."""
+        """The bytes that the command had written to stdout before it was ended."""
         return self.result.stdout if self.result else b""
 
     @property
     def stderr(self) -> bytes:
-        """What the command had written to stderr before it was ended."""
+        """The bytes that the command had written to stderr before it was ended."""
         return self.result.stderr if self.result else b""
 
 
@@ -89,70 +89,70 @@ class CommandFailedError(SandboxError):
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What is known of a file, as `stat` and listings tell it.
+    """The facts about a file, as `stat` and listings return them.
 
-    It describes a link itself unless the call followed it.
+    The facts are about a link itself unless the call followed the link.
     """
 
     name: str
-    """The name in a listing, the path relative to the start in a walk, the path asked for in a stat."""
+    """The name in a listing, the path relative to the walk's start in a walk, the path asked for in a stat."""
     type: FileType
     size: int
-    """In bytes."""
+    """The size in bytes."""
     mode: int
-    """Permission bits, as 0o644."""
+    """The permission bits, as 0o644."""
     mtime_ns: int
-    """Last change of the content, in nanoseconds since 1970."""
+    """The last change of the content, in nanoseconds since 1970."""
     uid: int
     gid: int
     inode: int
     links: int
     target: str | None = None
-    """What a symbolic link points to, as written in it."""
+    """The target of a symbolic link, as written in the link."""
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file."""
+        """Whether this is a regular file."""
         return self.type == "file"
 
     @property
     def is_dir(self) -> bool:
-        """Whether it is a directory."""
+        """Whether this is a directory."""
         return self.type == "directory"
 
     @property
     def is_symlink(self) -> bool:
-        """Whether it is a symbolic link."""
+        """Whether this is a symbolic link."""
         return self.type == "symlink"
 
     @property
     def modified(self) -> datetime:
-        """Last change of the content, in UTC."""
+        """The last change of the content, in UTC."""
         return datetime.fromtimestamp(self.mtime_ns / 1e9, UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class GrepMatch:
-    """A line that matched."""
+    """A line that matched a search."""
 
     path: str
-    """Relative to the start of the search, or the path asked for if that was a file."""
+    """The file's path relative to the directory that was searched, or the path asked for if that was a file."""
     line: int
-    """From 1."""
+    """The line's number, from 1."""
     text: str
-    """The line without its end, cut at 4 KiB."""
+    """The line's text without the line end, cut at 4 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeCount:
-    """What a transfer of a tree moved."""
+    """The numbers of files, directories, links and bytes that an upload or download moved."""
 
     files: int
     directories: int
     links: int
     bytes: int
     skipped: tuple[str, ...] = ()
-    """Paths that were left out, each with the reason: links that lead out, names that this host can't hold."""
+    """The paths that were left out, each with the reason: links that lead out, names that this host can't hold."""
 
 
 def display(argv: tuple[str | bytes, ...] | list[str | bytes] | list[str]) -> str:
@@ -163,7 +163,7 @@ def display(argv: tuple[str | bytes, ...] | list[str | bytes] | list[str]) -> st
 
 
 def signal_name(number: int) -> str:
-    """Return a signal's name as "SIGTERM", or "signal 40" for one without a name."""
+    """Return a signal's name as "SIGTERM", or "signal 40" for a signal without a name."""
     try:
         return signals.Signals(number).name
     except ValueError:

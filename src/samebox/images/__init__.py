@@ -1,4 +1,4 @@
-"""Images: what is built and how, contexts, Dockerfiles and presets, the same for every engine with a build API.
+"""Images: the building of images from contexts, Dockerfiles and presets, shared by every engine with a build API.
 
-It imports `samebox.engine` and what is below that; it knows nothing of a sandbox's lifecycle.
+This package imports `samebox.engine` and what is below engine; it knows nothing of a sandbox's lifecycle.
 """

@@ -1,4 +1,4 @@
-"""ImageBuilder: builds on one engine, once for each content; what engines with a build API of their own share."""
+"""ImageBuilder: builds images on one engine, once for each content; the base for engines with a build API."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from samebox.images.context import BuildContext
 
 REPOSITORY = "localhost/samebox-build"
-"""Images that were built; the tag is the content's digest."""
+"""The repository of images that were built; an image's tag is its content's digest."""
 LAST_LINES = 20
-"""How many lines of a step's log an error has."""
+"""How many lines of a step's log a build's error shows."""
 
 
 class BuildLog:
-    """The log of one build: each line goes to the progress, and the last ones of the step at work are kept.
+    """The log of one build: each line goes to the progress, and the last lines of the step at work are kept.
 
     Args:
         progress: Takes the lines as they come.
-        step: What the line begins with that names a step.
-        chatter: What lines begin with that the engine itself says between those of a step.
+        step: Matches the beginning of a line that names a step.
+        chatter: The beginnings of lines in which the engine itself speaks between the lines of a step.
     """
 
     def __init__(self, progress: Callable[[str], None], step: re.Pattern[str], chatter: tuple[str, ...]) -> None:
@@ -46,7 +46,7 @@ class BuildLog:
         self._begun = ""
 
     def add(self, text: str) -> None:
-        """Take what the engine said next; its lines may come in pieces."""
+        """Take the next piece of the engine's log; lines may come in several pieces."""
         *whole, self._begun = (self._begun + text).split("\n")
         for line in (line.rstrip() for each in whole for line in each.splitlines()):
             if not line:
@@ -59,11 +59,11 @@ class BuildLog:
             self._progress(line)
 
     def failed(self, engine: str, words: str) -> BuildError:
-        """Return the error of a build that failed, with the step and the last lines of its log.
+        """Return the error of a build that failed, with the step at work and the last lines of the step's log.
 
         Args:
-            engine: Which one and where, as "Docker at unix:///run/docker.sock".
-            words: What it said.
+            engine: The engine and its address, as "Docker at unix:///run/docker.sock".
+            words: The engine's own words for the failure.
         """
         self.add("\n")
         at = f" at {self.step!r}" if self.step else ""
@@ -72,41 +72,41 @@ class BuildLog:
 
 
 class ImageBuilder(ABC):
-    """Builds on one engine.
+    """Builds images on one engine.
 
     Args:
-        engine: Which one and where, for errors: "Docker at unix:///run/docker.sock".
+        engine: The engine and its address, for errors: "Docker at unix:///run/docker.sock".
     """
 
     step: re.Pattern[str]
-    """What the line of a log begins with that names a step."""
+    """Matches the beginning of a log's line that names a step."""
     chatter: tuple[str, ...]
-    """What lines begin with that the engine itself says between those of a step."""
+    """The beginnings of lines in which the engine itself speaks between the lines of a step."""
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
 
     @abstractmethod
     def find(self, name: str) -> str | None:
-        """Return an image's id; None if it is not there."""
+        """Return an image's id; None if the engine has no image of that name."""
 
     @abstractmethod
     def base(self, image: str, config: SandboxConfig, progress: Callable[[str], None]) -> str:
-        """Make an image available that a build begins with, as the config's `pull` and `platform` say; return its id.
+        """Make a build's base image available, as the config's `pull` and `platform` say; return the image's id.
 
         Raises:
-            ImageNotFoundError: It is not there and can't be had.
+            ImageNotFoundError: The image is not on the engine, and the engine can't get it.
         """
 
     @abstractmethod
     def run(self, config: SandboxConfig, name: str, context: BuildContext, log: BuildLog, *, fresh: bool) -> None:
-        """Build an image of that name; every base is there. Nothing is left behind when this raises.
+        """Build an image whose base images are all there. A call that raises leaves nothing behind.
 
         Args:
-            config: Has `build` and `platform`.
-            name: The name that it gets.
-            context: What to send.
-            log: Takes what the engine says.
+            config: The config, with `build` and `platform`.
+            name: The name that the image gets.
+            context: The files to send.
+            log: Takes the engine's log.
             fresh: Whether no step of another build may be used again.
 
         Raises:
@@ -118,28 +118,28 @@ class ImageBuilder(ABC):
         """Give an image another name.
 
         Args:
-            image: Its id.
-            name: With a tag or without.
+            image: The image's id.
+            name: The other name, with a tag or without.
         """
 
     def build(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
-        """Build the config's image unless there is one of the same content, made from the same bases; return its id.
+        """Build the config's image unless an image of the same content and the same base images exists; return its id.
 
-        Of two processes of this user that build the same at once, one waits for the other.
+        Of two processes of this user that build the same image at once, one process waits for the other.
 
         Args:
-            config: Has what to build.
+            config: The config, with `build`.
             progress: Takes the lines of the build's log as they come.
 
         Raises:
             BuildError: A step failed, or the engine can't read the Dockerfile.
-            ImageNotFoundError: A base is not there and can't be had.
-            ConfigError: Something in the context can't be read.
+            ImageNotFoundError: A base image is not on the engine, and the engine can't get it.
+            ConfigError: A file in the context can't be read.
         """
         from samebox.images.context import BuildContext  # noqa: PLC0415 - a Dockerfile's parser, for builds alone
 
         build = config.build
-        assert build is not None  # noqa: S101 - what else was asked for
+        assert build is not None  # noqa: S101 - only a config with a build gets here
         runtime = build.runtime
         fresh = runtime is not None and not runtime.cache
         with BuildContext(build) as context:
@@ -167,12 +167,12 @@ def _bases(build: ImageBuild) -> tuple[str, ...]:
     try:
         return base_images(build.text, build.args)
     except ValueError:
-        return ()  # what can't be read here the engine refuses in its own words
+        return ()  # the engine refuses a Dockerfile that can't be read, in its own words
 
 
 @contextlib.contextmanager
 def _lock(key: str, progress: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock among the processes of this user on this host; its file goes with it."""
+    """Hold a lock among the processes of this user on this host; the lock's file is removed with the lock."""
     directory = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "samebox", "builds")
     path = directory / f"{key}.lock"
     try:
@@ -189,6 +189,7 @@ def _lock(key: str, progress: Callable[[str], None]) -> Iterator[None]:
 
 
 def _locked(path: Path, progress: Callable[[str], None]) -> IO[str]:
+    """Return the locked file, once no other process holds the lock."""
     while True:
         lock = path.open("w")
         try:
@@ -203,4 +204,4 @@ def _locked(path: Path, progress: Callable[[str], None]) -> IO[str]:
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
                 return lock
-        lock.close()  # its holder has removed the file meanwhile
+        lock.close()  # the lock's holder has removed the file meanwhile

@@ -1,4 +1,4 @@
-"""BuildContext: what a build sends to an engine, without what .dockerignore leaves out, and a digest of it."""
+"""BuildContext: the files that a build sends to an engine, without those that .dockerignore leaves out."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _MEMORY = 16 << 20
 class BuildContext:
     """An archive of a build's files, in memory or on disk, gone at the end of the `with`.
 
-    Times and owners are no content: a checkout at another time is the same one.
+    Times and owners are no content: a checkout at another time has the same digest.
 
     Args:
-        build: What is to be built.
+        build: The build.
 
     Raises:
-        ConfigError: Something in the directory can't be read, or .dockerignore has a pattern that is none.
+        ConfigError: A file in the directory can't be read, or .dockerignore has a malformed pattern.
     """
 
     def __init__(self, build: ImageBuild) -> None:
@@ -43,7 +43,8 @@ class BuildContext:
         self.ignored: list[str] = []
         """The patterns of .dockerignore."""
         self.unwanted: list[str] = []
-        """What is sent although it is ignored, as the builder needs it; no `COPY` has it."""
+        """The files that are sent although .dockerignore names them, as the builder needs them; no `COPY` may copy
+        them."""
         self._digest = hashlib.sha256()
         self.file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115 - closed by __exit__
         """The archive, to be read from its beginning."""
@@ -66,7 +67,7 @@ class BuildContext:
 
     @property
     def digest(self) -> bytes:
-        """A digest of names, kinds, modes and content."""
+        """A digest of the files' names, kinds, modes and content."""
         return self._digest.digest()
 
     def _add_text(self, archive: tarfile.TarFile, text: str) -> None:
@@ -117,7 +118,7 @@ def _patterns(file: Path) -> list[str]:
 
 
 def _names(directory: Path, below: str, matcher: PatternMatcher, always: set[str]) -> Iterator[str]:
-    """Yield the paths that are sent, in a fixed order: the builder needs the Dockerfile, ignored or not."""
+    """Yield the paths that are sent, in a fixed order; those in `always` are sent even if they are ignored."""
     with os.scandir(directory / below) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             name = f"{below}{entry.name}"

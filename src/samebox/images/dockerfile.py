@@ -1,4 +1,4 @@
-"""Dockerfile: which images one begins with and copies from, so that a newer one of these is another content."""
+"""base_images: the images that a Dockerfile begins with and copies from, whose newer versions are another content."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 def base_images(text: str, args: Mapping[str, str]) -> tuple[str, ...]:
     """Return the images that a Dockerfile names in `FROM`, `COPY --from` and `RUN --mount=from`, each once.
 
-    Stages of its own and `scratch` are none.
+    The Dockerfile's own stages and `scratch` do not count as images.
 
     Args:
-        text: The Dockerfile.
-        args: Build arguments, which may stand in a name.
+        text: The Dockerfile's text.
+        args: The build arguments, which may stand in an image's name.
 
     Raises:
-        ValueError: It can't be read.
+        ValueError: The Dockerfile can't be read.
     """
     found: dict[str, None] = {}
     stages: set[str] = set()
@@ -28,7 +28,7 @@ def base_images(text: str, args: Mapping[str, str]) -> tuple[str, ...]:
     parsed = parse_dockerfile_ast(text)
     for instruction in parsed.instructions:
         lex = ShellLex(parsed.escape_token, env=values, skip_unset_env=False)
-        if instruction.name == "ARG" and not stages:  # only these count in a FROM
+        if instruction.name == "ARG" and not stages:  # only an ARG before the first FROM counts in a FROM
             for word in instruction.args:
                 name, equals, default = word.partition("=")
                 if name in args or equals:
@@ -47,7 +47,7 @@ def base_images(text: str, args: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _sources(flags: list[str]) -> list[str]:
-    """Return what `--from=X` and `--mount=...,from=X` name."""
+    """Return the images and stages that `--from=X` and `--mount=...,from=X` name."""
     words = [flag.removeprefix("--") for flag in flags if not flag.startswith("--mount=")]
     words += [
         word for flag in flags if flag.startswith("--mount=") for word in flag.removeprefix("--mount=").split(",")

@@ -1,4 +1,4 @@
-"""The presets of Runtime: those in the core, and those that plugins add."""
+"""runtimes and with_runtime: the presets of Runtime, of the core and of plugins."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def runtimes() -> dict[str, Runtime]:
     """Return every preset by its name.
 
     Raises:
-        ConfigError: Two of them have the same name.
+        ConfigError: Two presets have the same name.
     """
     found: dict[str, Runtime] = {}
     for runtime in (*_PRESETS, *registry().runtimes()):
@@ -45,7 +45,7 @@ def with_runtime(config: SandboxConfig) -> SandboxConfig:
     """Return a config with the Runtime itself in the place of a preset's name.
 
     Raises:
-        ConfigError: There is no such preset, or two of one name.
+        ConfigError: There is no such preset, or there are two presets of one name.
     """
     if config.build is None or config.build.preset is None:
         return config

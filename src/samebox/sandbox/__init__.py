@@ -1,5 +1,5 @@
-"""Sandbox: what users hold, from the choice of an engine to the removal, and the inventory of what was left.
+"""Sandbox: the objects that users hold, a sandbox's life from the choice of its engine on, and the inventory.
 
-It imports every room below, `samebox.agent`, `samebox.guest`, `samebox.images`, `samebox.engine` and `samebox.config`;
-it knows nothing of the command line.
+This package imports every package below it, `samebox.agent`, `samebox.guest`, `samebox.images`, `samebox.engine` and
+`samebox.config`; it knows nothing of the command line.
 """

@@ -1,4 +1,4 @@
-"""The operations that Sandbox and AsyncSandbox offer: `waits` makes the sync ones, `awaits` the async ones."""
+"""SyncGuest and AsyncGuest: the operations that Sandbox and AsyncSandbox offer, made from those of Guest and Files."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class SyncGuest(SyncFiles):
         """Make a port inside the sandbox reachable on this host's loopback, also with the network off.
 
         Args:
-            port: The TCP port inside; something may listen on it later.
-            host: Where inside, an IP address or "localhost".
-            host_port: The port of this host; 0: any free one.
+            port: The TCP port inside the sandbox; a server may begin to listen on the port later.
+            host: The address inside the sandbox: an IP address or "localhost".
+            host_port: The port of this host's loopback; 0: any free port.
 
         Returns:
-            What serves it: its `port` is the host's, `close` or its `with` block ends it.
+            The forward, whose `port` is this host's port; `close` or its `with` block ends the forward.
 
         Raises:
             OSError: The host's port is taken.
@@ -71,7 +71,7 @@ class SyncGuest(SyncFiles):
     def confined(self, root: Path) -> ConfinedFiles:
         """Return the file operations confined to one directory.
 
-        A path that leads out is refused with `PathEscapesError`.
+        A path that leads out of the directory is refused with `PathEscapesError`.
         """
         return ConfinedFiles(self, root)
 
@@ -127,13 +127,13 @@ class AsyncGuest(AsyncFiles):
     wait_for_port = awaits(Guest.wait_for_port)
 
     def forward(self, port: int, *, host: str = "127.0.0.1", host_port: int = 0) -> AsyncForward:
-        """As `Sandbox.forward`, to be used by `async with`, or after `await forward.start()`."""
+        """As `Sandbox.forward`; the forward is used in `async with`, or after `await forward.start()`."""
         return AsyncForward(lambda: drive(self._target()), port, host, host_port)
 
     def confined(self, root: Path) -> AsyncConfinedFiles:
         """Return the file operations confined to one directory.
 
-        A path that leads out is refused with `PathEscapesError`.
+        A path that leads out of the directory is refused with `PathEscapesError`.
         """
         return AsyncConfinedFiles(self, root)
 

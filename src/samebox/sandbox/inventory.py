@@ -1,4 +1,4 @@
-"""Inventory: the sandboxes and volumes that samebox has made, on every engine, and who they belong to."""
+"""Inventory: the sandboxes and volumes that samebox has made on every engine, and the processes that own them."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Entry:
 
     @property
     def owner(self) -> Owner | None:
-        """The process that made it; None if its label says nothing."""
+        """The process that made the sandbox; None if the sandbox's label names none."""
         return Owner.parse(self.status.labels.get(OWNER, ""))
 
     @property
     def kept(self) -> bool:
-        """Whether it is to outlive its owner."""
+        """Whether the sandbox is to outlive its owner."""
         return self.status.labels.get(KEEP) == "1"
 
     @property
     def abandoned(self) -> bool:
-        """Whether its owner is known to be dead, and it was not to be kept."""
+        """Whether the sandbox's owner is known to be dead, and the sandbox is not to be kept."""
         return not self.kept and self.owner is not None and self.owner.alive is False
 
     @property
@@ -97,10 +97,10 @@ class Inventory:
     """The sandboxes and volumes on the engines that can be reached.
 
     Args:
-        names: Which engines, each of which then has to be reached; none: all that are installed, but for `local`, whose
+        names: The engines to ask, each of which then has to be reached; none: all installed engines but `local`, whose
             sandboxes only their own process knows.
-        known: The engines; default: those that are installed.
-        options: The options of an engine by its name.
+        known: The registry of engines; default: the installed engines.
+        options: The options of each engine, by the engine's name.
 
     Raises:
         ConfigError: There is no such engine.
@@ -119,7 +119,7 @@ class Inventory:
         self._named = frozenset(named)
         self._engines: dict[str, Engine] = {name: known.get(name)(options.get(name)) for name in wanted}
         self.unreachable: dict[str, str] = {}
-        """Engines that nobody named and that could not be asked, with the reason."""
+        """The engines that were not named and could not be asked, each with the reason."""
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +154,7 @@ class Inventory:
         return [VolumeEntry(name, status) for name, status in self._ask(having, lambda engine: engine.volumes())]
 
     def abandoned(self) -> list[Entry]:
-        """Return the sandboxes that dead owners have left.
+        """Return the sandboxes whose owners have died and left them.
 
         Raises:
             EngineError: An engine that was named can't be asked.
@@ -162,11 +162,11 @@ class Inventory:
         return [entry for entry in self.sandboxes() if entry.abandoned]
 
     def sandbox(self, name: str) -> Entry:
-        """Return a sandbox by its name or id, on whichever engine it is.
+        """Return a sandbox by its name or id, from whichever engine has the sandbox.
 
         Raises:
-            SandboxNotFoundError: No engine that can be reached has it, or samebox did not make it.
-            EngineError: Several engines have it.
+            SandboxNotFoundError: No engine that can be reached has the sandbox, or samebox did not make it.
+            EngineError: Several engines have a sandbox of that name.
         """
         found = [entry for entry in self.sandboxes() if name in {entry.status.name, entry.status.id}]
         if not found:
@@ -174,10 +174,10 @@ class Inventory:
         return _only(found, "sandbox", name)
 
     def volume(self, name: str) -> VolumeEntry:
-        """Return a named volume, on whichever engine it is.
+        """Return a named volume, from whichever engine has the volume.
 
         Raises:
-            EngineError: No engine that can be reached has it, or several have it.
+            EngineError: No engine that can be reached has the volume, or several engines have a volume of that name.
             UnsupportedError: An engine that was named has no volumes.
         """
         found = [entry for entry in self.volumes() if entry.status.name == name]
@@ -189,7 +189,7 @@ class Inventory:
         """Remove a sandbox, or a volume that no sandbox uses.
 
         Raises:
-            EngineError: It can't be removed; a volume may be in use.
+            EngineError: The sandbox or volume can't be removed; a volume may be in use.
         """
         engine = self._engines[entry.engine]
         if isinstance(entry, VolumeEntry):
@@ -198,6 +198,7 @@ class Inventory:
             engine.remove(entry.status.id)
 
     def _ask(self, names: Iterable[str], question: Callable[[Engine], Iterable[_Status]]) -> list[tuple[str, _Status]]:
+        """Return the engines' answers, sorted; an unnamed engine that can't answer is noted in `unreachable`."""
         found: list[tuple[str, _Status]] = []
         for name in names:
             try:

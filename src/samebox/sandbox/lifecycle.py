@@ -1,4 +1,4 @@
-"""Lifecycle: one sandbox from the choice of its engine to its removal; what Sandbox and AsyncSandbox share."""
+"""Lifecycle: one sandbox from the choice of its engine to its removal, shared by Sandbox and AsyncSandbox."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def _new_name() -> str:
 
 
 def silent(_line: str) -> None:
-    """Take progress and say nothing."""
+    """Take a line of progress and print nothing."""
 
 
 class Lifecycle:
     """Makes a sandbox on its first use, and removes it at the end unless it was attached to or is to be kept.
 
     Args:
-        config: What it is asked to be.
-        progress: Told what is being done, a line at a time.
+        config: The sandbox's config.
+        progress: Takes what is being done, a line at a time.
     """
 
     def __init__(self, config: SandboxConfig, progress: Callable[[str], None] | None = None) -> None:
@@ -85,41 +85,41 @@ class Lifecycle:
 
     @property
     def id(self) -> str:
-        """The engine's id of it; "" before its start."""
+        """The engine's id of the sandbox; "" before the sandbox's start."""
         return self._id
 
     @property
     def attached(self) -> bool:
-        """Whether it was there already."""
+        """Whether the sandbox was there already, and was attached to."""
         return self._attached
 
     @property
     def engine(self) -> Engine | None:
-        """The engine; None before the start."""
+        """The sandbox's engine; None before the sandbox's start."""
         return self._selection.engine if self._selection else None
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the engine is on this host; None before the start."""
+        """The facts about the engine on this host; None before the sandbox's start."""
         return self._selection.info if self._selection else None
 
     @property
     def unenforced(self) -> Mapping[Capability, str]:
-        """Default hardening that this host can't enforce."""
+        """The default hardening that the engine can't enforce on this host, each capability with the reason."""
         return self._selection.unenforced if self._selection else {}
 
     async def guest(self) -> Guest:
-        """Return what runs commands and handles files, starting the sandbox if it is not."""
+        """Return the guest, which runs commands and handles files; start the sandbox first if it was not started."""
         if self._guest is None or self._closed:
             await Blocking(self.start)
-        assert self._guest is not None  # noqa: S101 - start sets it or raises
+        assert self._guest is not None  # noqa: S101 - start sets the guest or raises
         return self._guest
 
     def start(self) -> None:
-        """Choose the engine, make or attach to the sandbox and reach its agent; nothing happens if that is done.
+        """Choose the engine, make or attach to the sandbox and reach its agent; nothing happens on a second call.
 
         Raises:
-            SandboxError: What went wrong; nothing is left behind.
+            SandboxError: The sandbox could not be started; nothing is left behind.
         """
         if self._guest is None:
             self._belong_here()
@@ -144,7 +144,7 @@ class Lifecycle:
                 self._name = _new_name()
 
     def _connected(self, choice: Choice) -> AgentConnections:
-        """Make or attach to the sandbox, on the next engine where the one chosen refuses what it is asked for."""
+        """Make or attach to the sandbox; where the engine chosen refuses the config, on the next engine."""
         while True:
             engine = self._started()
             try:
@@ -156,9 +156,9 @@ class Lifecycle:
                 self._progress(f"{error}; taking {self._selection.engine.name} instead")
 
     def _named(self, engine: Engine) -> AgentConnections:
-        """Attach to what has the name or make it.
+        """Attach to the sandbox of the config's name, or make it.
 
-        Of two processes that do so at once, one makes it and both have it.
+        Of two processes that do so at once, one process makes the sandbox and the other attaches to it.
         """
         for _ in range(_TRIES):
             try:
@@ -184,7 +184,7 @@ class Lifecycle:
             try:
                 return self._attach(engine, status)
             except (SandboxNotFoundError, SandboxGoneError):
-                continue  # its owner removed it meanwhile, or a first start failed
+                continue  # the sandbox's owner removed it meanwhile, or its first start failed
         how = f"kept coming and going, {_TRIES} times; another process may be replacing it"
         msg = f"{engine.name}: the sandbox {self._name!r} {how}"
         raise SandboxExistsError(msg)
@@ -206,6 +206,7 @@ class Lifecycle:
         return connections
 
     def _make(self, engine: Engine) -> AgentConnections:
+        """Make the image available and the sandbox from it; try once more after a delivery of the agent was healed."""
         if self.config.build is not None:
             image = engine.build_image(self.config, self._progress)
         else:
@@ -220,6 +221,7 @@ class Lifecycle:
         raise AssertionError
 
     def _made(self, engine: Engine, image: str) -> AgentConnections:
+        """Create and start the sandbox and reach its agent, or remove the sandbox again."""
         attempt = secrets.token_hex(8)
         labels = {
             **self.config.labels,
@@ -275,11 +277,11 @@ class Lifecycle:
         """Return the port of the host at which a published port of the sandbox can be reached.
 
         Args:
-            port: The sandbox's, as 8080 or "53/udp".
+            port: The sandbox's port, as 8080 or "53/udp".
 
         Raises:
-            EngineError: It is not published.
-            UnsupportedError: The engine publishes no ports; `forward` needs nothing of it.
+            EngineError: The port is not published.
+            UnsupportedError: The engine publishes no ports; `forward` works without this.
         """
         await self.guest()
         engine = self._started()
@@ -289,13 +291,13 @@ class Lifecycle:
         """Keep the state of the sandbox's files as an image.
 
         Args:
-            image: The name that it gets.
+            image: The name that the image gets.
 
         Returns:
             The image's reference, for `Sandbox(image=...)`.
 
         Raises:
-            UnsupportedError: The engine can't.
+            UnsupportedError: The engine can't keep files as an image.
         """
         await self.guest()
         engine = self._started()
@@ -317,11 +319,11 @@ class Lifecycle:
             raise
 
     def _started(self) -> Engine:
-        assert self._selection is not None  # noqa: S101 - it is chosen before
+        assert self._selection is not None  # noqa: S101 - the engine is chosen before
         return self._selection.engine
 
     def _info(self) -> EngineInfo:
-        assert self._selection is not None  # noqa: S101 - after guest()
+        assert self._selection is not None  # noqa: S101 - guest() has chosen the engine
         return self._selection.info
 
     def close(self) -> None:
@@ -347,6 +349,7 @@ class Lifecycle:
 
 
 def _dispose(engine: Engine, sandbox_id: str, config: SandboxConfig) -> None:
+    """Remove a sandbox, and its volumes if the config says so."""
     engine.remove(sandbox_id)
     if config.volumes_remove:
         for name in {mount.source for mount in config.mounts if mount.type == "volume"}:

@@ -1,4 +1,4 @@
-"""Owner: the process that a sandbox belongs to, as labels tell it, and whether it still lives."""
+"""Owner: the process that a sandbox belongs to, as the sandbox's label names it, and whether it still lives."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _LABEL = re.compile(r"([^/]+)/([^/.]+)\.([0-9]+)/([0-9]+)\.([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, told apart from a later one with the same number, and from those of other hosts."""
+    """A process, told apart from a later process with the same number, and from processes of other hosts."""
 
     host: str
-    """The host's name and a hash of its machine id, which is not for others to see: machine-id(5). It may have none."""
+    """The host's name and a hash of its machine id, if it has one; the id itself is confidential: machine-id(5)."""
     boot: str
-    """The beginning of the id of the boot, which every process ends with."""
+    """The beginning of the id of the host's boot; no process outlives the boot."""
     namespace: str
-    """The process namespace that the number belongs to, as two containers of one host have different ones."""
+    """The process namespace that the pid belongs to, as two containers of one host have different namespaces."""
     pid: int
     started: int
-    """Clock ticks from boot to its start."""
+    """The clock ticks from the boot to the process's start."""
 
     @classmethod
     def current(cls) -> Owner:
@@ -34,7 +34,7 @@ class Owner:
 
     @classmethod
     def parse(cls, label: str) -> Owner | None:
-        """Return the owner that a label names; None if it names none."""
+        """Return the owner that a label names; None if the label names none."""
         if (match := _LABEL.fullmatch(label)) is None:
             return None
         host, boot, namespace, pid, started = match.groups()
@@ -45,7 +45,7 @@ class Owner:
 
     @property
     def alive(self) -> bool | None:
-        """Whether it still runs; None if that can't be told from here."""
+        """Whether the process still runs; None if this process can't tell."""
         here = _current(os.getpid())
         if self.host != here.host:
             return None

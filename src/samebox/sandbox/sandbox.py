@@ -1,4 +1,4 @@
-"""Sandbox and AsyncSandbox: what users hold."""
+"""Sandbox and AsyncSandbox: the objects that users hold, in a sync and an async form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Holder:
-    """What both interfaces know of their sandbox without asking it."""
+    """The base of both forms: the lifecycle of their sandbox, and the facts about it that need no call."""
 
     def __init__(
         self, config: SandboxConfig | None = None, /, *, progress: Callable[[str], None] | None = None, **settings: Any
@@ -35,7 +35,7 @@ class _Holder:
 
     @property
     def config(self) -> SandboxConfig:
-        """What the sandbox was asked to be."""
+        """The sandbox's config."""
         return self._lifecycle.config
 
     @property
@@ -45,27 +45,27 @@ class _Holder:
 
     @property
     def id(self) -> str:
-        """The engine's id of the sandbox; "" before its start."""
+        """The engine's id of the sandbox; "" before the sandbox's start."""
         return self._lifecycle.id
 
     @property
     def attached(self) -> bool:
-        """Whether the sandbox was there already; it is then not removed at the end."""
+        """Whether the sandbox was there already, and was attached to; the sandbox is then not removed at the end."""
         return self._lifecycle.attached
 
     @property
     def engine(self) -> Engine | None:
-        """The engine that it runs on; None before its start."""
+        """The engine that the sandbox runs on; None before the sandbox's start."""
         return self._lifecycle.engine
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the engine is on this host; None before the start."""
+        """The facts about the engine on this host; None before the sandbox's start."""
         return self._lifecycle.info
 
     @property
     def unenforced(self) -> Mapping[Capability, str]:
-        """Hardening that is a default, was not asked for and cannot be enforced on this host, each with the reason."""
+        """The default hardening that the engine can't enforce on this host, each capability with the reason."""
         return self._lifecycle.unenforced
 
     def __reduce__(self) -> NoReturn:
@@ -84,15 +84,15 @@ class _Holder:
 class Sandbox(_Holder, SyncGuest):
     """An isolated environment to run commands and handle files in.
 
-    It is made on its first use, and removed at the end of its `with` block.
+    The sandbox is made on its first use, and removed at the end of its `with` block.
 
     Args:
-        config: What it is asked to be; default: the settings alone.
-        progress: Told what is being done, as of an image's pull, a line at a time.
-        settings: Fields of `SandboxConfig`, over those of `config`.
+        config: The sandbox's config; default: a config of the settings alone.
+        progress: Takes what is being done, as an image's pull, a line at a time.
+        settings: Fields of `SandboxConfig`, which replace those of `config`.
 
     Raises:
-        ConfigError: A setting is wrong. What is wrong on the engine's side is raised by the first use.
+        ConfigError: A setting is wrong. The first use raises errors of the engine's side.
     """
 
     def host_port(self, port: int | str) -> int:
@@ -104,18 +104,18 @@ class Sandbox(_Holder, SyncGuest):
         return run(self._lifecycle.snapshot(image))
 
     def start(self) -> Self:
-        """Start it now, instead of on its first use.
+        """Start the sandbox now, instead of on its first use.
 
         Raises:
-            EngineUnavailableError: No usable engine; the text says what was wrong with each.
+            EngineUnavailableError: No engine is usable; the error's text says what was wrong with each engine.
             UnsupportedError: The engine can't honour a setting.
-            ImageNotFoundError: The image can't be had.
+            ImageNotFoundError: The image is not on the engine, and the engine can't get it.
         """
         self._lifecycle.start()
         return self
 
     def close(self) -> None:
-        """End it, and remove it unless it was attached to or is to be kept. May be called again."""
+        """End the sandbox; remove it unless it was attached to or is to be kept. May be called again."""
         self._lifecycle.close()
 
     def __enter__(self) -> Self:
@@ -139,12 +139,12 @@ class AsyncSandbox(_Holder, AsyncGuest):
         return await drive(self._lifecycle.snapshot(image))
 
     async def start(self) -> Self:
-        """Start it now, instead of on its first use; errors as `Sandbox.start`."""
+        """Start the sandbox now, instead of on its first use; raises the errors of `Sandbox.start`."""
         await asyncio.to_thread(self._lifecycle.start)
         return self
 
     async def close(self) -> None:
-        """End it, and remove it unless it was attached to or is to be kept. May be called again."""
+        """End the sandbox; remove it unless it was attached to or is to be kept. May be called again."""
         await asyncio.shield(asyncio.to_thread(self._lifecycle.close))
 
     async def __aenter__(self) -> Self:

@@ -6,13 +6,15 @@
  * time, whatever the depth. */
 #include "beneath.h"
 
-#include "resolve.h"
+#include "descriptor.h"
+#include "path.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 

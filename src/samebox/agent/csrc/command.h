@@ -3,7 +3,6 @@
 #define SAMEBOX_COMMAND_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
@@ -28,30 +27,10 @@ struct report {
 };
 
 /* To the supervisor. Closing the link releases it; as long as its command runs, that ends the command too. */
-enum order_type { ORDER_SIGNAL = 1, ORDER_END, ORDER_RUN }; /* the value: a signal; ms of grace, -1: as in the command */
+enum order_type { ORDER_SIGNAL = 1, ORDER_END, ORDER_RUN };
 struct order {
     int32_t type;
-    int32_t value;
+    int32_t value; /* a signal; ms of grace, -1: as in the command */
 };
-
-/* --- supervisor.c: in a fork of serve --- */
-
-/* Runs the command, and then those that are handed over. */
-_Noreturn void supervise(const struct command *c);
-
-/* --- handover.c --- */
-
-/* Gives a free supervisor its next command; false if that is too large, or the supervisor is gone. */
-bool command_hand_over(const struct command *c, int link);
-/* In the supervisor: waits for the next one, which changes what differs in *c, until the next call; false: there is
- * none. */
-bool command_take_over(struct command *c);
-
-/* --- program.c: safe after vfork --- */
-
-/* Becomes the program, or returns errno. `found` says what was found where, for program_complain; it is cut to fit. */
-int program_run(char *const *argv, char *const *env, char *found, size_t size);
-/* Writes on stderr why it was not run, and returns the exit code for that. */
-int program_complain(const char *name, int err, const char *found);
 
 #endif

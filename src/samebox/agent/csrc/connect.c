@@ -1,6 +1,16 @@
 /* CONNECT: a TCP connection made from inside. */
+#include "connect.h"
+
+#include "buffer.h"
+#include "connection.h"
+#include "failure.h"
+#include "loop.h"
 #include "process.h"
-#include "serve.h"
+#include "protocol.h"
+#include "request.h"
+#include "sink.h"
+#include "source.h"
+#include "stream.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
+#include <time.h>
 
 struct connecting {
     struct stream stream;
@@ -73,8 +83,8 @@ static void connected(struct connecting *c)
     c->attempt.fd = -1;
     connection_send(FRAME_REPLY, s->id, NULL, 0);
     /* Two descriptors of one socket, as each direction is watched for itself. */
-    bool attached = sink_attach(s, fd);
-    if (!source_attach(s, 1, reader) || !attached)
+    bool attached = sink_attach(&s->input, fd);
+    if (!source_attach(&s->output[0], reader, stream_credit(s)) || !attached)
         connect_fail(c, errno);
     else if (s->input.ended)
         connect_input_done(s);
@@ -175,7 +185,7 @@ static const struct stream_type connect_type = {
     .release = connect_release,
 };
 
-void connect_open(uint32_t id, struct request *r)
+static void connect_open(uint32_t id, struct request *r)
 {
     struct sockaddr_storage address;
     bool local = strcmp(r->host, "localhost") == 0;
@@ -183,7 +193,7 @@ void connect_open(uint32_t id, struct request *r)
         struct failure f;
         fail(&f, EINVAL, NULL, NULL);
         snprintf(f.message, sizeof f.message, "host must be a numeric address or localhost, port 1 to 65535");
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
         return;
     }
     struct connecting *c = allocate(sizeof *c);
@@ -195,3 +205,8 @@ void connect_open(uint32_t id, struct request *r)
         c->stream.deadline = now_ms(CLOCK_MONOTONIC) + c->stream.request.timeout;
     next_attempt(c, 0);
 }
+
+const struct operation connect_operation = {
+    .form = {.known = FIELD(HOST) | FIELD(PORT) | FIELD(TIMEOUT) | FIELD(WINDOW), .needed = FIELD(HOST) | FIELD(PORT)},
+    .open = connect_open,
+};

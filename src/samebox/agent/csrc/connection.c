@@ -1,13 +1,19 @@
 /* The connection: bytes in, frames out, and a bounded queue of what is to be sent. */
+#include "connection.h"
+
+#include "descriptor.h"
+#include "loop.h"
 #include "process.h"
-#include "serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#define MAX_REQUEST (8 * 1024 * 1024)
+#define OUTPUT_LIMIT (1024 * 1024)    /* queued output above which nothing more is read for it */
 #define HEAD 9                        /* length, stream, type */
 #define INPUT_STOP (8 * OUTPUT_LIMIT) /* answers to a host that asks and asks but does not read */
 #define KEEP (3 * 1024 * 1024)        /* a buffer larger than this is given back when it is empty */
@@ -15,6 +21,7 @@
 
 static struct {
     struct watch in, out;
+    void (*take)(int type, uint32_t stream, const uint8_t *payload, size_t len);
     struct buf input, output;
     size_t input_head, output_head;
     bool refused, lost;
@@ -115,6 +122,14 @@ void connection_send(enum frame type, uint32_t stream, const void *payload, size
     buf_add(&peer.output, payload, len);
 }
 
+void connection_send_failure(uint32_t stream, const struct failure *f)
+{
+    struct buf record = {0};
+    rec_failure(&record, f);
+    connection_send(FRAME_ERROR, stream, record.data, record.len);
+    buf_free(&record);
+}
+
 uint8_t *connection_data_begin(size_t room)
 {
     buf_reserve(&peer.output, HEAD + 1 + room);
@@ -150,6 +165,11 @@ void connection_refuse(int err, const char *kind, const char *path, const char *
     buf_free(&record);
 }
 
+void connection_malformed(const char *message)
+{
+    connection_refuse(EPROTO, NULL, NULL, message);
+}
+
 /* --- in --- */
 
 /* Hands on the frames that are complete; what remains is the beginning of one. */
@@ -162,13 +182,13 @@ static void take_frames(void)
             break;
         size_t len = get_u32(p);
         if (len > MAX_REQUEST) {
-            connection_refuse(EPROTO, NULL, NULL, "the frame is too long");
+            connection_malformed("the frame is too long");
             break;
         }
         if (have - HEAD < len)
             break;
         peer.input_head += HEAD + len;
-        serve_frame(p[8], get_u32(p + 4), p + HEAD, len);
+        peer.take(p[8], get_u32(p + 4), p + HEAD, len);
     }
 }
 
@@ -207,11 +227,12 @@ static void output_ready(struct watch *w, uint32_t events)
     connection_flush();
 }
 
-bool connection_start(int in, int out)
+bool connection_start(int in, int out, void (*take)(int type, uint32_t stream, const uint8_t *payload, size_t len))
 {
     /* One description can be watched through two descriptors of it. */
     if (in == out && (out = fcntl(in, F_DUPFD_CLOEXEC, 3)) < 0)
         return false;
+    peer.take = take;
     peer.in = (struct watch){.fd = in, .ready = input_ready};
     peer.out = (struct watch){.fd = out, .ready = output_ready};
     return set_nonblocking(in) && set_nonblocking(out) && watch_set(&peer.in, EPOLLIN);

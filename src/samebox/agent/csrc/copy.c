@@ -1,16 +1,22 @@
-/* MOVE and COPY of what is no tree. */
+/* MOVE and COPY. What is no tree is done here. */
 #include "copy.h"
 
+#include "buffer.h"
 #include "copydata.h"
+#include "failure.h"
+#include "fileutil.h"
 #include "pair.h"
+#include "protocol.h"
+#include "record.h"
+#include "request.h"
+#include "resolve.h"
+#include "treecopy.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-#define MOVE_REPLACE 1
 
 /* More than this would hold up the other streams. */
 #define SMALL_FILE (1024 * 1024)
@@ -44,8 +50,9 @@ static bool protected_end(const struct place *p, const struct request *r, const 
     return f->err != 0;
 }
 
-bool move_one(const struct place *p, const struct request *r, struct failure *f)
+static bool move_quick(const struct place *p, const struct request *r, struct buf *out, struct failure *f)
 {
+    (void)out;
     struct pair pair;
     bool replace = r->flags & MOVE_REPLACE, done = true;
     if (!pair_open(p, r, replace, &pair, f))
@@ -61,7 +68,7 @@ bool move_one(const struct place *p, const struct request *r, struct failure *f)
     return done;
 }
 
-bool copy_one(const struct place *p, const struct request *r, struct buf *out, struct failure *f)
+static bool copy_quick(const struct place *p, const struct request *r, struct buf *out, struct failure *f)
 {
     struct pair pair;
     bool done = true, replace = r->flags & COPY_REPLACE;
@@ -78,3 +85,18 @@ bool copy_one(const struct place *p, const struct request *r, struct buf *out, s
     pair_close(&pair);
     return done;
 }
+
+const struct operation move_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(DESTINATION) | FIELD(ROOT) | FIELD(FLAGS),
+             .needed = FIELD(PATH) | FIELD(DESTINATION), .flags = MOVE_REPLACE},
+    .quick = move_quick,
+    .tree = tree_move,
+    .workdir_stays = true,
+};
+
+const struct operation copy_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(DESTINATION) | FIELD(ROOT) | FIELD(FLAGS),
+             .needed = FIELD(PATH) | FIELD(DESTINATION), .flags = COPY_RECURSIVE | COPY_REPLACE},
+    .quick = copy_quick,
+    .tree = tree_copy,
+};

@@ -1,7 +1,10 @@
 /* Copying one file. */
 #include "copydata.h"
 
-#include "readwrite.h"
+#include "descriptor.h"
+#include "fileutil.h"
+#include "filewrite.h"
+#include "regular.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,11 @@
+/* Copying one file or link. */
 #ifndef SAMEBOX_COPYDATA_H
 #define SAMEBOX_COPYDATA_H
 
-#include "fileutil.h"
+#include "failure.h"
 
-#define COPY_RECURSIVE 1
-#define COPY_REPLACE 2
+#include <stdbool.h>
+#include <sys/stat.h>
 
 /* The content of a regular file, holes left out where the file system tells of them. Both at their beginning; false and
  * errno on failure. */

@@ -1,8 +1,11 @@
 /* The environment of a command. */
-#include "serve.h"
+#include "buffer.h"
+#include "environment.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+char **environment_base;
 
 struct variable {
     char *text;

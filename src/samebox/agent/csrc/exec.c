@@ -1,17 +1,34 @@
-/* EXEC: a command and its pipes, or its terminal, as serve sees them. */
+/* EXEC: a command, as serve sees it. */
+#include "exec.h"
+
+#include "buffer.h"
+#include "children.h"
 #include "command.h"
+#include "connection.h"
+#include "drain.h"
+#include "environment.h"
+#include "failure.h"
+#include "limit.h"
+#include "loop.h"
+#include "plumbing.h"
 #include "process.h"
-#include "serve.h"
+#include "protocol.h"
+#include "record.h"
+#include "request.h"
+#include "sink.h"
+#include "source.h"
+#include "spare.h"
+#include "stream.h"
+#include "workdir.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FLAG_INPUT 1
@@ -30,13 +47,6 @@ struct exec {
     int64_t timeout;    /* when it is over, as the stream's deadline; -1: there is none */
     bool eof[2];        /* of the outputs, not told yet */
 };
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
 
 /* --- what the supervisor tells --- */
 
@@ -205,36 +215,28 @@ static void exec_output_end(struct stream *s, struct source *source, int err)
     end_if_complete(e);
 }
 
-/* The link to a supervisor that waits for its next command. It may have left where serve is, and finds back only to a
- * workdir. */
-static struct watch idle = {.fd = -1};
-
-static void lose_idle(void)
-{
-    watch_close(&idle);
-    server.exiting++;
-}
-
-/* It has nothing to say, so it was killed. */
-static void idle_ready(struct watch *w, uint32_t events)
-{
-    (void)w;
-    (void)events;
-    lose_idle();
-}
-
 static void exec_release(struct stream *s)
 {
     struct exec *e = (struct exec *)s;
     watch_set(&e->link, 0);
-    if (e->free && idle.fd < 0 && server.workdir) {
-        idle = (struct watch){.fd = e->link.fd, .ready = idle_ready};
-        if (!watch_set(&idle, EPOLLIN))
-            lose_idle();
-    } else {
-        s->held = e->link.fd; /* closing it releases the supervisor, whose end would be in the way of the answer */
-        server.exiting++;
-    }
+    if (e->free && supervisor_keep(e->link.fd))
+        return;
+    s->held = e->link.fd; /* closing it releases the supervisor, whose end would be in the way of the answer */
+    children_expect();
+}
+
+static void exec_signal(struct stream *s, int signal)
+{
+    struct exec *e = (struct exec *)s;
+    if (!e->exited)
+        order(e, ORDER_SIGNAL, signal);
+}
+
+static void exec_resize(struct stream *s, int rows, int columns)
+{
+    struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+    if (s->request.tty && s->output[0].watch.fd >= 0)
+        ioctl(s->output[0].watch.fd, TIOCSWINSZ, &size);
 }
 
 static const struct stream_type exec_type = {
@@ -242,157 +244,45 @@ static const struct stream_type exec_type = {
     .input_end = exec_input_end,
     .output_end = exec_output_end,
     .input_done = exec_input_done,
+    .signal = exec_signal,
+    .resize = exec_resize,
     .cancel = exec_cancel,
     .expire = exec_expire,
     .release = exec_release,
 };
 
-void exec_signal(struct stream *s, int signal)
-{
-    struct exec *e = (struct exec *)s;
-    if (s->type == &exec_type && !e->exited)
-        order(e, ORDER_SIGNAL, signal);
-}
-
-void exec_resize(struct stream *s, int rows, int columns)
-{
-    struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
-    if (s->type == &exec_type && s->request.tty && s->output[0].watch.fd >= 0)
-        ioctl(s->output[0].watch.fd, TIOCSWINSZ, &size);
-}
-
 /* --- starting --- */
 
-/* ours[0] is written by us, ours[1] and ours[2] are read; -1 where there is none. */
-struct plumbing {
-    int ours[3], theirs[3], link[2];
-};
-
-static bool open_pipe(int *reader, int *writer)
-{
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return false;
-    *reader = fds[0];
-    *writer = fds[1];
-    return true;
-}
-
-static bool open_pipes(struct plumbing *p, const struct request *r)
-{
-    if (r->flags & FLAG_INPUT) {
-        if (!open_pipe(&p->theirs[0], &p->ours[0]))
-            return false;
-    } else if ((p->theirs[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0) {
-        /* An image without /dev/null: an empty pipe is at EOF as well. */
-        int writer;
-        if (!open_pipe(&p->theirs[0], &writer))
-            return false;
-        close(writer);
-    }
-    return open_pipe(&p->ours[1], &p->theirs[1]) && open_pipe(&p->ours[2], &p->theirs[2]);
-}
-
-static int open_slave(int master)
-{
-    char path[32];
-    if (unlockpt(master) < 0)
-        return -1;
-#ifdef TIOCGPTPEER
-    /* Right also where /dev/pts is another instance than the master's. */
-    int fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (fd >= 0)
-        return fd;
-#endif
-    if (ptsname_r(master, path, sizeof path) != 0)
-        return -1;
-    return open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-}
-
-static bool open_terminal(struct plumbing *p, const struct request *r)
-{
-    struct winsize size = {.ws_row = 24, .ws_col = 80};
-    if (r->rows > 0)
-        size.ws_row = (unsigned short)r->rows;
-    if (r->columns > 0)
-        size.ws_col = (unsigned short)r->columns;
-    p->ours[1] = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (p->ours[1] < 0)
-        p->ours[1] = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (p->ours[1] < 0 || (p->theirs[0] = open_slave(p->ours[1])) < 0)
-        return false;
-    ioctl(p->ours[1], TIOCSWINSZ, &size);
-    p->theirs[1] = fcntl(p->theirs[0], F_DUPFD_CLOEXEC, 3);
-    p->theirs[2] = fcntl(p->theirs[0], F_DUPFD_CLOEXEC, 3);
-    if (r->flags & FLAG_INPUT && (p->ours[0] = fcntl(p->ours[1], F_DUPFD_CLOEXEC, 3)) < 0)
-        return false;
-    return p->theirs[1] >= 0 && p->theirs[2] >= 0;
-}
-
-static bool open_plumbing(struct plumbing *p, const struct request *r)
-{
-    return r->tty ? open_terminal(p, r) : open_pipes(p, r);
-}
-
-static void close_plumbing(struct plumbing *p)
-{
-    for (int i = 0; i < 3; i++) {
-        close_fd(&p->ours[i]);
-        close_fd(&p->theirs[i]);
-    }
-    close_fd(&p->link[0]);
-    close_fd(&p->link[1]);
-}
-
-static bool reuse_supervisor(struct plumbing *p, const struct command *c)
-{
-    if (idle.fd < 0 || !command_hand_over(c, idle.fd))
-        return false;
-    watch_set(&idle, 0);
-    p->link[0] = idle.fd;
-    idle.fd = -1;
-    return true;
-}
-
-static bool fork_supervisor(struct plumbing *p, struct command *c)
-{
-    if (link_pair(p->link) < 0)
-        return false;
-    c->link = p->link[1];
-    pid_t pid = fork();
-    if (pid == 0)
-        supervise(c);
-    return pid > 0;
-}
-
-static bool find_supervisor(struct plumbing *p, const struct request *r)
+/* Returns our end of the link to the supervisor, or -1 and errno. */
+static int start(const struct plumbing *p, const struct request *r)
 {
     struct command c = {
-        .argv = r->argv, .env = r->env[0] ? environment_merge(server.env, r->env) : server.env, .cwd = r->cwd,
-        .workdir = server.workdir, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
-        .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = server.files,
+        .argv = r->argv, .env = r->env[0] ? environment_merge(environment_base, r->env) : environment_base,
+        .cwd = r->cwd, .workdir = workdir_path, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
+        .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = limit_before,
     };
-    bool found = reuse_supervisor(p, &c) || fork_supervisor(p, &c);
+    int link = supervisor_find(&c);
     int err = errno;
-    if (c.env != server.env)
+    if (c.env != environment_base)
         free(c.env);
     errno = err;
-    return found;
+    return link;
 }
 
 /* Hands our ends over to a new stream; what can't be watched ends the command with an error. */
-static void watch_command(uint32_t id, struct plumbing *p, struct request *r)
+static void watch_command(uint32_t id, struct plumbing *p, int link, struct request *r)
 {
     struct exec *e = allocate(sizeof *e);
     stream_register(&e->stream, id, &exec_type, r);
-    e->link = (struct watch){.fd = p->link[0], .ready = link_ready, .owner = e};
+    e->link = (struct watch){.fd = link, .ready = link_ready, .owner = e};
+    int64_t credit = stream_credit(&e->stream);
     bool watched = watch_set(&e->link, EPOLLIN);
     for (int channel = 1; channel <= 2; channel++)
         if (p->ours[channel] >= 0)
-            watched &= source_attach(&e->stream, channel, p->ours[channel]);
+            watched &= source_attach(&e->stream.output[channel - 1], p->ours[channel], credit);
     if (p->ours[0] >= 0)
-        watched &= sink_attach(&e->stream, p->ours[0]);
-    p->link[0] = p->ours[0] = p->ours[1] = p->ours[2] = -1;
+        watched &= sink_attach(&e->stream.input, p->ours[0]);
+    p->ours[0] = p->ours[1] = p->ours[2] = -1;
     e->timeout = e->stream.request.timeout < 0 ? -1 : now_ms(CLOCK_MONOTONIC) + e->stream.request.timeout;
     e->stream.deadline = e->timeout;
     if (!watched)
@@ -405,17 +295,25 @@ static bool valid(const struct request *r)
     return sizes && environment_valid(r->env);
 }
 
-void exec_open(uint32_t id, struct request *r)
+static void exec_open(uint32_t id, struct request *r)
 {
-    struct plumbing p = {{-1, -1, -1}, {-1, -1, -1}, {-1, -1}};
+    struct plumbing p = {{-1, -1, -1}, {-1, -1, -1}};
+    int link = -1;
     struct failure f = {0};
     if (!valid(r))
         fail(&f, EINVAL, NULL, NULL);
-    else if (!open_plumbing(&p, r) || !find_supervisor(&p, r))
+    else if (!plumbing_open(&p, r, r->flags & FLAG_INPUT) || (link = start(&p, r)) < 0)
         fail(&f, errno, "spawn", r->argv[0]);
     if (f.err)
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
     else
-        watch_command(id, &p, r);
-    close_plumbing(&p);
+        watch_command(id, &p, link, r);
+    plumbing_close(&p);
 }
+
+const struct operation exec_operation = {
+    .form = {.known = FIELD(ARGV) | FIELD(ENV) | FIELD(CWD) | FIELD(TIMEOUT) | FIELD(GRACE) | FIELD(TTY) |
+                      FIELD(ROWS) | FIELD(COLUMNS) | FIELD(WINDOW) | FIELD(FLAGS),
+             .needed = FIELD(ARGV), .flags = FLAG_INPUT | FLAG_TELL_START},
+    .open = exec_open,
+};

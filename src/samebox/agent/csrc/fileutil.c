@@ -1,11 +1,17 @@
+/* Small things that several file operations need. */
 #include "fileutil.h"
+
+#include "descriptor.h"
+#include "path.h"
+#include "protocol.h"
+#include "record.h"
+#include "workdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -59,41 +65,6 @@ void rec_stat(struct buf *b, const struct stat *st, int dir, const char *name)
 bool same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-int not_regular(const struct stat *st)
-{
-    if (S_ISREG(st->st_mode))
-        return 0;
-    return S_ISDIR(st->st_mode) ? EISDIR : EINVAL;
-}
-
-bool fail_not_regular(const struct stat *st, struct failure *f, const char *path)
-{
-    int err = not_regular(st);
-    fail(f, err, err == EINVAL ? "special" : NULL, path);
-    return false;
-}
-
-int open_regular(int dir, const char *name, struct stat *st)
-{
-    /* The type is looked at first: opening a device or a FIFO has effects of its own. */
-    if (fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) != 0)
-        return -1;
-    int err = not_regular(st);
-    int fd = err ? -1 : openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (err)
-        errno = err;
-    if (fd < 0)
-        return -1;
-    if (fstat(fd, st) == 0) {
-        err = not_regular(st);
-        if (!err)
-            return fd;
-        errno = err;
-    }
-    close_fd(&fd);
-    return -1;
 }
 
 bool is_within(int fd, const struct stat *st)
@@ -223,15 +194,4 @@ char *read_link(int dir, const char *name)
     char target[PATH_MAX];
     ssize_t len = readlinkat(dir, name, target, sizeof target);
     return len < 0 ? NULL : copy_string(target, (size_t)len);
-}
-
-char *join_path(const char *base, const char *name)
-{
-    size_t len = strlen(base);
-    struct buf b = {0};
-    buf_add(&b, base, len);
-    if (len > 0 && base[len - 1] != '/' && name[0] != '\0')
-        buf_add(&b, "/", 1);
-    buf_add(&b, name, strlen(name) + 1);
-    return (char *)b.data;
 }

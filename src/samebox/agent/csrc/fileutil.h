@@ -2,7 +2,10 @@
 #ifndef SAMEBOX_FILEUTIL_H
 #define SAMEBOX_FILEUTIL_H
 
+#include "buffer.h"
 #include "resolve.h"
+
+#include <sys/stat.h>
 
 #define UMASK 022
 
@@ -12,18 +15,10 @@ void rec_mtime(struct buf *b, const struct stat *st);
 
 bool same_file(const struct stat *a, const struct stat *b);
 
-/* What is wrong with reading or writing it: 0 for a regular file, EISDIR, or EINVAL (then the kind is `special`). */
-int not_regular(const struct stat *st);
-bool fail_not_regular(const struct stat *st, struct failure *f, const char *path);
-
-/* Opens a regular file for reading below `dir`, never following a link and never waiting. -1 and errno, EINVAL if it is
- * special. */
-int open_regular(int dir, const char *name, struct stat *st);
-
 /* Whether the directory `fd` or one above it is `st`. */
 bool is_within(int fd, const struct stat *st);
 
-/* Whether it is the workdir, a directory above it, or the confinement's root. */
+/* Whether `st` is the workdir, a directory above it, or the confinement's root. */
 bool is_protected(const struct place *p, const struct stat *st);
 
 /* chmod of what an O_PATH descriptor stands for. The path is where it was found, for systems without /proc. */
@@ -41,8 +36,5 @@ bool link_over(const char *target, int dir, const char *name);
 
 /* malloced; NULL and errno if it isn't a link. */
 char *read_link(int dir, const char *name);
-
-/* "BASE/NAME", malloced. */
-char *join_path(const char *base, const char *name);
 
 #endif

@@ -1,14 +1,24 @@
 /* GREP: lines of a tree's text files. */
-#include "tree.h"
+#include "grep.h"
 
+#include "buffer.h"
+#include "descriptor.h"
+#include "failure.h"
 #include "glob.h"
+#include "job.h"
 #include "matcher.h"
+#include "protocol.h"
+#include "record.h"
+#include "regular.h"
+#include "request.h"
+#include "resolve.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PROBE 8192                 /* a NUL in the first so many bytes makes a file binary */
@@ -171,7 +181,7 @@ static void search(struct searcher *s)
         fail_not_regular(&st, j->f, j->r->path);
 }
 
-void grep_op(struct job *j)
+static void grep_op(struct job *j)
 {
     const struct request *r = j->r;
     struct matcher matcher;
@@ -186,3 +196,10 @@ void grep_op(struct job *j)
     rec_num(j->end, TAG_COUNT, s.count);
     matcher_free(&matcher);
 }
+
+const struct operation grep_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(PATTERN) | FIELD(INCLUDE) | FIELD(IGNORE_CASE) | FIELD(FIXED) |
+                      FIELD(LIMIT) | FIELD(WINDOW),
+             .needed = FIELD(PATH) | FIELD(PATTERN)},
+    .tree = grep_op,
+};

@@ -1,10 +1,12 @@
 /* Handing the next command to a supervisor that has done with its last one: a fork less for each command. */
-#include "agent.h"
-#include "command.h"
+#include "handover.h"
+
+#include "buffer.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #define MESSAGE_MAX (32 * 1024) /* a larger command gets a supervisor of its own */
 #define STRINGS_MAX 510

@@ -1,18 +1,20 @@
 /* agent init: reaps, starts agents on request, and ends the sandbox when nobody uses it any more. */
 #include "init.h"
-#include "agent.h"
+
+#include "presence.h"
 #include "process.h"
+#include "proctree.h"
 #include "serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXIT_IDLE 90
@@ -41,18 +43,6 @@ struct init {
 
 /* --- what the agents do --- */
 
-/* samebox-XXXXXXX or samebox+XXXXXXX, see publish() in serve.c. */
-static bool published(const char *name, bool *busy, uint32_t *requests)
-{
-    if (strncmp(name, "samebox", 7) != 0 || (name[7] != '-' && name[7] != '+'))
-        return false;
-    if (strspn(name + 8, "0123456789abcdef") != 7)
-        return false;
-    *busy = name[7] == '+';
-    *requests = (uint32_t)strtoul(name + 8, NULL, 16);
-    return name[15] == 0;
-}
-
 struct look {
     uint64_t sum;
     bool busy;
@@ -64,7 +54,7 @@ static void look_at(const struct proc *p, void *context)
     bool busy;
     uint32_t requests;
     /* PID 1 has a sandbox to itself. Elsewhere others may have agents, and those of this sandbox are our children. */
-    if (!published(p->name, &busy, &requests) || (getpid() != 1 && p->parent != getpid()))
+    if (!presence_read(p->name, &busy, &requests) || (getpid() != 1 && p->parent != getpid()))
         return;
     look->busy |= busy;
     look->sum += ((uint64_t)p->pid << 32 | requests) * UINT64_C(0x9e3779b97f4a7c15);
@@ -199,7 +189,7 @@ static void prepare(void)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGCHLD, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
-    prctl(PR_SET_NAME, "samebox-init");
+    prctl(PR_SET_NAME, INIT_NAME);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_DUMPABLE, 0); /* nobody but root looks into it, or takes its descriptors */
 }

@@ -1,4 +1,8 @@
+/* Reading the items of a tree stream. */
 #include "item.h"
+
+#include "buffer.h"
+#include "protocol.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,8 +2,10 @@
 #ifndef SAMEBOX_ITEM_H
 #define SAMEBOX_ITEM_H
 
-#include "agent.h"
-
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
 struct input {

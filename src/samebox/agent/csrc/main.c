@@ -1,12 +1,14 @@
 /* The agent's roles: init, serve and version (protocol.md, section 8). */
-#include "agent.h"
 #include "init.h"
 #include "process.h"
+#include "protocol.h"
 #include "serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,8 @@
  * case are known of all letters, and once for lines that are not, which a UTF-8 expression never matches. */
 #include "matcher.h"
 
+#include "buffer.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,10 +2,10 @@
 #ifndef SAMEBOX_MATCHER_H
 #define SAMEBOX_MATCHER_H
 
-#include "agent.h"
-
 #include <locale.h>
 #include <regex.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 struct matcher {
     const char *literal; /* compared byte by byte; otherwise one of the expressions is used */

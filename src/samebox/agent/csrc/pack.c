@@ -1,10 +1,22 @@
 /* PACK: a tree as a stream (protocol.md, section 7). */
-#include "tree.h"
+#include "pack.h"
+
+#include "buffer.h"
+#include "descriptor.h"
+#include "fileutil.h"
+#include "job.h"
+#include "protocol.h"
+#include "record.h"
+#include "regular.h"
+#include "request.h"
+#include "resolve.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct packer {
@@ -124,7 +136,7 @@ static bool pack_file(struct packer *k)
     return send_item(k, "", 'f', &st, NULL) && send_content(k, fd, st.st_size, "");
 }
 
-void pack_op(struct job *j)
+static void pack_op(struct job *j)
 {
     static const uint8_t end[4];
     struct packer k = {.j = j};
@@ -143,3 +155,8 @@ void pack_op(struct job *j)
         rec_num(j->end, TAG_COUNT, k.count);
     }
 }
+
+const struct operation pack_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(WINDOW), .needed = FIELD(PATH)},
+    .tree = pack_op,
+};

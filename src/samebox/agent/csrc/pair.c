@@ -1,9 +1,11 @@
+/* The two ends of MOVE and COPY. */
 #include "pair.h"
+
+#include "fileutil.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 static int look(const struct spot *s, struct stat *st)
 {

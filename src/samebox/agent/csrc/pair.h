@@ -2,7 +2,15 @@
 #ifndef SAMEBOX_PAIR_H
 #define SAMEBOX_PAIR_H
 
-#include "fileutil.h"
+#include "failure.h"
+#include "request.h"
+#include "resolve.h"
+
+#include <sys/stat.h>
+
+#define MOVE_REPLACE 1
+#define COPY_RECURSIVE 1
+#define COPY_REPLACE 2
 
 struct pair {
     struct spot from, to;

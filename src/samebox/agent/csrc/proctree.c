@@ -1,6 +1,7 @@
 /* Other processes, as /proc shows them. */
-#include "process.h"
-#include "agent.h"
+#include "proctree.h"
+
+#include "buffer.h"
 
 #include <ctype.h>
 #include <dirent.h>

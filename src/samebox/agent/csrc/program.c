@@ -1,9 +1,10 @@
 /* Finding a program and becoming it. After vfork nothing here may touch what is shared with the parent. */
-#include "command.h"
+#include "program.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>

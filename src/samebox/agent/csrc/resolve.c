@@ -3,12 +3,15 @@
 #include "resolve.h"
 
 #include "beneath.h"
+#include "descriptor.h"
+#include "path.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,15 +27,6 @@ struct open_how_v0 { /* struct open_how, which older headers lack */
 
 #define RENAME_RACE_TRIES 16
 #define MADE_DIR_MODE 0755 /* 0777 less the umask */
-
-void close_fd(int *fd)
-{
-    int saved = errno;
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-    errno = saved;
-}
 
 bool place_open(struct place *p, const struct request *r, struct failure *f)
 {
@@ -84,28 +78,6 @@ int resolve_open(const struct place *p, const char *path, int flags)
         return -1;
     }
     return open_beneath(p->fd, path, flags);
-}
-
-char *copy_string(const char *s, size_t len)
-{
-    struct buf b = {0};
-    buf_add(&b, s, len);
-    buf_add(&b, "", 1);
-    return (char *)b.data;
-}
-
-char *path_through_link(const char *path, const char *target)
-{
-    const char *end = path + strlen(path);
-    while (end > path && end[-1] == '/')
-        end--;
-    while (end > path && end[-1] != '/')
-        end--;
-    struct buf b = {0};
-    if (target[0] != '/')
-        buf_add(&b, path, (size_t)(end - path));
-    buf_add(&b, target, strlen(target) + 1);
-    return (char *)b.data;
 }
 
 /* Opens a directory below an existing one, and makes what is missing. Every prefix is resolved from the start, so that

@@ -2,18 +2,9 @@
 #ifndef SAMEBOX_RESOLVE_H
 #define SAMEBOX_RESOLVE_H
 
-#include "agent.h"
-
-#include <sys/stat.h>
-
-/* Closes *fd if it is open, and leaves errno alone: for __attribute__((cleanup)). */
-void close_fd(int *fd);
-#define AUTO_FD __attribute__((cleanup(close_fd))) int
-
-/* A NUL-terminated copy. */
-char *copy_string(const char *s, size_t len);
-
-#define MAX_LINKS 40 /* as the kernel */
+#include "buffer.h"
+#include "failure.h"
+#include "request.h"
 
 /* Where a request's paths start. */
 struct place {
@@ -42,8 +33,5 @@ void spot_close(struct spot *s);
 
 /* The path without links, `.` and `..`, NUL-terminated; confined: relative to the root. False and errno on failure. */
 bool resolve_real(const struct place *p, const char *path, struct buf *out);
-
-/* DIR/NAME of a link that points to `target`: what the target means from where `path` starts. malloced. */
-char *path_through_link(const char *path, const char *target);
 
 #endif

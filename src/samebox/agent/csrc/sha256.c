@@ -1,5 +1,7 @@
 /* SHA-256 (FIPS 180-4) of a file: how the host recognises the agent that it installed. */
-#include "agent.h"
+#include "sha256.h"
+
+#include "buffer.h"
 
 #include <string.h>
 #include <unistd.h>

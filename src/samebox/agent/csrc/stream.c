@@ -1,14 +1,19 @@
 /* Streams: their table, their beginnings and ends. */
+#include "stream.h"
+
+#include "connection.h"
+#include "loop.h"
 #include "process.h"
-#include "serve.h"
+#include "protocol.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BUCKETS 256
 
 static struct stream *buckets[BUCKETS];
-static struct stream *first, *graves;
+static struct stream *first, *stepping, *graves;
 static size_t total;
 
 /* --- the table --- */
@@ -31,6 +36,18 @@ size_t stream_count(void)
     return total;
 }
 
+static void output_end(struct source *source, int err)
+{
+    struct stream *s = source->owner;
+    s->type->output_end(s, source, err);
+}
+
+static void input_done(struct sink *sink)
+{
+    struct stream *s = sink->owner;
+    s->type->input_done(s);
+}
+
 void stream_register(struct stream *s, uint32_t id, const struct stream_type *type, struct request *r)
 {
     s->id = id;
@@ -39,15 +56,25 @@ void stream_register(struct stream *s, uint32_t id, const struct stream_type *ty
     r->memory = NULL;
     s->deadline = s->held = -1;
     for (int i = 0; i < 2; i++)
-        s->output[i] = (struct source){.watch.fd = -1, .done = true, .channel = i + 1, .stream = s};
-    s->input = (struct sink){.watch.fd = -1, .stream = s};
+        s->output[i] = (struct source){
+            .watch.fd = -1, .done = true, .stream = id, .channel = i + 1, .end = output_end, .owner = s};
+    s->input = (struct sink){.watch.fd = -1, .stream = id, .finish = input_done, .owner = s};
     s->next_in_bucket = buckets[id % BUCKETS];
     buckets[id % BUCKETS] = s;
     s->next = first;
     if (first)
         first->previous = s;
     first = s;
+    if (type->step) {
+        s->next_stepping = stepping;
+        stepping = s;
+    }
     total++;
+}
+
+int64_t stream_credit(const struct stream *s)
+{
+    return s->request.window > 0 ? s->request.window : WINDOW;
 }
 
 void stream_close(struct stream *s)
@@ -62,12 +89,17 @@ void stream_close(struct stream *s)
         first = s->next;
     if (s->next)
         s->next->previous = s->previous;
+    if (s->type->step) {
+        for (place = &stepping; *place != s;)
+            place = &(*place)->next_stepping;
+        *place = s->next_stepping;
+    }
     total--;
     s->closed = true;
     s->type->release(s);
     for (int i = 0; i < 2; i++)
         watch_close(&s->output[i].watch);
-    sink_close(&s->input);
+    sink_abandon(&s->input);
     /* Events of this turn may still point to it. */
     s->next = graves;
     graves = s;
@@ -93,7 +125,7 @@ void stream_end(struct stream *s, const struct buf *record)
 
 void stream_fail(struct stream *s, const struct failure *f)
 {
-    answer_failure(s->id, f);
+    connection_send_failure(s->id, f);
     stream_close(s);
 }
 
@@ -115,6 +147,16 @@ int streams_expire(void)
     if (nearest < 0)
         return -1;
     return nearest - now > 60000 ? 60000 : (int)(nearest - now);
+}
+
+bool streams_step(void)
+{
+    bool more = false;
+    for (struct stream *s = stepping, *next; s; s = next) {
+        next = s->next_stepping;
+        more |= s->type->step(s);
+    }
+    return more;
 }
 
 void streams_resume(void)

@@ -1,15 +1,19 @@
 /* A command's supervisor: parent, in the end, of everything that the command starts, so that all of it can be ended. */
-#include "command.h"
+#include "supervisor.h"
+
+#include "handover.h"
 #include "process.h"
+#include "proctree.h"
+#include "program.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PASS 2        /* ms between two looks for what is still to be killed */

@@ -2,11 +2,14 @@
  * hostile process has moved something, we go down again from the root by names; what is a link by then is refused. */
 #include "trail.h"
 
+#include "descriptor.h"
+#include "path.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #define TRAIL_FLAGS (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
@@ -90,16 +93,4 @@ bool trail_go(struct trail *t, const char *path, size_t len)
             return false;
     }
     return true;
-}
-
-size_t parent_len(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? (size_t)(slash - path) : 0;
-}
-
-const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }

@@ -2,7 +2,9 @@
 #ifndef SAMEBOX_TRAIL_H
 #define SAMEBOX_TRAIL_H
 
-#include "fileutil.h"
+#include "buffer.h"
+
+#include <stdbool.h>
 
 struct trail {
     int fd; /* the current directory, O_PATH */
@@ -16,9 +18,5 @@ void trail_start(struct trail *t, int root);
 /* Goes to the directory that the first `len` bytes of `path` name. */
 bool trail_go(struct trail *t, const char *path, size_t len);
 void trail_end(struct trail *t);
-
-/* How much of a path is its parent's, and the last component. */
-size_t parent_len(const char *path);
-const char *base_name(const char *path);
 
 #endif

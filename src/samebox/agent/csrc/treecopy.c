@@ -1,17 +1,25 @@
 /* COPY of trees and large files, and MOVE across file systems. */
-#include "tree.h"
+#include "treecopy.h"
 
 #include "copydata.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "fileutil.h"
 #include "pair.h"
+#include "path.h"
+#include "protocol.h"
+#include "record.h"
+#include "remove.h"
+#include "request.h"
+#include "resolve.h"
 #include "trail.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define MOVE_REPLACE 1
 
 struct copier {
     struct job *j;
@@ -194,11 +202,11 @@ static bool copy_tree(struct copier *k, const struct pair *pair)
     return ok;
 }
 
-void copy_op(struct job *j)
+static void copy(struct job *j, bool move, bool replace)
 {
     const struct request *r = j->r;
-    struct copier k = {.j = j, .move = r->op == OP_MOVE};
-    bool replace = r->flags & (k.move ? MOVE_REPLACE : COPY_REPLACE), ok;
+    struct copier k = {.j = j, .move = move};
+    bool ok;
     struct pair pair;
     if (!pair_open(&j->place, r, replace, &pair, j->f))
         return;
@@ -210,4 +218,14 @@ void copy_op(struct job *j)
     else if (ok)
         rec_num(j->end, TAG_COUNT, k.count);
     pair_close(&pair);
+}
+
+void tree_copy(struct job *j)
+{
+    copy(j, false, j->r->flags & COPY_REPLACE);
+}
+
+void tree_move(struct job *j)
+{
+    copy(j, true, j->r->flags & MOVE_REPLACE);
 }

@@ -1,8 +1,19 @@
 /* UNPACK: makes a tree from a stream (protocol.md, section 7). */
-#include "tree.h"
+#include "unpack.h"
 
+#include "buffer.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "fileutil.h"
+#include "filewrite.h"
 #include "item.h"
-#include "readwrite.h"
+#include "job.h"
+#include "path.h"
+#include "protocol.h"
+#include "record.h"
+#include "request.h"
+#include "resolve.h"
+#include "target.h"
 #include "trail.h"
 
 #include <errno.h>
@@ -10,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define UNPACK_REPLACE 1
@@ -151,7 +163,7 @@ static bool make_root_file(struct unpacker *u, const struct item *item)
 {
     struct request r = *u->j->r;
     struct file_write w;
-    r.flags = u->replace ? 0 : 2; /* WRITE's flag `exclusive` */
+    r.flags = u->replace ? 0 : WRITE_EXCLUSIVE;
     r.mode = item->mode;
     return file_open_write(&r, &w, u->j->f) && finish_file(u, item, &w, "");
 }
@@ -249,7 +261,7 @@ static bool unpack_all(struct unpacker *u)
     }
 }
 
-void unpack_op(struct job *j)
+static void unpack_op(struct job *j)
 {
     struct unpacker u = {.j = j, .in = {.fd = j->in}, .at = {.fd = -1, .root = -1}};
     u.replace = j->r->flags & UNPACK_REPLACE;
@@ -259,3 +271,9 @@ void unpack_op(struct job *j)
     if (ok && !j->f->err)
         rec_num(j->end, TAG_COUNT, u.count);
 }
+
+const struct operation unpack_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(FLAGS), .needed = FIELD(PATH), .flags = UNPACK_REPLACE},
+    .tree = unpack_op,
+    .tree_input = true,
+};

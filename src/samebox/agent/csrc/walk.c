@@ -4,38 +4,30 @@
  * process has moved a directory away while we were in it, we go down again from the start to where we were, or as far
  * as that still exists.
  *
- * The names of a directory are read and sorted before anything is done with them. Where they are more than fit into
- * memory, that happens in batches. */
+ * The names of a directory are read and sorted before anything is done with them, in batches where they are more than
+ * fit into memory. */
 #include "walk.h"
+
+#include "descriptor.h"
+#include "fileutil.h"
+#include "names.h"
+#include "resolve.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define HELD_MAX ((size_t)64 << 20) /* bytes of names, of all directories on the way together */
 #define BATCH_MIN ((size_t)4096)    /* but every directory may have this much */
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
 
-struct dirent_v0 { /* struct linux_dirent64 */
-    uint64_t ino;
-    int64_t off;
-    uint16_t reclen;
-    uint8_t type;
-    char name[];
-};
-
 struct level { /* a directory that we are in */
     dev_t dev;
     ino_t ino;
     size_t path_len; /* of its own path */
-    struct buf names; /* a type byte and a NUL-terminated string each */
-    char **sorted;
-    size_t count, next;
-    int64_t position;
-    bool more, lost;
+    struct names names;
+    bool lost;
     int err;
 };
 
@@ -82,80 +74,18 @@ int open_dir(int dir, const char *name, bool force)
     return openat(dir, name, DIR_FLAGS);
 }
 
-/* --- names --- */
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a + 1, *(char *const *)b + 1);
-}
-
 static void drop_names(struct walk *w, struct level *l)
 {
-    w->held -= l->names.len + l->count * sizeof *l->sorted;
-    buf_free(&l->names);
-    free(l->sorted);
-    l->names = (struct buf){0};
-    l->sorted = NULL;
-    l->count = l->next = 0;
+    w->held -= names_size(&l->names);
+    names_drop(&l->names);
 }
 
-static void sort_names(struct level *l)
-{
-    struct buf pointers = {0};
-    char *name = (char *)l->names.data;
-    buf_reserve(&pointers, l->count * sizeof name);
-    for (size_t i = 0; i < l->count; i++) {
-        buf_add(&pointers, &name, sizeof name);
-        name += strlen(name + 1) + 2;
-    }
-    l->sorted = (char **)(void *)pointers.data;
-    qsort(l->sorted, l->count, sizeof name, compare_names);
-}
-
-/* Adds the names of one buffer of getdents up to the limit. */
-static void take_names(struct level *l, const char *data, long len, size_t limit)
-{
-    while (len > 0) {
-        const struct dirent_v0 *d = (const struct dirent_v0 *)(const void *)data;
-        bool dots = strcmp(d->name, ".") == 0 || strcmp(d->name, "..") == 0;
-        size_t size = dots ? 0 : strlen(d->name) + 2;
-        if (l->count > 0 && l->names.len + size + (l->count + 1) * sizeof(char *) > limit) {
-            l->more = true;
-            return;
-        }
-        if (!dots) {
-            buf_add(&l->names, &d->type, 1);
-            buf_add(&l->names, d->name, size - 1);
-            l->count++;
-        }
-        l->position = d->off;
-        data += d->reclen;
-        len -= d->reclen;
-    }
-}
-
-/* The next batch of names, from l->position on. */
 static void read_names(struct walk *w, struct level *l)
 {
-    static _Alignas(8) char data[32 * 1024];
     drop_names(w, l);
     size_t limit = w->held + BATCH_MIN < HELD_MAX ? HELD_MAX - w->held : BATCH_MIN;
-    if (l->more && lseek(w->fd, w->restart ? 0 : l->position, SEEK_SET) < 0)
-        l->err = errno;
-    l->more = false;
-    while (!l->more && !l->err) {
-        long n = syscall(SYS_getdents64, w->fd, data, sizeof data);
-        if (n == 0)
-            break;
-        if (n < 0)
-            l->err = errno == ENOENT ? 0 : errno; /* ENOENT: it was removed */
-        if (n < 0)
-            break;
-        take_names(l, data, n, limit);
-    }
-    if (l->count > 0)
-        sort_names(l);
-    w->held += l->names.len + l->count * sizeof *l->sorted;
+    l->err = names_read(&l->names, w->fd, limit, w->restart);
+    w->held += names_size(&l->names);
 }
 
 /* --- down and up --- */
@@ -255,7 +185,7 @@ static void ascend(struct walk *w)
     w->fd = up;
     if (up < 0) {
         drop_names(w, l);
-        l->more = false;
+        l->names.more = false;
         l->err = ESTALE;
     }
     set_event(w, err);
@@ -275,7 +205,7 @@ void walk_start(struct walk *w, int fd)
 static bool take_entry(struct walk *w)
 {
     struct level *l = top(w);
-    const char *name = l->sorted[l->next++];
+    const char *name = l->names.sorted[l->names.next++];
     int err = 0;
     set_path(w, l->path_len, name + 1);
     if (fstatat(w->fd, name + 1, &w->st, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -298,11 +228,11 @@ enum walk_event walk_next(struct walk *w)
     }
     for (;;) {
         struct level *l = top(w);
-        if (l->next < l->count) {
+        if (l->names.next < l->names.count) {
             if (take_entry(w))
                 return WALK_ENTRY;
             w->enter = false;
-        } else if (l->more) {
+        } else if (l->names.more) {
             read_names(w, l);
         } else if (level_count(w) > 1) {
             ascend(w);

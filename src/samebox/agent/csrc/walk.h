@@ -2,7 +2,10 @@
 #ifndef SAMEBOX_WALK_H
 #define SAMEBOX_WALK_H
 
-#include "fileutil.h"
+#include "buffer.h"
+
+#include <stdbool.h>
+#include <sys/stat.h>
 
 enum walk_event {
     WALK_ENTRY, /* something in a directory; a directory is entered next, unless walk_skip() says not to */

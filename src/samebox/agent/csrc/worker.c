@@ -1,13 +1,25 @@
-/* Operations on whole trees run in a fork, which may block; serve passes on what it writes and hands it what it
- * reads. */
+/* Workers: forks in which operations on whole trees run, as these may block. */
+#include "worker.h"
+
+#include "buffer.h"
+#include "children.h"
+#include "connection.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "job.h"
+#include "loop.h"
 #include "process.h"
-#include "serve.h"
+#include "protocol.h"
+#include "sink.h"
+#include "source.h"
+#include "stream.h"
+#include "workdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE 2000 /* ms for a cancelled worker to clean up */
@@ -101,7 +113,7 @@ static void worker_release(struct stream *s)
     struct worker *w = (struct worker *)s;
     watch_close(&w->status);
     buf_free(&w->result);
-    server.exiting++;
+    children_expect();
 }
 
 static const struct stream_type worker_type = {
@@ -114,7 +126,8 @@ static const struct stream_type worker_type = {
     .release = worker_release,
 };
 
-static _Noreturn void work(const struct request *r, int in, int out, int status, pid_t parent)
+static _Noreturn void work(const struct operation *o, const struct request *r, int in, int out, int status,
+                           pid_t parent)
 {
     struct buf result = {0};
     struct failure f = {0};
@@ -126,7 +139,7 @@ static _Noreturn void work(const struct request *r, int in, int out, int status,
     if (getppid() != parent)
         _exit(1);
     buf_add(&result, &type, 1);
-    tree_op(r, in, out, &result, &f);
+    job_run(o->tree, r, in, out, &result, &f);
     if (f.err) {
         result.data[0] = FRAME_ERROR;
         result.len = 1;
@@ -158,20 +171,20 @@ static void close_all(int *fds, int count)
             close(fds[i]);
 }
 
-void worker_open(uint32_t id, struct request *r)
+void worker_open(uint32_t id, const struct operation *o, struct request *r)
 {
     /* Readers and writers of output, status and input, in this order. */
     int fds[6] = {-1, -1, -1, -1, -1, -1};
     pid_t pid = -1, parent = getpid();
-    bool input = r->op == OP_UNPACK;
-    if (pipe2(fds, O_CLOEXEC) == 0 && pipe2(fds + 2, O_CLOEXEC) == 0 && (!input || pipe2(fds + 4, O_CLOEXEC) == 0))
+    if (pipe2(fds, O_CLOEXEC) == 0 && pipe2(fds + 2, O_CLOEXEC) == 0 &&
+        (!o->tree_input || pipe2(fds + 4, O_CLOEXEC) == 0))
         pid = fork_worker();
     if (pid == 0)
-        work(r, fds[4], fds[1], fds[3], parent);
+        work(o, r, fds[4], fds[1], fds[3], parent);
     if (pid < 0) {
         struct failure f;
         fail(&f, errno, "spawn", r->path);
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
         close_all(fds, 6);
         return;
     }
@@ -180,9 +193,10 @@ void worker_open(uint32_t id, struct request *r)
     stream_register(&w->stream, id, &worker_type, r);
     w->pid = pid;
     w->status = (struct watch){.fd = fds[2], .ready = status_ready, .owner = w};
-    bool watched = set_nonblocking(fds[2]) && watch_set(&w->status, EPOLLIN) && source_attach(&w->stream, 1, fds[0]);
-    if (input)
-        watched &= sink_attach(&w->stream, fds[5]);
+    bool watched = set_nonblocking(fds[2]) && watch_set(&w->status, EPOLLIN) &&
+                   source_attach(&w->stream.output[0], fds[0], stream_credit(&w->stream));
+    if (o->tree_input)
+        watched &= sink_attach(&w->stream.input, fds[5]);
     if (!watched) {
         struct failure f;
         fail(&f, errno, "spawn", w->stream.request.path);

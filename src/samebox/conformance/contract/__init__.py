@@ -1,4 +1,4 @@
-"""Contract: what every engine promises, as tests, one module a subject.
+"""Contract: the promises of every engine as tests, in one module for each subject.
 
-It imports the rooms of the core; it knows nothing of how verdicts are made and reported.
+This package imports the packages of the core; it knows nothing of how verdicts are made and reported.
 """

@@ -1,4 +1,4 @@
-"""Fixtures of the contract tests: here and not in the plugin, so that no other run sees them."""
+"""The fixtures of the contract's tests, which are not in the plugin, so that no other run sees them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class NewBox(Protocol):
-    """Makes a sandbox of its own for a test; closed at the test's end."""
+    """Makes a sandbox for one test alone, which is closed at the test's end."""
 
     def __call__(self, **settings: Any) -> Sandbox:
         """Return a started sandbox."""
 
 
 class NewAsyncBox(Protocol):
-    """Makes a sandbox of its own for a test; the test closes it."""
+    """Makes a sandbox for one test alone, which the test closes."""
 
     def __call__(self, **settings: Any) -> AsyncSandbox:
         """Return a sandbox that is not started yet."""
 
 
 class _Shared:
-    """A sandbox for tests that do it no harm, replaced when one has."""
+    """A sandbox that is shared by tests that do it no harm, and replaced when a test has harmed it."""
 
     def __init__(self, make: Callable[[], Sandbox]) -> None:
         self._make = make
@@ -58,7 +58,7 @@ class _Shared:
 
 @pytest.fixture(scope="session")
 def harness(pytestconfig: pytest.Config) -> Harness:
-    """What makes sandboxes on the engine under test."""
+    """The harness, which makes sandboxes on the engine under test."""
     return pytestconfig.stash[HARNESS]
 
 
@@ -78,7 +78,7 @@ def _shared_user_box(harness: Harness) -> Iterator[_Shared]:
 
 @pytest.fixture
 def box(_shared_box: _Shared, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A sandbox that tests share: one that may harm it makes its own with `new_box`."""
+    """A sandbox that tests share; a test that may harm a sandbox makes its own with `new_box`."""
     failed = request.session.testsfailed
     yield _shared_box.get()
     if request.session.testsfailed > failed:
@@ -109,7 +109,7 @@ def here(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def new_box(harness: Harness) -> Iterator[NewBox]:
-    """Makes sandboxes of its own for a test."""
+    """Makes sandboxes for one test alone."""
     with contextlib.ExitStack() as stack:
 
         def make(**settings: Any) -> Sandbox:
@@ -140,5 +140,5 @@ def abox(harness: Harness, _async_boxes: list[AsyncSandbox], request: pytest.Fix
 
 @pytest.fixture
 def new_abox(harness: Harness) -> NewAsyncBox:
-    """Makes sandboxes for asyncio, not yet started."""
+    """Makes sandboxes for asyncio, for one test alone, that are not started yet."""
     return harness.async_sandbox

@@ -1,4 +1,4 @@
-"""Harness: makes sandboxes on the engine under test, and what tests need beside them."""
+"""Harness: makes sandboxes on the engine under test, with what tests need beside sandboxes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from samebox.engine import EngineInfo
 
 FALLBACK_IMAGE = "busybox"
-"""What sandboxes run where neither the engine nor the command line says."""
+"""The image of sandboxes where neither the engine nor the command line names one."""
 ORDINARY_USER = "65534:65534"
-"""A user without rights; a number, as no image has to know its name."""
+"""A user without rights, as a number, since no image has to know a user's name."""
 DEADLINE = 20.0
-"""What takes longer hangs, in seconds; nothing here is expected to take a tenth of it."""
+"""How long a call may take before it counts as hanging, in seconds; no call should take a tenth of this time."""
 
 HARNESS = pytest.StashKey["Harness"]()
-"""Where the fixtures find what makes sandboxes."""
+"""The key by which the fixtures find the harness."""
 
 requires = pytest.mark.samebox_requires
 verifies = pytest.mark.samebox_verifies
@@ -38,8 +38,8 @@ class Harness:
     """Makes sandboxes on the engine under test.
 
     Args:
-        engine: Its name.
-        options: Its own options.
+        engine: The engine's name.
+        options: The engine's own options.
         image: The image of the sandboxes; None: the engine's default, or `FALLBACK_IMAGE`.
 
     Raises:
@@ -55,10 +55,10 @@ class Harness:
 
     @cached_property
     def info(self) -> EngineInfo:
-        """What the engine is on this host.
+        """The facts about the engine on this host.
 
         Raises:
-            SandboxError: It can't be reached.
+            SandboxError: The engine can't be reached.
         """
         engine = make_engine(self.engine, self.options)
         try:
@@ -68,20 +68,20 @@ class Harness:
 
     @property
     def container_image(self) -> str:
-        """The name of a container image: the one of the run, if it is one."""
+        """The name of a container image: the run's image, if that is a container image."""
         if self.image and image_capability(self.image) is Capability.CONTAINER_IMAGE:
             return self.image
         return FALLBACK_IMAGE
 
     @property
     def build_base(self) -> str:
-        """The image that builds begin with: a container image, or on an engine without those the one of the run."""
+        """The image that builds begin with: a container image, or the run's image on an engine without these."""
         if Capability.CONTAINER_IMAGE in self.claimed:
             return self.container_image
         return self.image or registry().get(self.engine).default_image or FALLBACK_IMAGE
 
     def settings(self, **settings: Any) -> dict[str, Any]:
-        """Return a sandbox's settings with those of the run beneath; each engine runs at its own tier of isolation."""
+        """Return a sandbox's settings, above the run's settings; each engine runs at its own tier of isolation."""
         beneath = {"engine": self.engine, "options": self.options, "isolation": self.info.isolation}
         if self.image is not None:
             beneath["image"] = self.image
@@ -92,22 +92,22 @@ class Harness:
         return Sandbox(**self.settings(**settings))
 
     def async_sandbox(self, **settings: Any) -> AsyncSandbox:
-        """Return one for asyncio that is not started yet."""
+        """Return a sandbox for asyncio that is not started yet."""
         return AsyncSandbox(**self.settings(**settings))
 
 
 def enforced(box: Sandbox, *capabilities: Capability) -> None:
-    """Go on only where hardening without a setting of its own is said to be in force.
+    """Go on only where the sandbox says that hardening without a setting of its own is in force.
 
-    Hardening that nobody asked for is listed on `sandbox.unenforced` instead of being refused; this turns that honest
-    word into the refusal that the verdict is made of.
+    Hardening that was not asked for and is not in force is listed on `sandbox.unenforced` instead of being refused;
+    this function turns that list into the refusal that the verdict is made of.
 
     Args:
-        box: A sandbox; it is started.
-        capabilities: What the test is about.
+        box: A sandbox, which is started if need be.
+        capabilities: The capabilities that the test is about.
 
     Raises:
-        UnsupportedError: The sandbox says that one is not in force.
+        UnsupportedError: The sandbox says that a capability is not in force.
     """
     box.start()
     for capability in capabilities:
@@ -117,9 +117,9 @@ def enforced(box: Sandbox, *capabilities: Capability) -> None:
 
 @contextlib.contextmanager
 def refused(match: str) -> Iterator[None]:
-    """Expect a SandboxError whose text has that pattern.
+    """Expect a SandboxError whose text matches a pattern.
 
-    UnsupportedError is one too, and goes through: what it means is for the judge to say.
+    UnsupportedError, a SandboxError too, goes through, as the judge has to see it.
 
     Args:
         match: A regular expression.

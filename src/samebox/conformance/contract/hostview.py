@@ -1,4 +1,4 @@
-"""What the host knows of itself, for tests that ask whether a sandbox can see it."""
+"""The host's own view of its processes, for tests that ask whether a sandbox can see the host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def marked_process() -> Iterator[str]:
-    """Run a process on this host with a word in its command line that is nowhere else, and give the word."""
+    """Run a process on this host with a word in its command line that no other process has, and yield the word."""
     word = f"conformance-{secrets.token_hex(8)}"
     process = subprocess.Popen([sys.executable, "-c", "input()", word], stdin=subprocess.PIPE)
     try:
@@ -33,9 +33,9 @@ def marked_process() -> Iterator[str]:
 
 
 def assert_cut_off(box: Sandbox) -> None:
-    """Assert that a sandbox has a process namespace of its own, before a test does in it what would harm a host.
+    """Assert that a sandbox has a process namespace of its own, before a test does what would harm a host.
 
-    An engine that claims isolation and has none must fail here, and not take the machine with it.
+    An engine that claims isolation and has none must fail at this assertion, and not take the machine with it.
     """
     inside = box.exec(["readlink", "/proc/self/ns/pid"], timeout=DEADLINE).text.strip()
     outside = str(Path("/proc/self/ns/pid").readlink())
@@ -49,7 +49,7 @@ def open_descriptors() -> int:
 
 
 def processes_with(word: str) -> list[str]:
-    """Return the command lines of this host's processes that have a word in them."""
+    """Return the command lines of this host's processes that have a given word."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A small server inside a sandbox, from whatever its image has."""
+"""server: a small HTTP server inside a sandbox, made of a program that the sandbox's image has."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ echo "the image has neither busybox's httpd nor python3, one of which this test 
 
 @contextlib.contextmanager
 def server(box: Sandbox, text: str, port: int | None = None) -> Iterator[int]:
-    """Run an HTTP server inside a sandbox that answers `GET /` with a text, and give its port.
+    """Run an HTTP server inside a sandbox that answers `GET /` with a text, and yield its port.
 
     Args:
         box: The sandbox.
-        text: What it answers.
-        port: Its port; None: one of the higher ones.
+        text: The text that the server answers with.
+        port: The server's port; None: a random port from 20000 on.
     """
     port = port or random.randrange(20000, 30000)  # noqa: S311 - no secret
     box.write_text(f"www{port}/index.html", text)

@@ -39,8 +39,8 @@ def test_exec_and_files(abox: AsyncSandbox) -> None:
 def test_awaited_commands_run_together(abox: AsyncSandbox) -> None:
     """Awaited commands run at the same time, without a thread each.
 
-    Why: an async front over blocking calls is limited by its thread pool: the next command waits for one that waits
-    for it.
+    Why: an async front over blocking calls is limited by its thread pool: the next command waits for one that waits for
+    it.
     Check: that fifty commands which wait for one another all end.
     """
 

@@ -230,7 +230,7 @@ def test_appends_at_once_lose_nothing(box: Sandbox, here: str) -> None:
 
 
 def test_missing_file_raises(box: Sandbox, here: str) -> None:
-    """What is not there raises PathNotFoundError, which is a FileNotFoundError with errno and filename.
+    """A path that is not there raises PathNotFoundError, which is a FileNotFoundError with errno and filename.
 
     Why: every engine has another error for it, or returns an empty result.
     Check: how the agent's errno is turned into an error.

@@ -63,7 +63,7 @@ def test_no_capabilities_by_default(box: Sandbox) -> None:
 @requires(Capability.CAP_DROP)
 @verifies("cap_drop")
 def test_capabilities_can_be_asked_to_go(new_box: NewBox) -> None:
-    """`cap_drop=["ALL"]`, said in words, leaves none; one by name takes that one.
+    """`cap_drop=["ALL"]`, said in words, leaves no capability; a capability's name takes that capability alone.
 
     Why: a setting that is dropped on the way to the engine shows only here.
     Check: CapEff and CapBnd in /proc/self/status.
@@ -354,7 +354,7 @@ def test_unenforced_is_told(box: Sandbox, harness: Harness) -> None:
 
 @requires(Capability.NO_NEW_PRIVILEGES, Capability.SECCOMP)
 def test_spawned_and_terminal_commands_are_no_weaker(box: Sandbox) -> None:
-    """Commands on a terminal and spawned ones are as confined as the others.
+    """Commands on a terminal and spawned commands are as confined as other commands.
 
     Why: an exec with a terminal goes another way through some engines, and lost its options there.
     Check: that every command comes from the same agent.

@@ -227,7 +227,7 @@ def test_confined_remove_removes_the_link(box: Sandbox, here: str, jail: Confine
 
 
 def test_confined_root_is_protected(box: Sandbox, here: str, jail: ConfinedFiles) -> None:
-    """The directory of a confinement can't be removed through it.
+    """The directory of a confinement can't be removed through the confinement.
 
     Why: whatever takes its place would be the confinement then.
     Check: how the root itself is named.
@@ -336,7 +336,7 @@ def test_download_leaves_out_links_that_lead_out(box: Sandbox, here: str, tmp_pa
 
 
 def test_download_does_not_write_through_links(box: Sandbox, here: str, tmp_path: Path) -> None:
-    """`download` writes through no link that is in its destination already, left there by an earlier one.
+    """`download` writes through no link that is in its destination already, left there by an earlier download.
 
     Why: two downloads: the first brings the link, the second the file below it.
     Check: that the host's side opens directories without following, and replaces links by files.

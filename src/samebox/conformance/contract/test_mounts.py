@@ -36,7 +36,7 @@ def shared_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def volume(harness: Harness) -> Iterator[str]:
-    """A name for a volume, removed at the end: to be asked for before `new_box`, whose sandboxes have to go first."""
+    """A name for a volume that is removed at the end. Asked for before `new_box`, whose sandboxes have to go first."""
     name = f"samebox-conf-{secrets.token_hex(6)}"
     yield name
     engine = make_engine(harness.engine, harness.options)

@@ -41,7 +41,7 @@ every_name = pytest.mark.parametrize("name", list(NAMES.values()), ids=list(NAME
 
 
 def octal(name: bytes) -> str:
-    """Return a name for printf in the sandbox, so that it is made there."""
+    """Return a name as escapes for printf, so that a command in the sandbox makes the name."""
     return "".join(f"\\{byte:03o}" for byte in name)
 
 
@@ -76,7 +76,7 @@ def test_name_made_by_files_is_exact(box: Sandbox, here: str, name: bytes) -> No
 
 @every_name
 def test_name_survives_transfers(box: Sandbox, here: str, name: bytes, tmp_path: Path) -> None:
-    """A file under any name is moved, copied, downloaded and uploaded under it.
+    """A file under any name is moved, copied, downloaded and uploaded under that name.
 
     Why: tar headers are limited to 100 bytes and ASCII unless extended ones are written and read.
     Check: the tree stream's names.

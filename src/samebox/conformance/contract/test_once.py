@@ -1,4 +1,4 @@
-"""Once: a command that was ended, or whose end nobody saw, is not run again behind its caller's back."""
+"""Commands run once: a command that was ended, or whose end was not seen, is not run again behind its caller's back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Permissions, as a user who is not root: to root most of this would mean nothing."""
+"""Permissions, as a user who is not root, as most permissions mean nothing to root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UID, _, GID = ORDINARY_USER.partition(":")
 
 @requires(Capability.USER)
 def test_new_files_belong_to_the_user(user_box: Sandbox, here: str, tmp_path: Path) -> None:
-    """What the file operations make belongs to the sandbox user: files, parents, copies, links, uploads.
+    """All that the file operations make belongs to the sandbox user: files, parents, copies, links, uploads.
 
     Why: put_archive makes root's files, which the user then can't change (docker-py #2577, moby #21651).
     Check: who the agent runs as.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def name(harness: Harness) -> Iterator[str]:
-    """A name for a sandbox; whatever has it at the end is removed."""
+    """A name for a sandbox; a sandbox that has the name at the test's end is removed."""
     name = f"samebox-conf-{secrets.token_hex(6)}"
     yield name
     engine = make_engine(harness.engine, harness.options)
@@ -64,7 +64,7 @@ def test_name_attaches_to_what_runs(new_box: NewBox, name: str) -> None:
 
 @requires(Capability.PERSISTENT)
 def test_owner_removes_it(new_box: NewBox, name: str) -> None:
-    """The one that made it removes it on exit, also when others have attached.
+    """The Sandbox object that made a named sandbox removes it on exit, also when others have attached.
 
     Why: without an owner nobody removes it.
     Check: who owns it.
@@ -82,7 +82,7 @@ def test_owner_removes_it(new_box: NewBox, name: str) -> None:
 @requires(Capability.PERSISTENT)
 @verifies("keep")
 def test_keep_leaves_it_running(new_box: NewBox, name: str) -> None:
-    """With `keep` it goes on running after close, with its processes, until it is attached to again.
+    """With `keep` a sandbox goes on running after close, with its processes, until it is attached to again.
 
     Why: a kept container whose first process was stopped has lost what ran in it.
     Check: what close does.
@@ -146,7 +146,7 @@ def test_conflict_can_be_an_error(new_box: NewBox, harness: Harness, name: str) 
 @requires(Capability.PERSISTENT)
 @verifies("on_conflict")
 def test_conflict_can_replace(new_box: NewBox, name: str) -> None:
-    """With `on_conflict="replace"` what has the name is removed and made anew.
+    """With `on_conflict="replace"` the sandbox that has the name is removed and made anew.
 
     Why: the state of the last run must not leak into this one.
     Check: that the old one is gone before the new one is made.
@@ -159,7 +159,7 @@ def test_conflict_can_replace(new_box: NewBox, name: str) -> None:
 
 @requires(Capability.PERSISTENT)
 def test_another_config_is_an_error(new_box: NewBox, harness: Harness, name: str) -> None:
-    """Attaching with other settings than it was made with raises an error that lists the differences.
+    """Attaching to a sandbox with other settings than it was made with raises an error that lists the differences.
 
     Why: a sandbox with the network on, where the config says off, is a hole that nobody sees.
     Check: what is recorded of the config.
@@ -173,7 +173,7 @@ def test_another_config_is_an_error(new_box: NewBox, harness: Harness, name: str
 
 @requires(Capability.PERSISTENT)
 def test_one_name_opened_at_once(new_box: NewBox, name: str) -> None:
-    """Of several that open one name at once, one makes it and all have the same.
+    """Of several threads that open one name at once, one makes the sandbox and all have the same sandbox.
 
     Why: looking and then making is a race, and the loser gets the engine's "name in use".
     Check: what is done about the engine's refusal.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from samebox.conformance.contract.conftest import NewBox
 
 SYS_ADMIN = 21
-"""The number of that Linux capability."""
+"""The number of the Linux capability SYS_ADMIN."""
 
 
 @requires(Capability.SWAP_LIMIT, Capability.MEMORY_LIMIT)
@@ -68,7 +68,7 @@ def test_ulimits_are_kept(new_box: NewBox) -> None:
 @requires(Capability.ULIMITS)
 @verifies("ulimits")
 def test_other_ulimits_stay(new_box: NewBox) -> None:
-    """A limit that `ulimits` does not name is as it is without any.
+    """A limit that `ulimits` does not name is as it is without `ulimits`.
 
     Why: Podman forgets its defaults as soon as one limit is asked for, and sets the others as high as it can.
     Check: all of `ulimit` inside, with and without the setting.

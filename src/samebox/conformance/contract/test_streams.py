@@ -176,7 +176,7 @@ def test_wait_timeout_leaves_it_running(box: Sandbox) -> None:
     with box.spawn(["sh", "-c", "read x; echo $x"], timeout=DEADLINE) as process:
         with pytest.raises(TimeoutError):
             process.wait(0.1)
-        time.sleep(0.3)  # whatever would end it needs a moment
+        time.sleep(0.3)  # an end by the timeout would need a moment
         process.stdin.write(b"alive\n")
         assert process.stdout.readline() == b"alive\n"
         assert process.wait(DEADLINE).exit_code == 0
@@ -298,7 +298,7 @@ def test_own_timeout_is_raised_by_wait(box: Sandbox) -> None:
 
 
 def test_iteration_gives_everything(box: Sandbox) -> None:
-    """Iterating over a stream, or over its lines, gives all of it to its end.
+    """Iterating over a stream, or over its lines, gives the whole stream to its end.
 
     Why: an iterator that ends at the first pause loses the rest.
     Check: that only the stream's end ends the iteration.

@@ -22,13 +22,13 @@ SHORT = 0.5
 
 
 def state_of(pid: str) -> str:
-    """Return a script that prints the state of a process, if it is there and no zombie that nobody has reaped yet."""
+    """Return a script that prints the state of a process, if the process is there and no zombie."""
     assert pid.isdecimal(), f"its id was not written in time, found {pid!r}"
     return f"grep -s '^State' /proc/{pid}/status | grep -v Z"
 
 
 def assert_gone(box: Sandbox, here: str, *names: str) -> None:
-    """Assert that the processes whose ids are in those files of a directory are there no more."""
+    """Assert that the processes whose ids are in files of a directory are there no more."""
     for name in names:
         pid = box.read_text(f"{here}/{name}").strip()
         state = box.sh(state_of(pid), timeout=DEADLINE).text
@@ -36,7 +36,7 @@ def assert_gone(box: Sandbox, here: str, *names: str) -> None:
 
 
 async def assert_ends(box: AsyncSandbox, *paths: str) -> None:
-    """Assert that the processes whose ids are in those files are there no more before long."""
+    """Assert that the processes whose ids are in files are there no more before long."""
     deadline = time.monotonic() + DEADLINE
     for path in paths:
         pid = (await box.read_text(path)).strip()
@@ -346,7 +346,7 @@ def test_interrupt_ends_the_command(box: Sandbox, here: str) -> None:
     Check: that any exception of the wait cancels the operation.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A signal to this very thread: one that only sets Python's own flag would not interrupt a wait for a lock.
+    # A signal to this very thread: a signal that only sets Python's own flag would not interrupt a wait for a lock.
     timer = threading.Timer(SHORT, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
     began = time.monotonic()
     try:

@@ -287,7 +287,7 @@ def test_chmod_of_a_tree(box: Sandbox, here: str) -> None:
 
 
 def make_tree(root: Path) -> None:
-    """Make a tree on the host with what transfers get wrong."""
+    """Make a tree on the host with modes, times, links and names that transfers often get wrong."""
     (root / "sub" / "deep").mkdir(parents=True)
     (root / "empty").mkdir()
     (root / ".hidden").write_text("h")

@@ -1,4 +1,5 @@
-"""Report: what a run of the suite has found, as JSON, JUnit XML, a page and a summary for a terminal.
+"""Report: the results of a run of the suite as JSON, JUnit XML, an HTML page and a summary for a terminal.
 
-It imports the verdicts and profiles beside it; it knows nothing of pytest's session.
+This package imports `samebox.conformance.verdicts` and the modules that define profiles and tests; it knows nothing of
+pytest's session.
 """

@@ -1,4 +1,4 @@
-"""junit: a document as JUnit's XML, a suite for each engine, for whatever collects test results."""
+"""junit: a document as JUnit's XML, with a suite for each engine, for programs that collect test results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SKIPPED = {Verdict.UNSUPPORTED, Verdict.HOST_MISSING, Verdict.KNOWN}
 
 
 def junit(document: Mapping[str, Any]) -> str:
-    """Return a document as XML; a verdict that is neither PASS nor FAIL nor ERROR makes a skipped test."""
+    """Return a document as XML; a test whose verdict is none of PASS, FAIL and ERROR counts as skipped."""
     root = ET.Element("testsuites", name="samebox conformance", time=_seconds(document["duration"]))
     for engine in document["engines"]:
         _suite(root, engine, document["begun"])

@@ -1,4 +1,4 @@
-"""report_page: a document as one self-contained HTML page."""
+"""report_page: the report of a document as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARKS = {
     Verdict.HOST_MISSING: "○",
     Verdict.ERROR: "⚠",
 }
-"""So that a verdict is told by more than its colour."""
+"""A mark for each verdict, so that verdicts differ by more than their colour."""
 MEANINGS = {
     Verdict.PASS: "keeps the promise",
     Verdict.FAIL: "does not keep it, or claims another thing than it does",
@@ -32,7 +32,7 @@ MEANINGS = {
 
 
 def report_page(document: Mapping[str, Any]) -> str:
-    """Return the page. It reads without its script, which only filters."""
+    """Return the page, which can be read without its script, as the script only filters."""
     engines = document["engines"]
     names = ", ".join(engine["label"] for engine in engines)
     keep = "keeps" if len(engines) == 1 else "keep"
@@ -64,14 +64,14 @@ def _failing(engines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Return a duration in words that fit its size."""
+    """Return a duration in the units that fit its size."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
 def chip(verdict: Verdict, text: str = "") -> Markup:
-    """Return a verdict as it is shown everywhere."""
+    """Return a verdict with its mark and colour, as the whole page shows it."""
     mark = tag("span", MARKS[verdict], class_="mark", aria_hidden="true")
     return tag("span", mark, text or verdict.value, class_=f"chip v-{verdict.value}", title=MEANINGS[verdict])
 
@@ -120,7 +120,7 @@ def _bar(counts: Mapping[str, int]) -> Markup:
 
 
 def filters(document: Mapping[str, Any], *, differ: bool = True) -> Markup:
-    """Return the controls of the matrix; the script shows them, as without it they do nothing."""
+    """Return the controls of the matrix, which the script shows, as they do nothing without the script."""
     used = [verdict for verdict in Verdict if any(verdict.value in engine["counts"] for engine in document["engines"])]
     if any(engine["unavailable"] for engine in document["engines"]) and Verdict.ERROR not in used:
         used.append(Verdict.ERROR)
@@ -159,7 +159,7 @@ def filters(document: Mapping[str, Any], *, differ: bool = True) -> Markup:
 
 
 def matrix(document: Mapping[str, Any]) -> Markup:
-    """Return the tests by engine: a line each, which opens to the reasons and logs."""
+    """Return the tests by engine: a line for each test, which opens to the reasons and logs."""
     engines = document["engines"]
     found = [{result["id"]: result for result in engine["results"]} for engine in engines]
     groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

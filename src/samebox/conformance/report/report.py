@@ -1,4 +1,4 @@
-"""Document: what the suite found of several engines, as plain values, and the files that are made of it."""
+"""Document: the suite's results on several engines as plain values, and the files that are made of them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from samebox.conformance.runner import EngineRun
 
 SCHEMA = "samebox-conformance/1"
-"""Name and version of result.json's schema. A new field keeps the number; a changed or a dropped one raises it."""
+"""The name and version of result.json's schema. A new field keeps the number; a changed or dropped field raises it."""
 
 Document = dict[str, Any]
-"""What result.json holds; docs/conformance.md describes it."""
+"""The content of result.json; docs/conformance.md describes its fields."""
 
 
 def make_document(runs: Sequence[EngineRun], begun: datetime, cleaner: Cleaner) -> Document:
-    """Return what was found as plain, cleaned values.
+    """Return the results of runs as plain, cleaned values.
 
     Args:
-        runs: One for each engine.
-        begun: When the first was started.
+        runs: The runs, one for each engine.
+        begun: When the first run was started.
         cleaner: Keeps environment values and control characters out.
     """
     return {
@@ -67,7 +67,7 @@ def write_report(directory: Path, document: Document) -> list[Path]:
 
 
 def host() -> dict[str, Any]:
-    """Return what matters of this host, without its name."""
+    """Return the facts about this host that matter to a report, without the host's name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         system = platform.freedesktop_os_release().get("PRETTY_NAME", "")
@@ -85,7 +85,7 @@ def host() -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Return the versions of samebox, of the distributions with engines, and of what they are built on."""
+    """Return the versions of samebox, of the distributions with engines, and of the packages that they build on."""
     names = {source.distribution for source in registry().sources.values()} | {"samebox", "pytest", "docker", "podman"}
     names |= {found.name for found in distributions() if found.name.startswith("bubblewrap")}
     versions = {}

@@ -1,4 +1,4 @@
-"""The terminal's summary of a run: a screen."""
+"""write_summary: the summary of a run on one screen of a terminal, and the profiles that the run shows to be kept."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import pytest
 
 _MOST = 12
-"""The most lines under one heading."""
+"""The most lines for one verdict."""
 
 
 def conforms(run: Run) -> list[str]:
-    """Return the profiles that a run shows to be kept; none by a partial one."""
+    """Return the profiles that a run shows to be kept; a partial run shows none."""
     if run.partial or run.info is None or not run.results or run.problems:
         return []
     kept = []
     within = PROFILES[run.profile] if run.profile is not None else frozenset(Capability)
     for name, capabilities in PROFILES.items():
-        if not capabilities <= within:  # its tests were not asked for
+        if not capabilities <= within:  # the run left out tests of this profile
             continue
         asked = [result for result in run.results.values() if set(result.capabilities) <= capabilities]
         has = capabilities <= run.claimed and not capabilities & run.info.missing.keys()
@@ -33,7 +33,7 @@ def conforms(run: Run) -> list[str]:
 
 
 def write_summary(terminal: pytest.TerminalReporter, run: Run) -> None:
-    """Write the counts of verdicts, and the reasons of all that are not PASS."""
+    """Write the counts of verdicts, and the reasons of all verdicts that are not PASS."""
     title = f"samebox conformance: {run.engine}"
     terminal.section(title)
     if run.unavailable:
@@ -61,7 +61,7 @@ def write_summary(terminal: pytest.TerminalReporter, run: Run) -> None:
 
 
 def _lines(terminal: pytest.TerminalReporter, verdict: Verdict, texts: list[str]) -> None:
-    width = max(110, terminal._tw.fullwidth)  # noqa: SLF001 - pytest has no public name for it
+    width = max(110, terminal._tw.fullwidth)  # noqa: SLF001 - pytest has no public name for the width
     for text in texts[:_MOST]:
         line = f"{verdict.value:<12} {text}"
         terminal.write_line(line if len(line) <= width else line[: width - 3] + "...")

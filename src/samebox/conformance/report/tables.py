@@ -1,4 +1,4 @@
-"""The tables of a page: capabilities by engine, the host, the versions."""
+"""capability_table and host_table: the tables of a page, with capabilities by engine, the host and the versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @cache
 def questions() -> dict[str, str]:
-    """Return what each capability asks, from its docstring in the source."""
+    """Return the question that each capability stands for, from the capability's docstring in the source."""
     (body,) = (node.body for node in ast.parse(inspect.getsource(Capability)).body if isinstance(node, ast.ClassDef))
     found = {}
     for node, text in pairwise(body):
@@ -28,7 +28,7 @@ def questions() -> dict[str, str]:
 
 
 def capability_state(engine: Mapping[str, Any], capability: str) -> str:
-    """Return "yes", "no", "missing" (claimed, and this host lacks it) or "unknown" (not reached)."""
+    """Return "yes", "no", "missing" (claimed, but not on this host) or "unknown" (the engine was not reached)."""
     if capability not in engine["claimed"]:
         return "no"
     if engine["info"] is None:
@@ -37,11 +37,11 @@ def capability_state(engine: Mapping[str, Any], capability: str) -> str:
 
 
 def capability_table(document: Mapping[str, Any], only: Iterable[str] | None = None) -> Markup:
-    """Return the capabilities by engine, and what the suite saw of each.
+    """Return the capabilities by engine, with the counts of the verdicts of each capability's tests.
 
     Args:
-        document: What was found.
-        only: Which ones; default: all.
+        document: The results of the suite.
+        only: The capabilities to show; default: all.
     """
     engines = document["engines"]
     asked = {test["id"]: test["capabilities"] for test in document["tests"]}
@@ -78,7 +78,7 @@ def facts(rows: Iterable[tuple[str, str]]) -> Markup:
 
 
 def host_table(document: Mapping[str, Any]) -> Markup:
-    """Return the host, the engines and the versions of what was used."""
+    """Return the facts about the host and the engines, and the versions of all distributions that were used."""
     host = document["host"]
     rows = [
         ("system", f"{host['system']}, Linux {host['kernel']}, {host['machine']}"),
@@ -109,11 +109,11 @@ def host_table(document: Mapping[str, Any]) -> Markup:
 
 
 def prose(text: str) -> Markup:
-    """Return a docstring's text, with what stands in backticks as code."""
+    """Return a docstring's text, with the parts in backticks as code."""
     parts = text.split("`")
     return join(*(tag("code", part) if number % 2 else part for number, part in enumerate(parts)))
 
 
 def paragraphs(text: str) -> Markup:
-    """Return a docstring's paragraphs."""
+    """Return a docstring's text as paragraphs."""
     return join(*(tag("p", prose(" ".join(part.split()))) for part in text.split("\n\n") if part.strip()))

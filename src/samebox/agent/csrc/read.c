@@ -1,21 +1,31 @@
-/* READ and WRITE of one file, in the loop: files never make us wait for long. */
-#include "serve.h"
+/* READ of one file, in the loop: files never make us wait for long. */
+#include "read.h"
+
+#include "buffer.h"
+#include "connection.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "fileutil.h"
+#include "protocol.h"
+#include "record.h"
+#include "regular.h"
+#include "request.h"
+#include "resolve.h"
+#include "source.h"
+#include "stream.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_CUT 1 /* flag: a longer file is cut at the limit, which is no error */
-
-/* --- READ --- */
 
 struct reading {
     struct stream stream;
     int fd;
     int64_t remaining, sent;
-    struct reading *next;
 };
-static struct reading *readings;
 
 static void read_end(struct reading *d)
 {
@@ -80,20 +90,11 @@ static bool read_chunk(struct reading *d, bool *most)
     return true;
 }
 
-static bool read_step(struct reading *d)
+static bool read_step(struct stream *s)
 {
+    struct reading *d = (struct reading *)s;
     bool most;
     return read_chunk(d, &most) && (!most || read_chunk(d, &most));
-}
-
-bool reads_continue(void)
-{
-    bool more = false;
-    for (struct reading *d = readings, *next; d; d = next) {
-        next = d->next;
-        more |= read_step(d);
-    }
-    return more;
 }
 
 static void read_cancel(struct stream *s, int64_t grace)
@@ -104,103 +105,62 @@ static void read_cancel(struct stream *s, int64_t grace)
 
 static void read_release(struct stream *s)
 {
-    struct reading *d = (struct reading *)s, **place = &readings;
-    while (*place != d)
-        place = &(*place)->next;
-    *place = d->next;
-    close(d->fd);
+    close(((struct reading *)s)->fd);
 }
 
-static const struct stream_type read_type = {.cancel = read_cancel, .release = read_release};
+static const struct stream_type read_type = {.step = read_step, .cancel = read_cancel, .release = read_release};
 
-void read_open(uint32_t id, struct request *r)
+/* Opens what is read, at the offset; adds the REPLY record. *remaining is how much may be sent (INT64_MAX: up to the
+ * end of the file, as files in /proc have no size). -1 on failure. The descriptor is O_NONBLOCK: EAGAIN is an error
+ * like others. */
+static int file_open(const struct request *r, struct buf *reply, int64_t *remaining, struct failure *f)
+{
+    struct place p;
+    struct stat st;
+    if (!place_open(&p, r, f))
+        return -1;
+    int fd = open_existing(&p, r->path, O_RDONLY, &st, f);
+    place_close(&p);
+    if (fd < 0)
+        return -1;
+    int64_t offset = r->offset > 0 ? r->offset : 0;
+    *remaining = r->limit >= 0 ? r->limit : INT64_MAX;
+    if (!(r->flags & READ_CUT) && st.st_size > offset && st.st_size - offset > *remaining) {
+        fail(f, EFBIG, "too-large", r->path);
+        f->size = st.st_size;
+    } else if (offset > 0 && lseek(fd, offset, SEEK_SET) < 0) {
+        fail(f, errno, NULL, r->path);
+    } else {
+        rec_num(reply, TAG_SIZE, st.st_size);
+        rec_num(reply, TAG_MODE, st.st_mode & 07777);
+        rec_mtime(reply, &st);
+        return fd;
+    }
+    close_fd(&fd);
+    return -1;
+}
+
+static void read_open(uint32_t id, struct request *r)
 {
     struct buf reply = {0};
     struct failure f = {0};
     int64_t remaining;
-    int fd = file_open_read(r, &reply, &remaining, &f);
+    int fd = file_open(r, &reply, &remaining, &f);
     if (fd < 0) {
-        answer_failure(id, &f);
+        connection_send_failure(id, &f);
     } else {
         struct reading *d = allocate(sizeof *d);
         stream_register(&d->stream, id, &read_type, r);
-        d->stream.output[0].credit = d->stream.request.window > 0 ? d->stream.request.window : WINDOW;
+        d->stream.output[0].credit = stream_credit(&d->stream);
         d->fd = fd;
         d->remaining = remaining;
-        d->next = readings;
-        readings = d;
         connection_send(FRAME_REPLY, id, reply.data, reply.len);
     }
     buf_free(&reply);
 }
 
-/* --- WRITE --- */
-
-struct writing {
-    struct stream stream;
-    struct file_write file;
-    bool open;
+const struct operation read_operation = {
+    .form = {.known = FIELD(PATH) | FIELD(ROOT) | FIELD(OFFSET) | FIELD(LIMIT) | FIELD(WINDOW) | FIELD(FLAGS),
+             .needed = FIELD(PATH), .flags = READ_CUT},
+    .open = read_open,
 };
-
-static void write_input(struct stream *s, const uint8_t *data, size_t len)
-{
-    struct writing *w = (struct writing *)s;
-    if (write_all(w->file.fd, data, len)) {
-        w->file.written += (int64_t)len;
-        input_consumed(s, len);
-        return;
-    }
-    struct failure f;
-    fail(&f, errno, NULL, s->request.path);
-    stream_fail(s, &f);
-}
-
-static void write_input_end(struct stream *s)
-{
-    struct writing *w = (struct writing *)s;
-    struct failure f = {0};
-    struct buf record = {0};
-    int64_t written = w->file.written;
-    s->input.ended = true;
-    w->open = false;
-    if (file_commit_write(&w->file, &f)) {
-        rec_num(&record, TAG_SIZE, written);
-        stream_end(s, &record);
-        buf_free(&record);
-    } else {
-        stream_fail(s, &f);
-    }
-}
-
-static void write_cancel(struct stream *s, int64_t grace)
-{
-    (void)grace;
-    struct failure f;
-    fail(&f, ECANCELED, NULL, s->request.path);
-    stream_fail(s, &f);
-}
-
-static void write_release(struct stream *s)
-{
-    struct writing *w = (struct writing *)s;
-    if (w->open)
-        file_abort_write(&w->file);
-}
-
-static const struct stream_type write_type = {
-    .input = write_input, .input_end = write_input_end, .cancel = write_cancel, .release = write_release,
-};
-
-void write_open(uint32_t id, struct request *r)
-{
-    struct failure f = {0};
-    struct writing *w = allocate(sizeof *w);
-    if (!file_open_write(r, &w->file, &f)) {
-        answer_failure(id, &f);
-        free(w);
-        return;
-    }
-    w->open = true;
-    stream_register(&w->stream, id, &write_type, r);
-    w->stream.input.window = WINDOW;
-}

@@ -1,130 +1,21 @@
-/* READ and WRITE: opening what they read and write, and putting what was written in its place. */
+/* What WRITE writes to: found, checked and opened. */
+#include "target.h"
+
+#include "descriptor.h"
 #include "fileutil.h"
-#include "readwrite.h"
+#include "path.h"
+#include "regular.h"
+#include "resolve.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define READ_PREFIX 1 /* send the first `limit` bytes of a larger file */
-#define WRITE_APPEND 1
-#define WRITE_EXCLUSIVE 2
-#define WRITE_NO_PARENTS 4
-
 #define RESERVED (64 * 1024)
-
-#define NO_WAIT (O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
-
-/* What a path leads to, opened by the kernel in one go; *st tells of it. It is looked at before it is opened for real,
- * because opening a device or a FIFO has effects of its own. */
-static int open_existing(const struct place *p, const char *path, int flags, struct stat *st, struct failure *f)
-{
-    AUTO_FD look = resolve_open(p, path, O_PATH);
-    if (look < 0 || fstat(look, st) != 0) {
-        fail_at(p, f, errno, path);
-        return -1;
-    }
-    if (not_regular(st) != 0) {
-        fail_not_regular(st, f, path);
-        return -1;
-    }
-    int fd = resolve_open(p, path, flags | NO_WAIT);
-    if (fd < 0 || fstat(fd, st) != 0)
-        fail_at(p, f, errno, path);
-    else if (not_regular(st) != 0)
-        fail_not_regular(st, f, path);
-    else
-        return fd;
-    close_fd(&fd);
-    return -1;
-}
-
-int file_open_read(const struct request *r, struct buf *reply, int64_t *remaining, struct failure *f)
-{
-    struct place p;
-    struct stat st;
-    if (!place_open(&p, r, f))
-        return -1;
-    int fd = open_existing(&p, r->path, O_RDONLY, &st, f);
-    place_close(&p);
-    if (fd < 0)
-        return -1;
-    int64_t offset = r->offset > 0 ? r->offset : 0;
-    *remaining = r->limit >= 0 ? r->limit : INT64_MAX;
-    if (!(r->flags & READ_PREFIX) && st.st_size > offset && st.st_size - offset > *remaining) {
-        fail(f, EFBIG, "too-large", r->path);
-        f->size = st.st_size;
-    } else if (offset > 0 && lseek(fd, offset, SEEK_SET) < 0) {
-        fail(f, errno, NULL, r->path);
-    } else {
-        rec_num(reply, TAG_SIZE, st.st_size);
-        rec_num(reply, TAG_MODE, st.st_mode & 07777);
-        rec_mtime(reply, &st);
-        return fd;
-    }
-    close_fd(&fd);
-    return -1;
-}
-
-/* What a worker that is ended leaves half written. */
-static struct file_write *volatile half_written;
-static bool guarded;
-
-static void on_end(int signal)
-{
-    struct file_write *w = half_written;
-    if (w && w->temp_name)
-        unlinkat(w->dir_fd, w->temp_name, 0);
-    _exit(128 + signal);
-}
-
-void write_guard(void)
-{
-    guarded = true;
-    struct sigaction sa = {.sa_handler = on_end};
-    sigaction(SIGTERM, &sa, NULL);
-    sigset_t end;
-    sigemptyset(&end);
-    sigaddset(&end, SIGTERM);
-    sigprocmask(SIG_UNBLOCK, &end, NULL);
-}
-
-static void free_write(struct file_write *w)
-{
-    half_written = NULL;
-    close_fd(&w->fd);
-    close_fd(&w->dir_fd);
-    free(w->temp_name);
-    free(w->name);
-    free(w->path);
-    w->temp_name = w->name = w->path = NULL;
-}
-
-static bool open_temp(struct file_write *w)
-{
-    char name[TEMP_NAME_SIZE];
-    do {
-        temp_name(name);
-        w->fd = openat(w->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    } while (w->fd < 0 && errno == EEXIST);
-    if (w->fd >= 0)
-        w->temp_name = copy_string(name, strlen(name));
-    return w->fd >= 0;
-}
-
-static void drop_temp(struct file_write *w)
-{
-    if (w->temp_name)
-        unlinkat(w->dir_fd, w->temp_name, 0);
-    free(w->temp_name);
-    w->temp_name = NULL;
-    close_fd(&w->fd);
-}
 
 static bool keep_owner(const struct file_write *w, const struct stat *old)
 {
@@ -139,22 +30,6 @@ static mode_t written_mode(mode_t mode)
 {
     mode &= 07777 & ~(mode_t)S_ISUID;
     return mode & S_IXGRP ? mode & ~(mode_t)S_ISGID : mode;
-}
-
-bool write_begin(struct file_write *w, int dir, const char *name, mode_t mode, bool exclusive, const char *path,
-                 struct failure *f)
-{
-    *w = (struct file_write){.fd = -1, .dir_fd = fcntl(dir, F_DUPFD_CLOEXEC, 0), .mode = mode, .exclusive = exclusive};
-    w->name = copy_string(name, strlen(name));
-    w->path = copy_string(path, strlen(path));
-    if (w->dir_fd >= 0 && open_temp(w)) {
-        if (guarded)
-            half_written = w;
-        return true;
-    }
-    fail(f, errno, NULL, path);
-    free_write(w);
-    return false;
 }
 
 /* Writes into the file itself. Opening truncates it: what it held is lost even if nothing more comes. */
@@ -271,8 +146,8 @@ static bool begin_replace(struct file_write *w, const struct place *p, const str
                           const struct stat *old, struct failure *f)
 {
     if (write_begin(w, s->dir, s->name, written_mode(old->st_mode), false, r->path, f)) {
-        /* ext4 begins to write at once what is renamed over another file, unless it has its blocks already: a small file
-         * would take twice as long. Nothing depends on it. */
+        /* ext4 begins to write at once what is renamed over another file, unless it has its blocks already: a small
+         * file would take twice as long. Nothing depends on it. */
         if (r->size > 0 && r->size <= RESERVED)
             fallocate(w->fd, FALLOC_FL_KEEP_SIZE, 0, r->size);
         if (keep_owner(w, old))
@@ -325,68 +200,4 @@ bool file_open_write(const struct request *r, struct file_write *w, struct failu
     }
     place_close(&p);
     return ok;
-}
-
-/* Where the target can't be replaced (it is a mount point; the directory is sticky): its content is. */
-static bool copy_over(struct file_write *w)
-{
-    static char chunk[65536];
-    struct stat st;
-    AUTO_FD out = openat(w->dir_fd, w->name, O_WRONLY | O_NOFOLLOW | NO_WAIT);
-    if (out < 0 || fstat(out, &st) != 0)
-        return false;
-    if (not_regular(&st) != 0) {
-        errno = not_regular(&st);
-        return false;
-    }
-    if (ftruncate(out, 0) != 0 || lseek(w->fd, 0, SEEK_SET) != 0)
-        return false;
-    for (;;) {
-        ssize_t n = read(w->fd, chunk, sizeof chunk);
-        if (n <= 0)
-            return n == 0;
-        if (!write_all(out, chunk, (size_t)n))
-            return false;
-    }
-}
-
-/* Leaves no temporary file when it succeeds. */
-static bool put_in_place(struct file_write *w)
-{
-    fchmod(w->fd, w->mode); /* may be refused by file systems that have no modes */
-    if (w->exclusive)
-        return rename_new(w->dir_fd, w->temp_name, w->dir_fd, w->name);
-    if (renameat(w->dir_fd, w->temp_name, w->dir_fd, w->name) == 0)
-        return true;
-    int err = errno;
-    bool in_place = err == EBUSY || err == EXDEV || err == EPERM || err == EACCES;
-    if (in_place && copy_over(w)) {
-        unlinkat(w->dir_fd, w->temp_name, 0);
-        return true;
-    }
-    errno = in_place && errno != ENOENT ? errno : err;
-    return false;
-}
-
-bool file_commit_write(struct file_write *w, struct failure *f)
-{
-    int err = 0;
-    if (w->temp_name && !put_in_place(w)) {
-        err = errno;
-        unlinkat(w->dir_fd, w->temp_name, 0);
-    }
-    /* Network file systems tell of a full disk only here. */
-    if (close(w->fd) != 0 && err == 0)
-        err = errno;
-    w->fd = -1;
-    if (err)
-        fail(f, err, NULL, w->path);
-    free_write(w);
-    return err == 0;
-}
-
-void file_abort_write(struct file_write *w)
-{
-    drop_temp(w);
-    free_write(w);
 }

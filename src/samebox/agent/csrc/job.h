@@ -1,10 +1,13 @@
-/* The operations on whole trees; each in a process of its own, which may block. */
-#ifndef SAMEBOX_TREE_H
-#define SAMEBOX_TREE_H
+/* A job: an operation on a whole tree that is under way, in a process of its own, which may block. */
+#ifndef SAMEBOX_JOB_H
+#define SAMEBOX_JOB_H
 
+#include "buffer.h"
+#include "failure.h"
+#include "request.h"
+#include "resolve.h"
 #include "walk.h"
 
-/* What is under way, and where its answer goes. */
 struct job {
     const struct request *r;
     struct place place;
@@ -13,6 +16,11 @@ struct job {
     struct buf *end;
     struct failure *f;
 };
+
+/* Does the operation. Reads `in` (-1: none) and writes `out` blocking; both are pipes or sockets. Adds the END record
+ * to `end`. The process is ended with SIGTERM, on which it removes the half-written file; SIGKILL works too, but leaves
+ * that file. */
+void job_run(void (*tree)(struct job *j), const struct request *r, int in, int out, struct buf *end, struct failure *f);
 
 /* Output; false when nobody reads it any more. */
 bool job_write(struct job *j, const void *data, size_t len);
@@ -28,16 +36,5 @@ void job_fail(struct job *j, int err, const char *base, const char *path);
 
 /* Opens the directory of the request for a walk; links on the way and at the end are followed. */
 bool job_walk(struct job *j, struct walk *w);
-
-void list_op(struct job *j);  /* LIST and WALK */
-void grep_op(struct job *j);
-void pack_op(struct job *j);
-void unpack_op(struct job *j);
-void copy_op(struct job *j);  /* COPY, and MOVE across file systems */
-
-/* Removes what is in a directory: the walk's own descriptor. */
-void remove_tree(struct job *j, int dir, const char *base);
-/* An entry and all that is in it. */
-void remove_entry(struct job *j, int dir, const char *name, const char *base);
 
 #endif
