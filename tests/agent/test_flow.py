@@ -153,3 +153,16 @@ def test_input_window(wire: Wire) -> None:
         wire.pump()
     stream.eof()
     assert stream.wait() == {"exit_code": 0}
+
+
+def test_end_of_one_output_waits_for_no_other(wire: Wire) -> None:
+    """A reader of stderr learns of its end although nobody reads stdout, once the command has ended."""
+    stream = wire.exec("sh", "-c", "head -c 3000 /dev/zero; echo err >&2", crediting=False, window=1024)
+    settle(wire)
+    assert (len(stream.stdout), bytes(stream.stderr)) == (1024, b"err\n")
+    assert stream.ended == {2}
+    assert stream.result is None
+    stream.crediting = True
+    stream.give(1, 4096)
+    assert stream.wait() == {"exit_code": 0}
+    assert len(stream.stdout) == 3000

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wire import Wire, alive, children, gone
+from wire import PING, Wire, alive, children, gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -193,6 +193,23 @@ def test_not_idle(start_init: Callable[..., Init]) -> None:
         init.connect().close()
     assert init.process.poll() is None
     assert init.process.wait(10) == 90
+
+
+def test_command_of_a_silent_host_is_idle(start_init: Callable[..., Init]) -> None:
+    """A host that was killed in the middle of output may leave its connection open, and the agent waits for credit.
+
+    A host that lives says something every few seconds while it waits.
+    """
+    init = start_init("--idle-timeout", "500")
+    wire = init.connect()
+    began = time.monotonic()
+    wire.exec("cat", "/dev/zero", crediting=False)
+    for _ in range(3):
+        time.sleep(1)
+        wire.send(PING, 0, b"here")
+    assert init.process.poll() is None
+    assert init.process.wait(40) == 90
+    assert time.monotonic() - began > 15
 
 
 def test_background_is_idle(start_init: Callable[..., Init]) -> None:

@@ -25,6 +25,7 @@ static struct {
     struct buf input, output;
     size_t input_head, output_head;
     bool refused, lost;
+    int64_t heard;   /* when the host has said something last */
     bool relieved;   /* was congested, and is not any more */
     int64_t give_up; /* when the refusal has not been read by then */
 } peer;
@@ -42,6 +43,11 @@ bool connection_lost(void)
 bool connection_refused(void)
 {
     return peer.refused;
+}
+
+int64_t connection_heard(void)
+{
+    return peer.heard;
 }
 
 bool connection_congested(void)
@@ -215,6 +221,7 @@ static void input_ready(struct watch *w, uint32_t events)
         return;
     }
     peer.input.len += (size_t)n;
+    peer.heard = now_ms(CLOCK_MONOTONIC);
     take_frames();
     if (!peer.lost)
         reset_if_empty(&peer.input, &peer.input_head);

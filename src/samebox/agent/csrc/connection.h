@@ -7,6 +7,7 @@
 #include "protocol.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define CHUNK (64 * 1024) /* bytes in a DATA frame at most, well below what the host takes */
 
@@ -25,6 +26,8 @@ void connection_send_failure(uint32_t stream, const struct failure *f);
 /* Room for a DATA frame's bytes, then what of it was used (0: no frame after all). */
 uint8_t *connection_data_begin(size_t room);
 void connection_data_end(uint32_t stream, int channel, size_t len);
+/* When the host has said something last: CLOCK_MONOTONIC, ms. */
+int64_t connection_heard(void);
 bool connection_congested(void);
 /* Whether congestion has ended since this was asked last. */
 bool connection_relieved(void);

@@ -78,17 +78,30 @@ static void end_if_complete(struct exec *e)
         end(e);
 }
 
+static void tell_eofs(struct exec *e)
+{
+    for (uint8_t channel = 1; channel <= 2; channel++) {
+        if (e->eof[channel - 1])
+            connection_send(FRAME_EOF, e->stream.id, &channel, 1);
+        e->eof[channel - 1] = false;
+    }
+    e->stream.deadline = e->timeout;
+}
+
 static void exited(struct exec *e, const struct report *r)
 {
-    e->exited = true;
     e->status = r->value;
     e->ended = r->ended;
     e->free = r->free;
-    e->stream.deadline = -1;
     sink_close(&e->stream.input);
     for (int i = 0; i < 2; i++)
         source_settle(&e->stream.output[i], e->stream.request.tty);
+    e->exited = true;
+    e->timeout = -1;
     end_if_complete(e);
+    /* An output that waits for credit does not hold up the end of the other one. */
+    if (!e->stream.closed)
+        tell_eofs(e);
 }
 
 static void not_started(struct exec *e, int err, const char *kind, const char *path)
@@ -141,16 +154,6 @@ static void order(struct exec *e, int type, int value)
     /* A failure means that the supervisor is gone, of which link_ready hears too. */
     if (send(e->link.fd, &o, sizeof o, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         return;
-}
-
-static void tell_eofs(struct exec *e)
-{
-    for (uint8_t channel = 1; channel <= 2; channel++) {
-        if (e->eof[channel - 1])
-            connection_send(FRAME_EOF, e->stream.id, &channel, 1);
-        e->eof[channel - 1] = false;
-    }
-    e->stream.deadline = e->timeout;
 }
 
 /* May be asked for more than once: with less grace than before. */
@@ -206,13 +209,16 @@ static void exec_output_end(struct stream *s, struct source *source, int err)
 {
     (void)err; /* EIO is how a terminal ends */
     struct exec *e = (struct exec *)s;
+    e->eof[source->channel - 1] = true;
     if (!e->exited) {
         int64_t soon = now_ms(CLOCK_MONOTONIC) + EOF_DELAY;
-        e->eof[source->channel - 1] = true;
         if (s->deadline < 0 || s->deadline > soon)
             s->deadline = soon;
+        return;
     }
     end_if_complete(e);
+    if (!s->closed)
+        tell_eofs(e);
 }
 
 static void exec_release(struct stream *s)

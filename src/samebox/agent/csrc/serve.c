@@ -13,6 +13,9 @@
 
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
+
+#define SILENCE 15000 /* ms without a word of the host after which its commands keep the sandbox alive no longer */
 
 static void cancel_all(void)
 {
@@ -28,12 +31,24 @@ static int at_most(int timeout, int limit)
     return timeout < 0 || timeout > limit ? limit : timeout;
 }
 
+/* Shows init whether somebody uses this agent, and returns how long that is so. A host that waits for an answer says
+ * something every few seconds; one that was killed may leave its connection open and its commands waiting for ever. */
+static int show_presence(int timeout)
+{
+    if (stream_count() == 0) {
+        presence_show(false);
+        return timeout;
+    }
+    int64_t left = connection_heard() + SILENCE - now_ms(CLOCK_MONOTONIC);
+    presence_show(left > 0);
+    return left > 0 ? at_most(timeout, (int)left) : timeout;
+}
+
 /* One round: waits for `timeout` ms at most, does what is due, and sends the answers; returns the next round's
  * timeout. */
 static int turn(int timeout)
 {
-    presence_show(stream_count() > 0);
-    loop_wait(timeout);
+    loop_wait(show_presence(timeout));
     bool more = streams_step();
     timeout = streams_expire();
     connection_flush();
