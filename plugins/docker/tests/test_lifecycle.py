@@ -196,7 +196,9 @@ def test_gone(engine: DockerEngine, name: str, busybox: str) -> None:
     ):
         engine.connect(sandbox)
     engine.remove(sandbox)
-    with pytest.raises(SandboxGoneError, match=f"^the sandbox '{sandbox}' is gone from Docker at {url}$"):
+    with pytest.raises(
+        SandboxGoneError, match=f"^the sandbox '{sandbox}' is gone from Docker at {url}: it was removed$"
+    ):
         engine.connect(sandbox)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.config.model import SandboxConfig
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.status import inspected_status
 from samebox.errors import (
     EngineError,
     SandboxError,
@@ -17,8 +19,6 @@ from samebox.errors import (
     SandboxNotFoundError,
 )
 from samebox_podman.engine import PodmanEngine
-from samebox_podman.failure import RefusedError
-from samebox_podman.status import inspected_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,7 +70,7 @@ def test_states(engine: PodmanEngine, create: Callable[..., str], name: str, bus
     for _ in range(2):
         engine.remove(sandbox)
     for call in (engine.inspect, engine.start, engine.stop):
-        with pytest.raises(SandboxNotFoundError, match=rf"Podman at unix://.* has no container '{sandbox}'"):
+        with pytest.raises(SandboxNotFoundError, match=rf"there is no sandbox '{sandbox}' on Podman at unix://"):
             call(sandbox)
 
 
@@ -100,7 +100,7 @@ def test_the_beginning_of_an_id_is_no_name(engine: PodmanEngine, create: Callabl
 def test_a_taken_name(engine: PodmanEngine, create: Callable[..., str], name: str) -> None:
     """The text names it; the one that has it is left alone."""
     sandbox = create()
-    with pytest.raises(SandboxExistsError, match=rf"Podman at unix://.* has a container '{name}' already"):
+    with pytest.raises(SandboxExistsError, match=rf"a container named '{name}' is already on Podman at unix://"):
         create()
     assert engine.inspect(name).id == sandbox
 
@@ -251,7 +251,7 @@ def test_a_removal_that_podman_refuses_at_first(
         engine.inspect(sandbox)
     sandbox = create()
     left[0] = 1000
-    monkeypatch.setattr("samebox_podman.agent_volume.REMOVE_WITHIN", 0.2)
+    monkeypatch.setattr("samebox_podman.containers.REMOVE_WITHIN", 0.2)
     with pytest.raises(RefusedError, match="busy"):
         engine.remove(sandbox)
     left[0] = 0
@@ -259,7 +259,7 @@ def test_a_removal_that_podman_refuses_at_first(
 
 def test_a_user_that_is_not_there(make: Callable[..., Sandbox], engine: PodmanEngine, name: str) -> None:
     """Podman finds out at the start; the container is removed then."""
-    with pytest.raises(EngineError, match=r"could not be started.*unable to find user nosuchuser"):
+    with pytest.raises(EngineError, match=r"could not start the sandbox.*unable to find user nosuchuser"):
         make(name=name, user="nosuchuser").start()
     with pytest.raises(SandboxNotFoundError):
         engine.inspect(name)
@@ -286,14 +286,14 @@ def test_volumes_of_the_image_go_with_the_sandbox(
 def test_a_sandbox_that_is_gone(engine: PodmanEngine, create: Callable[..., str], name: str) -> None:
     """Created, stopped or removed: no agent can be reached, and the text says which."""
     sandbox = create()
-    with pytest.raises(SandboxGoneError, match=rf"sandbox '{name}' on Podman does not run: it is created"):
+    with pytest.raises(SandboxGoneError, match=rf"the sandbox '{name}' on Podman at .* is gone: it was never started"):
         engine.connect(sandbox)
     engine.start(sandbox)
     engine.stop(sandbox)
-    with pytest.raises(SandboxGoneError, match=r"does not run: it is stopped \(exit code 137\)"):
+    with pytest.raises(SandboxGoneError, match=r"is gone: it was stopped with exit code 137"):
         engine.connect(sandbox)
     engine.remove(sandbox)
-    with pytest.raises(SandboxGoneError, match=rf"sandbox {sandbox[:12]} on Podman is gone: it was removed"):
+    with pytest.raises(SandboxGoneError, match=rf"the sandbox '{sandbox}' is gone from Podman at .*: it was removed"):
         engine.connect(sandbox)
 
 

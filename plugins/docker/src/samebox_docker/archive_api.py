@@ -9,9 +9,9 @@ import json
 import tarfile
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.status import timestamp
 from samebox.errors import EngineError
 
 if TYPE_CHECKING:
@@ -99,11 +99,6 @@ def change_directory(pool: ClientPool, container: str, path: str, *, uid: int, g
     entry.type, entry.uid, entry.gid, entry.mode, entry.mtime = tarfile.DIRTYPE, uid, gid, mode, int(time.time())
     with pool.client() as client:
         client.put_archive(container, parent or "/", tar_of((entry, b"")))
-
-
-def timestamp(text: str) -> float:
-    """Return Docker's RFC 3339 times (nanoseconds, Z) as seconds since 1970."""
-    return datetime.fromisoformat(text).astimezone(UTC).timestamp()
 
 
 def _url(client: Any, container: str) -> str:

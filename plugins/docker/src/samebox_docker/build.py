@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import UnsupportedError
 from samebox.images.builder import ImageBuilder
-from samebox_docker.failure import RefusedError
 from samebox_docker.images import split_reference
 from samebox_docker.progress import StreamError
 

@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.status import IMAGE_LABEL
 from samebox.engine.program import agent_program
 from samebox.errors import (
     ConfigError,
     EngineError,
-    SandboxGoneError,
     SandboxNotFoundError,
 )
 from samebox_docker.address import find_address
 from samebox_docker.container import container_body
-from samebox_docker.failure import RefusedError
 from samebox_docker.host import engine_info, hides_tmpfs_modes
 from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts, targets, volume_names
 from samebox_docker.options import DockerOptions
 from samebox_docker.privilege import no_privilege
 from samebox_docker.settings import check_settings
-from samebox_docker.status import IMAGE_LABEL
 from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 
 if TYPE_CHECKING:
@@ -48,50 +47,7 @@ class DockerEngine(Engine):
     """
 
     name: ClassVar[str] = "docker"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {
-            Capability.CONTAINER_IMAGE,
-            Capability.DIRECTORY_IMAGE,
-            Capability.ARCHIVE_IMAGE,
-            Capability.ROOT_FILESYSTEM,
-            Capability.PROCESS_ISOLATION,
-            Capability.USER,
-            Capability.EXEC_USER,
-            Capability.NETWORK_NONE,
-            Capability.NETWORK,
-            Capability.NETWORK_NAMED,
-            Capability.HOSTNAME,
-            Capability.MEMORY_LIMIT,
-            Capability.CPU_LIMIT,
-            Capability.PIDS_LIMIT,
-            Capability.READ_ONLY_ROOT,
-            Capability.TMPFS,
-            Capability.CAP_DROP,
-            Capability.CAP_ADD,
-            Capability.NO_NEW_PRIVILEGES,
-            Capability.SECCOMP,
-            Capability.PERSISTENT,
-            Capability.PULL,
-            Capability.PORTS,
-            Capability.DNS,
-            Capability.SWAP_LIMIT,
-            Capability.SHM_SIZE,
-            Capability.ULIMITS,
-            Capability.DISK_LIMIT,
-            Capability.BIND_MOUNTS,
-            Capability.VOLUMES,
-            Capability.PRIVILEGED,
-            Capability.SECCOMP_PROFILE,
-            Capability.APPARMOR,
-            Capability.SELINUX,
-            Capability.DEVICES,
-            Capability.GPUS,
-            Capability.USERNS,
-            Capability.PLATFORM,
-            Capability.BUILD,
-            Capability.SNAPSHOT,
-        }
-    )
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {Capability.HOST_IMAGE}
     default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
     options_model: ClassVar[type[EngineOptions]] = DockerOptions
     options: DockerOptions
@@ -279,10 +235,9 @@ class DockerEngine(Engine):
         try:
             watched = self.probe().isolation > Isolation.ROOTLESS
             return open_exec(self._daemon.pool, self._daemon.containers.exact(sandbox_id), user, watched=watched)
-        except SandboxNotFoundError as error:
-            raise SandboxGoneError(str(error)) from None
-        except RefusedError as error:
-            raise self._daemon.containers.unconnected(sandbox_id, error) from None
+        except (SandboxNotFoundError, RefusedError) as error:
+            words = error.words if isinstance(error, RefusedError) else str(error)
+            raise self._daemon.containers.unconnected(sandbox_id, words) from None
 
     def build_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Build the config's image on the daemon, once for each content, and return its id.

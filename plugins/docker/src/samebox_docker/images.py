@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import ConfigError, ImageNotFoundError
-from samebox_docker.failure import RefusedError
 from samebox_docker.local_images import LocalImages
 from samebox_docker.progress import StreamError, follow
 

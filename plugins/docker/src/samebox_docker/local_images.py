@@ -8,9 +8,9 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import ConfigError, EngineError, ImageNotFoundError, SandboxError
 from samebox_docker import tar_stream
-from samebox_docker.failure import RefusedError
 from samebox_docker.progress import StreamError, follow, parse_lines
 from samebox_docker.saved_image import SavedImage
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import ConfigError, EngineError
-from samebox_docker.failure import RefusedError
 from samebox_docker.images import split_reference
 
 if TYPE_CHECKING:

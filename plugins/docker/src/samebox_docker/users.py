@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import EngineError
 from samebox_docker.archive_api import read_file
-from samebox_docker.failure import RefusedError
 
 if TYPE_CHECKING:
     from samebox_docker.clients import ClientPool

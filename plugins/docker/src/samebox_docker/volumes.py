@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.engine import VolumeStatus
 from samebox.engine.labels import MANAGED
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.status import timestamp
 from samebox.errors import EngineError
-from samebox_docker.archive_api import timestamp
-from samebox_docker.failure import RefusedError
 
 if TYPE_CHECKING:
     from samebox_docker.clients import ClientPool

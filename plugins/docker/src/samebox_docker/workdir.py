@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.status import timestamp
 from samebox.errors import EngineError, UnsupportedError
-from samebox_docker.archive_api import change_directory, path_state, read_header, timestamp
-from samebox_docker.failure import RefusedError
+from samebox_docker.archive_api import change_directory, path_state, read_header
 from samebox_docker.tmpfs import mount_above
 
 if TYPE_CHECKING:

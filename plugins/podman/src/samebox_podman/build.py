@@ -7,9 +7,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import BuildError, EngineUnavailableError
 from samebox.images.builder import ImageBuilder
-from samebox_podman.failure import RefusedError
 from samebox_podman.images import find_image, inspect_image, parse_report, tag_image
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from samebox_podman.failure import unavailable
 from samebox_podman.gpus import no_gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from samebox_podman.client import PodmanClient
     from samebox_podman.images import ImageFacts
@@ -60,7 +60,7 @@ class PodmanHost:
     """What images, by id, have at a path; None: nothing."""
     runs: dict[str, str] = field(default_factory=dict)
     """Why programs for a machine other than the host's own can't be run, by machine; "": they can."""
-    ulimits: dict[str, tuple[int, int]] | None = None
+    ulimits: Mapping[str, tuple[int, int]] | None = None
     """The limits, soft and hard, of a container that asks for none; None: not known yet."""
 
     @property

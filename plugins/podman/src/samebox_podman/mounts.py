@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from samebox.errors import ConfigError
-from samebox_podman import agent_volume
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -16,18 +13,6 @@ if TYPE_CHECKING:
 
 _RELABEL = {"shared": "z", "private": "Z"}
 _SAFE = ("nosuid", "nodev")
-
-
-def check_mounts(config: SandboxConfig) -> None:
-    """Refuse mounts that would harm other sandboxes.
-
-    Raises:
-        ConfigError: A volume's name is one of the agent's.
-    """
-    for name in volume_names(config):
-        if name.startswith(agent_volume.PREFIX):
-            msg = f"wrong config: mounts: {name!r} is a volume of the agent's; choose another name"
-            raise ConfigError(msg)
 
 
 def volume_names(config: SandboxConfig) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.agent_volume import LABEL
+from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program
 from samebox.errors import UnsupportedError
-from samebox_podman.agent_volume import LABEL, remove_container
-from samebox_podman.failure import RefusedError
+from samebox_podman.containers import remove_container
 
 if TYPE_CHECKING:
     from samebox.engine.program import AgentProgram

@@ -10,8 +10,9 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.agent_volume import LABEL
 from samebox.errors import ConfigError
-from samebox_podman.agent_volume import LABEL, remove_container
+from samebox_podman.containers import remove_container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

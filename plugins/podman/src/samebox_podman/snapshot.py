@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import ConfigError, EngineError
-from samebox_podman.failure import RefusedError
 from samebox_podman.images import new_name, split_name
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.engine import VolumeStatus
 from samebox.engine.labels import MANAGED
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import EngineError, SandboxError
-from samebox_podman.failure import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
