@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.reference import check_new_name, split_reference
 from samebox.engine.oci.refusal import RefusedError
-from samebox.errors import ConfigError, EngineError
-from samebox_docker.images import split_reference
+from samebox.errors import EngineError
 
 if TYPE_CHECKING:
     from samebox_docker.clients import ClientPool
@@ -25,9 +25,7 @@ def commit(pool: ClientPool, container: str, image: str, *, pause: bool) -> str:
         ConfigError: The name has a digest.
         EngineError: Docker refused.
     """
-    if "@" in image:
-        msg = f"an image that is made has a name and tag, and no digest: {image!r}"
-        raise ConfigError(msg)
+    check_new_name(image)
     repository, tag = split_reference(image)
     try:
         with pool.client() as client:

@@ -37,7 +37,7 @@ class PodmanBuilder(ImageBuilder):
     chatter = ("--> ", "COMMIT ", "Getting image source ", "Copying ", "Writing manifest ", "Storing signatures")
 
     def __init__(self, client: PodmanClient) -> None:
-        super().__init__(f"Podman at {client.address.url}")
+        super().__init__(client.engine)
         self._client = client
 
     def find(self, name: str) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tarfile
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from samebox.engine.oci.tar_stream import END
 from samebox.errors import ConfigError
-from samebox_podman.archives import directory_archive
 from samebox_podman.spec import tmpfs_modes
 from samebox_podman.workdir import Look, parse_stat, plan_workdir
 
@@ -13,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from samebox.config.model import SandboxConfig
+    from samebox.engine.oci.image_facts import ImageFacts
     from samebox_podman.client import PodmanClient
     from samebox_podman.host import PodmanHost
-    from samebox_podman.images import ImageFacts
     from samebox_podman.workdir import Present, WorkdirPlan
 
 
@@ -117,4 +119,11 @@ class SandboxDirectories:
 
     def _put(self, container: str, path: str, mode: int, owner: Literal["user", "root"]) -> None:
         params = {"path": path, "copyUIDGID": "true" if owner == "user" else "false"}
-        self._client.call("put", f"/containers/{container}/archive", params=params, data=directory_archive(mode))
+        self._client.call("put", f"/containers/{container}/archive", params=params, data=_directory(mode))
+
+
+def _directory(mode: int) -> bytes:
+    """Return an archive of one directory, the one that it is put into."""
+    member = tarfile.TarInfo("./")
+    member.type, member.mode, member.mtime = tarfile.DIRTYPE, mode, int(time.time())
+    return member.tobuf(tarfile.PAX_FORMAT) + END

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability
 from samebox.engine import Engine, EngineInfo, SandboxStatus
+from samebox.engine.labels import MANAGED
 from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, volume_name
+from samebox.engine.oci.local_images import local_image
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.status import IMAGE_LABEL
 from samebox.engine.program import AgentProgram, agent_program
 from samebox.errors import EngineError, SandboxNotFoundError
 from samebox_podman import discovery
 from samebox_podman.agent_volume import AgentVolume
-from samebox_podman.archives import archive_image, directory_image
 from samebox_podman.attachments import Attachments
 from samebox_podman.client import PodmanClient
 from samebox_podman.containers import Containers, remove_container
 from samebox_podman.directories import SandboxDirectories
 from samebox_podman.host import PodmanHost, host_at, probe_host
-from samebox_podman.images import ImageFacts, find_image, inspect_image
+from samebox_podman.images import find_image, inspect_image
+from samebox_podman.local_images import LocalImages
 from samebox_podman.mounts import volume_names
 from samebox_podman.options import PodmanOptions
 from samebox_podman.platforms import check_runnable
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.config.ports import HostPort
     from samebox.engine import VolumeStatus
+    from samebox.engine.oci.image_facts import ImageFacts
     from samebox.engine.streams import MultiplexedStream
 
 
@@ -87,12 +89,8 @@ class PodmanEngine(Engine):
         """Return the id of the config's image, fetching or importing it if needed; see `Engine.ensure_image`."""
         self._check(config)
         reference = config.image or self.default_image or ""
-        kind, _, path = reference.partition(":")
-        if kind == "tar":
-            facts = archive_image(self.client, Path(path).expanduser(), progress)
-        elif kind == "dir":
-            facts = directory_image(self.client, Path(path).expanduser(), progress)
-        else:
+        facts = local_image(LocalImages(self.client, self._host.machine), reference, progress)
+        if facts is None:
             facts = find_image(self.client, reference, config.pull, progress, config.platform)
         facts.check_platform(reference, config.platform)
         self._host.images[facts.id] = facts
@@ -162,7 +160,7 @@ class PodmanEngine(Engine):
                 seccomp=seccomp,
                 default_ulimits=ulimits,
             )
-            if facts.snapshot:
+            if MANAGED in facts.labels:  # made of a sandbox, whose HOSTNAME Podman puts into its environment
                 spec["unsetenv"] = ["HOSTNAME"]
             sandbox_id = self._containers.create(spec)
             try:

@@ -15,8 +15,8 @@ from samebox_podman.gpus import no_gpus
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from samebox.engine.oci.image_facts import ImageFacts
     from samebox_podman.client import PodmanClient
-    from samebox_podman.images import ImageFacts
     from samebox_podman.workdir import Present
 
 OLDEST = (4, 0)

@@ -12,10 +12,10 @@ from samebox.errors import UnsupportedError
 from samebox_podman.containers import remove_container
 
 if TYPE_CHECKING:
+    from samebox.engine.oci.image_facts import ImageFacts
     from samebox.engine.program import AgentProgram
     from samebox_podman.client import PodmanClient
     from samebox_podman.host import PodmanHost
-    from samebox_podman.images import ImageFacts
 
 
 def check_runnable(client: PodmanClient, host: PodmanHost, agent: AgentProgram, volume: str, image: ImageFacts) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.reference import check_new_name, split_reference
 from samebox.engine.oci.refusal import RefusedError
-from samebox.errors import ConfigError, EngineError
-from samebox_podman.images import new_name, split_name
+from samebox.errors import EngineError
+from samebox_podman.images import new_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +32,8 @@ def commit(client: PodmanClient, container: str, image: str, *, pause: bool) -> 
         ConfigError: The name has a digest.
         EngineError: Podman refused.
     """
-    if "@" in image:
-        msg = f"an image that is made has a name and tag, and no digest: {image!r}"
-        raise ConfigError(msg)
-    repository, tag = split_name(new_name(image))
+    check_new_name(image)
+    repository, tag = split_reference(new_name(image))
     try:
         found = client.json(f"/containers/{container}/json")
         origin = client.json(f"/images/{found['Image']}/json").get("Config") or {}
