@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import errno
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import tarfile
 from typing import TYPE_CHECKING, Any
@@ -86,7 +89,9 @@ def loaded(data: bytes, architecture: str = "amd64") -> dict[str, bytes] | None:
         return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize(
+    "compress", [bytes, gzip.compress, bz2.compress, lzma.compress], ids=["none", "gzip", "bz2", "xz"]
+)
 def test_saved_image(compress: Callable[[bytes], bytes]) -> None:
     """It is sent under our name alone."""
     sent = loaded(compress(packed(docker())))
@@ -94,6 +99,21 @@ def test_saved_image(compress: Callable[[bytes], bytes]) -> None:
     assert list(sent) == [f"{HEX}.json", f"{HEX}/layer.tar", "manifest.json"]
     assert json.loads(sent["manifest.json"])[0]["RepoTags"] == ["localhost/ours:1"]
     assert sent[f"{HEX}/layer.tar"] == b"layer"
+
+
+def test_parts_of_an_image() -> None:
+    """An engine without a service unpacks the layers itself."""
+    with open_archive(io.BytesIO(gzip.compress(packed(docker()))), "amd64") as (_, image):
+        assert image is not None
+        assert image.config() == {"config": {}}
+        assert [layer.read() for layer in image.layers()] == [b"layer"]
+
+
+def test_zstd_without_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text says what to install."""
+    monkeypatch.setattr(bounded, "_ZSTD_MODULES", ("no_such_module",))
+    with pytest.raises(ArchiveError, match=r"needs Python 3\.14 or the distribution backports\.zstd"):
+        loaded(b"\x28\xb5\x2f\xfd" + bytes(100))
 
 
 def test_saved_image_of_another_tool() -> None:
@@ -299,6 +319,26 @@ def test_wrong_paths(tmp_path: Path, reference: str, error: type[Exception], sai
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(error, match=said.replace("{}", str(tmp_path))):
         local_image(Store(), reference.replace("{}", str(tmp_path)), print)
+
+
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that can't be read names itself, and is not taken for a broken connection to the service."""
+    (tmp_path / "secret").write_text("x")
+
+    def refuse(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    text = rf"^the image 'dir:{tmp_path}' can't be read: Permission denied: '{tmp_path}/\./secret'\. Give one that this"
+    with pytest.raises(ImageNotFoundError, match=text):
+        directory_image(Store(), str(tmp_path), print)
+
+
+def test_image_that_did_not_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that says nothing of it is not believed."""
+    monkeypatch.setattr(Store, "find", lambda *_: None)
+    with pytest.raises(EngineError, match=f"^Fake at fake:// took an archive, but has no image {DIRECTORIES}:"):
+        directory_image(Store(), str(tmp_path), print)
 
 
 def test_names_are_no_paths() -> None:

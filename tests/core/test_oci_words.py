@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from samebox.config.build import Runtime
+from samebox.config.model import SandboxConfig
 from samebox.config.ports import HostPort
 from samebox.engine import SandboxStatus
 from samebox.engine.oci import sandboxes
 from samebox.engine.oci.refusal import RefusedError
-from samebox.engine.oci.status import inspected_status, published_port
+from samebox.engine.oci.status import image_label, inspected_status, published_port
 from samebox.engine.oci.unreachable import Remedies, causes, explain
 from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError
 
@@ -144,6 +146,13 @@ def test_status(word: str, state: str) -> None:
     assert (status.state, status.name, status.image) == (state, "box", "busybox")
     assert (status.exit_code, status.out_of_memory) == ((7, True) if state == "stopped" else (None, False))
     assert status.created == pytest.approx(1767225600.123456)
+
+
+def test_image_label() -> None:
+    """As the config names it; what was built has no name but its id."""
+    built = SandboxConfig(build=Runtime(name="x", base_image="y"))
+    for config, expected in ((SandboxConfig(image="a:1"), "a:1"), (SandboxConfig(), "default"), (built, "id")):
+        assert image_label(config, "default", "id") == {"samebox.image": expected}
 
 
 def test_published_port() -> None:

@@ -14,6 +14,7 @@ import requests.exceptions
 
 from samebox.config.model import SandboxConfig
 from samebox.errors import (
+    ConfigError,
     EngineError,
     EngineUnavailableError,
     SandboxExistsError,
@@ -132,8 +133,8 @@ def test_failed_create(
 
 def test_unknown_user(engine: DockerEngine, name: str, busybox: str) -> None:
     """A user that the image does not have is refused before anything starts, and leaves nothing."""
-    text = "the image has no user 'ghost' in its /etc/passwd; name one that it has, or give a uid or uid:gid"
-    with pytest.raises(EngineError, match=f"^{re.escape(text)}$"):
+    text = r"^user='ghost': there is no user 'ghost' in the image's /etc/passwd, which has root, .*\. Give a uid\.$"
+    with pytest.raises(ConfigError, match=text):
         create(engine, name, busybox, user="ghost")
     with pytest.raises(SandboxNotFoundError):
         engine.inspect(name)

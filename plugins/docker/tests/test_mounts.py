@@ -93,7 +93,7 @@ def test_volume_in_use(make: Callable[..., Sandbox], engine: DockerEngine, volum
 
 def test_failed_create_leaves_no_volume(make: Callable[..., Sandbox], engine: DockerEngine, volume: str) -> None:
     """A sandbox that could not be created leaves no new volume."""
-    with pytest.raises(EngineError):
+    with pytest.raises(ConfigError, match="there is no user 'no-such-user'"):
         make(mounts=[f"{volume}:/data"], user="no-such-user").start()
 
     assert volume not in {status.name for status in engine.volumes()}

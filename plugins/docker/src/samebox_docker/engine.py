@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
+from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
-from samebox.engine.oci.status import IMAGE_LABEL
+from samebox.engine.oci.status import image_label
 from samebox.engine.program import agent_program
 from samebox.errors import (
     ConfigError,
@@ -20,7 +21,7 @@ from samebox.errors import (
 from samebox_docker.address import find_address
 from samebox_docker.container import container_body
 from samebox_docker.host import engine_info, hides_tmpfs_modes
-from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts, targets, volume_names
+from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts, targets
 from samebox_docker.options import DockerOptions
 from samebox_docker.privilege import no_privilege
 from samebox_docker.settings import check_settings
@@ -126,8 +127,7 @@ class DockerEngine(Engine):
         facts = daemon.images.facts(image)
         program = agent_program(facts.architecture)
         user = facts.user if config.user is None else config.user
-        named = config.image or (None if config.build is not None else self.default_image)
-        labels = {IMAGE_LABEL: named or image, **labels}
+        labels = {**image_label(config, self.default_image, image), **labels}
 
         mounts, binds = split_mounts(config, selinux=Capability.SELINUX not in missing)
         if info.rootless:

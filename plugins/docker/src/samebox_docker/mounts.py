@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 from samebox.capabilities import Capability
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.agent_volume import check_volume_names
+from samebox.engine.oci.mounts import RELABEL, mount_above
 from samebox.errors import ConfigError, UnsupportedError
-from samebox_docker.tmpfs import mount_above
 
 if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.config.mounts import Mount
-
-_RELABEL = {"shared": "z", "private": "Z"}
 
 
 def check_mounts(config: SandboxConfig) -> None:
@@ -57,11 +55,6 @@ def device_mounts(config: SandboxConfig) -> list[dict[str, Any]]:
     ]
 
 
-def volume_names(config: SandboxConfig) -> set[str]:
-    """Return the names of the volumes that a sandbox uses."""
-    return {mount.source for mount in config.mounts if mount.type == "volume"}
-
-
 def targets(config: SandboxConfig) -> tuple[str, ...]:
     """Return where something is mounted."""
     return tuple(mount.target for mount in config.mounts)
@@ -94,5 +87,5 @@ def _mount(mount: Mount) -> dict[str, Any]:
 
 
 def _bind(mount: Mount) -> str:
-    options = ("ro," if mount.read_only else "") + _RELABEL[str(mount.selinux)]
+    options = ("ro," if mount.read_only else "") + RELABEL[str(mount.selinux)]
     return f"{mount.source}:{mount.target}:{options}"

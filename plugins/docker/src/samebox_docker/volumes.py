@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from samebox.engine import VolumeStatus
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.refusal import RefusedError
-from samebox.engine.oci.status import timestamp
-from samebox.errors import EngineError
+from samebox.engine.oci.volumes import check_ours, listed_volumes, not_removed, volume_status
 
 if TYPE_CHECKING:
+    from samebox.engine import VolumeStatus
     from samebox_docker.clients import ClientPool
 
 
@@ -32,7 +31,7 @@ class Volumes:
         """Return the volumes that samebox made for sandboxes."""
         with self._pool.client() as client:
             found = client.volumes(filters={"label": [f"{MANAGED}=1"]}).get("Volumes") or ()
-        return sorted(map(_status, found), key=lambda status: status.name)
+        return listed_volumes(found)
 
     def remove(self, name: str) -> None:
         """Remove a volume; nothing happens if it is not there.
@@ -40,32 +39,22 @@ class Volumes:
         Raises:
             EngineError: It is in use, or samebox did not make it.
         """
-        url = self._pool.address.url
         found = self._inspect(name)
         if found is None:
             return
-        if found.labels.get(MANAGED) != "1":
-            msg = f"the volume {name!r} on Docker at {url} was not made by samebox, and is not removed"
-            raise EngineError(msg)
+        check_ours(self._pool.engine, found)
         try:
             with self._pool.client() as client:
                 client.remove_volume(name)
         except RefusedError as error:
             if error.status != 404:
-                msg = f"Docker at {url} could not remove the volume {name!r}: {error.words}"
-                raise EngineError(msg) from None
+                raise not_removed(self._pool.engine, name, error.words) from None
 
     def _inspect(self, name: str) -> VolumeStatus | None:
         try:
             with self._pool.client() as client:
-                return _status(client.inspect_volume(name))
+                return volume_status(client.inspect_volume(name))
         except RefusedError as error:
             if error.status == 404:
                 return None
             raise
-
-
-def _status(volume: dict[str, Any]) -> VolumeStatus:
-    labels = {str(name): str(value) for name, value in (volume.get("Labels") or {}).items()}
-    created = volume.get("CreatedAt")
-    return VolumeStatus(str(volume["Name"]), timestamp(str(created)) if created else None, labels)

@@ -10,10 +10,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from samebox.engine.oci.agent_volume import LABEL, volume_name
+from samebox.engine.oci.path_stat import HEADER, parse_path_stat
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT
 from samebox_podman.containers import remove_container
-from samebox_podman.workdir import parse_stat
 
 if TYPE_CHECKING:
     from samebox.engine.program import AgentProgram
@@ -65,8 +65,8 @@ class AgentVolume:
         """Return what the volume has as the agent; see `samebox.engine.oci.agent_volume.AgentStore`."""
         path = f"/containers/{installer}/archive"
         root = self._client.call("head", path, params={"path": MOUNT_POINT})
-        stat = root.headers.get("X-Docker-Container-Path-Stat")
-        if stat is None or parse_stat(stat).mode & 0o555 != 0o555:
+        stat = root.headers.get(HEADER)
+        if stat is None or parse_path_stat(stat).mode & 0o555 != 0o555:
             return b""
         response = self._client.call("get", path, params={"path": GUEST_PATH}, stream=True, accept=(404,))
         with contextlib.closing(response):

@@ -11,8 +11,10 @@ from samebox.engine import Engine, EngineInfo, SandboxStatus
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, volume_name
 from samebox.engine.oci.local_images import local_image
+from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
-from samebox.engine.oci.status import IMAGE_LABEL
+from samebox.engine.oci.seccomp import check_profile
+from samebox.engine.oci.status import image_label
 from samebox.engine.program import AgentProgram, agent_program
 from samebox.errors import EngineError, SandboxNotFoundError
 from samebox_podman import discovery
@@ -24,10 +26,9 @@ from samebox_podman.directories import SandboxDirectories
 from samebox_podman.host import PodmanHost, host_at, probe_host
 from samebox_podman.images import find_image, inspect_image
 from samebox_podman.local_images import LocalImages
-from samebox_podman.mounts import volume_names
 from samebox_podman.options import PodmanOptions
 from samebox_podman.platforms import check_runnable
-from samebox_podman.seccomp import delivered, seccomp_profile
+from samebox_podman.seccomp import delivered
 from samebox_podman.settings import check_settings
 from samebox_podman.spec import container_spec
 from samebox_podman.stream import exec_request, open_exec
@@ -138,7 +139,6 @@ class PodmanEngine(Engine):
         labels: Mapping[str, str],
         seccomp: Mapping[str, Any],
     ) -> str:
-        named = config.image or (None if config.build is not None else self.default_image)
         agent = agent_program(facts.architecture or None)
         info = self.probe()
         # First: a container that names a volume makes it, without the label and options that this one needs.
@@ -152,7 +152,7 @@ class PodmanEngine(Engine):
                 config,
                 image=facts.id,
                 name=name,
-                labels={IMAGE_LABEL: named or facts.id, **labels},
+                labels={**image_label(config, self.default_image, facts.id), **labels},
                 agent_volume=volume,
                 plan=plan,
                 missing=info.missing,
@@ -179,7 +179,7 @@ class PodmanEngine(Engine):
             self.probe()
         check_settings(config, rootless=self._host.rootless)
         check_volume_names(config)
-        seccomp_profile(config)
+        check_profile(config.security_opt)
 
     def _default_ulimits(self, image: str) -> Mapping[str, tuple[int, int]]:
         if self._host.ulimits is None:
@@ -191,9 +191,7 @@ class PodmanEngine(Engine):
         if known is None:
             known = inspect_image(self.client, image)
             if known is None:
-                raise EngineError(
-                    f"Podman at {self.client.address.url} has no image {image} any more; make the sandbox anew"
-                )
+                raise EngineError(f"{self.client.engine} has no image {image} any more; make the sandbox anew")
             self._host.images[known.id] = known
         return known
 

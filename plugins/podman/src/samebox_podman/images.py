@@ -54,7 +54,7 @@ def find_image(
         here = None
     if here is not None and (pull != "always" or target is None or here[0].startswith(LOCAL)):
         return here[1]
-    where = f"image {reference!r} is not on Podman at {client.address.url}{other}"
+    where = f"image {reference!r} is not on {client.engine}{other}"
     if target is None or pull == "never":
         why = 'it may not be fetched (pull="never")' if target else "names below localhost/ and ids are never fetched"
         raise ImageNotFoundError(

@@ -26,7 +26,7 @@ _BROKEN = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError
 
 
 class ArchiveError(EngineError):
-    """An archive is broken, or wants something that no image needs."""
+    """An archive can't be read, is broken, or wants something that no image needs."""
 
 
 class BoundedFile:
@@ -103,7 +103,7 @@ def decompressed(file: IO[bytes]) -> IO[bytes]:
         file: At its beginning.
 
     Raises:
-        EngineError: It is compressed with zstd, and nothing here can decompress that.
+        ArchiveError: It is compressed with zstd, and nothing here can decompress that.
     """
     head = file.read(6)
     file.seek(0)
@@ -147,4 +147,4 @@ def _zstd(file: IO[bytes]) -> IO[bytes]:
         "it is compressed with zstd, which needs Python 3.14 or the distribution backports.zstd; "
         "install that, or save the image with gzip or uncompressed"
     )
-    raise EngineError(msg)
+    raise ArchiveError(msg)

@@ -93,7 +93,7 @@ class ImageArchive:
     """A tar archive's members by name.
 
     Args:
-        file: The archive, decompressed; what is no image is read only as far as it takes to know that.
+        file: The archive, decompressed. Of a root file system with many files only the first names are looked at.
 
     Raises:
         ArchiveError: It is no tar archive.
@@ -226,8 +226,8 @@ def open_archive(
         The archive decompressed, and the image in it; None: it is a root file system.
 
     Raises:
-        ArchiveError: It is broken, has several images, or none for that architecture.
-        EngineError: It is compressed in a way that nothing here can undo.
+        ArchiveError: It is broken, has several images, none for that architecture, or is compressed in a way that
+            nothing here can undo.
     """
     plain = decompressed(file)
     archive = ImageArchive(plain)

@@ -12,6 +12,8 @@ from samebox.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from samebox.config.model import SandboxConfig
+
 IMAGE_LABEL = "samebox.image"
 """The label with the image as the config names it; the container itself is made from an id, which has many names."""
 _STATES: dict[str, State] = {
@@ -23,6 +25,18 @@ _STATES: dict[str, State] = {
     "running": "running",
     "stopping": "running",
 }
+
+
+def image_label(config: SandboxConfig, default: str | None, image: str) -> dict[str, str]:
+    """Return the label with the image of a sandbox.
+
+    Args:
+        config: What the sandbox is asked to be.
+        default: The engine's default image.
+        image: The image's id, for one that was built.
+    """
+    named = config.image or (None if config.build is not None else default)
+    return {IMAGE_LABEL: named or image}
 
 
 def container_state(word: str) -> State:
