@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.volumes import check_ours, listed_volumes, not_removed, volume_status
+from samebox.errors import EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from samebox.engine import VolumeStatus
     from samebox_docker.clients import ClientPool
 
@@ -23,9 +27,17 @@ class Volumes:
     def __init__(self, pool: ClientPool) -> None:
         self._pool = pool
 
-    def exists(self, name: str) -> bool:
-        """Tell whether there is a volume of a name."""
-        return self._inspect(name) is not None
+    @contextlib.contextmanager
+    def made(self, names: Iterable[str]) -> Iterator[None]:
+        """Remove those of some volumes again that a block has made, as by a container, if the block raises."""
+        absent = [name for name in names if self._inspect(name) is None]
+        try:
+            yield
+        except BaseException:
+            for name in absent:
+                with contextlib.suppress(EngineError):  # another sandbox may use it by now
+                    self.remove(name)
+            raise
 
     def list(self) -> list[VolumeStatus]:
         """Return the volumes that samebox made for sandboxes."""
