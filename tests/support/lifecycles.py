@@ -2,8 +2,7 @@
 
 A plugin's tests give `engine` and `name`, and beside them
 
-* `stranger`, the id of a container that is no sandbox,
-* `taken`, what the engine says of a name that is taken; {name} and {url} stand for what is meant.
+* `stranger`, the id of a container that is no sandbox.
 """
 
 from __future__ import annotations
@@ -66,11 +65,12 @@ def test_a_name_is_connected_to_as_well(engine: Engine, create: Callable[..., st
         engine.connect(sandbox[:10])
 
 
-def test_a_taken_name(engine: Engine, create: Callable[..., str], name: str, taken: str) -> None:
+def test_a_taken_name(engine: Engine, create: Callable[..., str], name: str) -> None:
     """The text names it; the one that has it is left alone."""
     sandbox = create()
-    text = taken.format(name=re.escape(name), url=re.escape(engine.probe().address))
-    with pytest.raises(SandboxExistsError, match=text):
+    where = f"{engine.name.capitalize()} at {engine.probe().address}"
+    text = f"a container named {name!r} is already on {where}; attach to it, remove it or choose another name"
+    with pytest.raises(SandboxExistsError, match=f"^{re.escape(text)}$"):
         create()
 
     assert (engine.inspect(name).id, engine.inspect(name).state) == (sandbox, "created")

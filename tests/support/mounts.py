@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.errors import ConfigError, EngineError
+from samebox.errors import ConfigError, EngineError, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +98,7 @@ def test_failed_create_leaves_no_volume(
     def left() -> list[bool]:
         found = []
         for settings, said in failing:
-            with pytest.raises(EngineError, match=said):
+            with pytest.raises(SandboxError, match=said):
                 make(mounts=[f"{volume}:/data"], **settings).start()
             found.append(volume in {status.name for status in engine.volumes()})
         return found

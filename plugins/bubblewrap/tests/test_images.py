@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samebox.engine.oci.bounded import ArchiveError
 from samebox.errors import ConfigError, EngineError, ImageNotFoundError, UnsupportedError
 from samebox_bubblewrap.images import ImageStore
-from samebox_bubblewrap.unpack import Unpacker, UnpackError
+from samebox_bubblewrap.unpack import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +138,7 @@ def test_hard_links(tmp_path: Path) -> None:
 def test_hostile_members_are_refused(tmp_path: Path, members: list[Any]) -> None:
     """Names and links that lead out, odd whiteouts, and more than the bounds."""
     (tmp_path / "victim").write_text("mine")
-    with pytest.raises(UnpackError):
+    with pytest.raises(ArchiveError):
         unpacked(tmp_path / "r", pack(*members), most_bytes=1000, most_members=20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r", "victim"]
     assert (tmp_path / "victim").read_text() == "mine"
@@ -154,7 +155,7 @@ def test_nothing_is_written_through_links(tmp_path: Path, target: str) -> None:
     second = pack(("m", link), ("m/.wh.mine", b""), ("m/.wh..wh..opq", b""), special("h", tarfile.LNKTYPE, "m/mine"))
     try:
         unpacked(tmp_path / "r", first, second)
-    except UnpackError as error:
+    except ArchiveError as error:
         assert "hard link" in str(error)  # noqa: PT017
     assert [path.name for path in victims.iterdir()] == ["mine"]
     assert (victims / "mine").read_text() == "mine"
@@ -170,14 +171,14 @@ def test_endless_headers_cost_no_memory(tmp_path: Path) -> None:
     """A header that claims gigabytes, and a size that leads backwards."""
     huge = special("x", tarfile.XHDTYPE, size=8 << 30).tobuf(tarfile.GNU_FORMAT)
     for archive in (huge, special("x", tarfile.GNUTYPE_LONGNAME, size=8 << 30).tobuf(tarfile.GNU_FORMAT)):
-        with pytest.raises(UnpackError):
+        with pytest.raises(ArchiveError):
             unpacked(tmp_path / hashlib.sha256(archive).hexdigest(), archive + bytes(2048))
 
 
 @pytest.mark.parametrize("cut", [700, 100])
 def test_broken_archives_are_refused(tmp_path: Path, cut: int) -> None:
     """An archive that ends inside a file or a header."""
-    with pytest.raises(UnpackError):
+    with pytest.raises(ArchiveError):
         unpacked(tmp_path / "r", pack(("x", bytes(1000)))[:cut])
 
 

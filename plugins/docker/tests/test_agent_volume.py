@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samebox.engine.oci.agent_volume import volume_name
 from samebox_docker import agent_volume
 from samebox_docker.agent_volume import AgentVolume
 from samebox_docker.archive_api import read_file
@@ -48,7 +49,7 @@ def held(pool: ClientPool, container: str) -> bytes:
 
 def installers(raw: Any, agent: AgentProgram) -> list[str]:
     """Return what is there of the containers that deliver an agent."""
-    return [each["Id"] for each in raw.containers(all=True, filters={"name": AgentVolume.name(agent)})]
+    return [each["Id"] for each in raw.containers(all=True, filters={"name": volume_name(agent)})]
 
 
 def test_delivery(pool: ClientPool, holder: str, other_agent: AgentProgram, busybox: str, raw: Any) -> None:
@@ -59,7 +60,7 @@ def test_delivery(pool: ClientPool, holder: str, other_agent: AgentProgram, busy
     assert other_agent.data == held(pool, holder)
     assert not volume.heal()
     assert not installers(raw, other_agent)
-    labels = raw.inspect_volume(AgentVolume.name(other_agent))["Labels"]
+    labels = raw.inspect_volume(volume_name(other_agent))["Labels"]
     assert {"samebox.agent": other_agent.digest} == labels
 
 
@@ -91,20 +92,14 @@ def test_half_filled(
     "wrong", [lambda data: data[: len(data) // 2], lambda data: b"\0" * len(data)], ids=["cut", "other content"]
 )
 def test_heal(
-    pool: ClientPool,
-    holder: str,
-    other_agent: AgentProgram,
-    busybox: str,
-    *,
-    wrong: Callable[[bytes], bytes],
-    monkeypatch: pytest.MonkeyPatch,
+    pool: ClientPool, holder: str, other_agent: AgentProgram, busybox: str, wrong: Callable[[bytes], bytes]
 ) -> None:
     """An agent that is cut, or of the right size with another content, is found and replaced."""
-    whole = agent_volume._package
-    monkeypatch.setattr(agent_volume, "_package", lambda data: whole(wrong(data)))
     volume = AgentVolume(pool)
     volume.ensure(other_agent, container=holder, image=busybox)
-    monkeypatch.undo()
+    installer = volume.make_installer(other_agent, busybox)
+    volume.put(installer, wrong(other_agent.data))
+    volume.remove(installer)
 
     assert wrong(other_agent.data) == held(pool, holder)
     assert volume.heal()
@@ -116,14 +111,14 @@ def test_sandbox_heals(
     make: Callable[..., Sandbox], other_agent: AgentProgram, busybox: str, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sandbox starts on a volume that was emptied behind samebox's back."""
-    for module in ("samebox_docker.engine", "samebox.agent.connections"):
+    for module in ("samebox_docker.creation", "samebox.agent.connections"):
         monkeypatch.setattr(f"{module}.agent_program", lambda _: other_agent)
     with make() as box:
         box.exec(["true"]).check()
     body = {
         "Image": busybox,
         "Entrypoint": ["rm", "/v/agent"],
-        "HostConfig": {"Binds": [f"{AgentVolume.name(other_agent)}:/v"], "NetworkMode": "none"},
+        "HostConfig": {"Binds": [f"{volume_name(other_agent)}:/v"], "NetworkMode": "none"},
     }
     vandal = raw.create_container_from_config(body, f"samebox-test-{secrets.token_hex(6)}")["Id"]
     raw.start(vandal)
@@ -138,9 +133,9 @@ def test_dead_installer(
     pool: ClientPool, holder: str, other_agent: AgentProgram, busybox: str, *, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a process left that was killed during a delivery is removed after a while."""
-    monkeypatch.setattr(agent_volume, "WAIT", 1.0)
+    monkeypatch.setattr("samebox.engine.oci.agent_volume.WAIT", 1.0)
     body = {"Image": busybox, "Entrypoint": ["true"]}
-    raw.create_container_from_config(body, AgentVolume.name(other_agent))
+    raw.create_container_from_config(body, volume_name(other_agent))
     begun = time.monotonic()
     AgentVolume(pool).ensure(other_agent, container=holder, image=busybox)
 
@@ -162,7 +157,8 @@ def test_processes_at_once(
         "volume = AgentVolume(DockerEngine({'url': url})._daemon.pool)\n"
         "sys.stdin.read()\n"
         "volume.ensure(AgentProgram(Path(path), machine, digest), container=container, image=image)\n"
-        "print(volume.heal())\n"
+        "volume.heal()\n"
+        "print('done')\n"
     )
     arguments = [url, str(other_agent.path), other_agent.machine, other_agent.digest, holder, busybox]
     processes = [
@@ -176,6 +172,6 @@ def test_processes_at_once(
         process.stdin = None
     said = [process.communicate(timeout=50)[0] for process in processes]
 
-    assert [b"False\n"] * 3 == said
+    assert [b"done\n"] * 3 == said
     assert other_agent.data == held(pool, holder)
     assert not installers(raw, other_agent)

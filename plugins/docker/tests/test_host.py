@@ -125,7 +125,7 @@ def test_what_few_hosts_have(changes: dict[str, Any], capability: Capability) ->
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"DriverStatus": [["Backing Filesystem", "extfs"]]}, "pquota, and the daemon's files are on extfs"),
+        ({"DriverStatus": [["Backing Filesystem", "extfs"]]}, "pquota, and the service's files are on extfs"),
         ({"Driver": "fuse-overlayfs"}, "the storage driver 'fuse-overlayfs' can't limit"),
     ],
     ids=str,

@@ -18,7 +18,6 @@ import pytest
 
 from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, ImageNotFoundError
-from samebox_docker.images import ImageFacts, split_reference
 from samebox_docker.progress import StreamError, follow
 
 if TYPE_CHECKING:
@@ -328,7 +327,7 @@ def test_several_images(engine: DockerEngine, tmp_path: Path) -> None:
     """An archive with several images does not say which is meant."""
     manifest = [{"Config": name, "RepoTags": [f"{name}:1"], "Layers": []} for name in ("one", "two")]
     (tmp_path / "x.tar").write_bytes(_file("manifest.json", json.dumps(manifest).encode()))
-    with pytest.raises(ConfigError, match=r"it has 2 images that fit \(one:1, two:1\), and one is needed$"):
+    with pytest.raises(ConfigError, match=r"it holds 2 images \(one:1, two:1\); save one alone$"):
         ensure(engine, f"tar:{tmp_path}/x.tar")
 
 
@@ -364,21 +363,6 @@ def test_unreadable_file(engine: DockerEngine, tmp_path: Path, monkeypatch: pyte
         ensure(engine, f"dir:{tmp_path}")
 
 
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        ("busybox", ("busybox", "latest")),
-        ("busybox:1", ("busybox", "1")),
-        ("127.0.0.1:5000/a/b", ("127.0.0.1:5000/a/b", "latest")),
-        ("127.0.0.1:5000/a/b:2", ("127.0.0.1:5000/a/b", "2")),
-        ("a/b@sha256:00", ("a/b", "sha256:00")),
-    ],
-)
-def test_split_reference(image: str, expected: tuple[str, str]) -> None:
-    """A registry's port is no tag."""
-    assert expected == split_reference(image)
-
-
 def test_progress() -> None:
     """A pull's lines tell each layer's steps once."""
     lines: list[Any] = [
@@ -392,26 +376,6 @@ def test_progress() -> None:
     assert ["1: Pulling from x", "a: Downloading", "a: Pull complete", "Digest: y"] == list(follow(lines))
     with pytest.raises(StreamError, match=r"^gone$"):
         list(follow([*lines, {"errorDetail": {"message": "gone"}}]))
-
-
-@pytest.mark.parametrize(
-    ("image", "asked", "expected"),
-    [
-        ("linux/amd64", None, True),
-        ("linux/amd64", "linux/amd64", True),
-        ("linux/amd64", "linux/arm64", False),
-        ("linux/arm/v7", "linux/arm", True),
-        ("linux/arm", "linux/arm/v7", False),
-        ("linux/arm64", "linux/arm", False),
-        ("linux/arm64/v8", "linux/arm64", True),
-        ("linux/arm64", "linux/arm64/v8", True),
-    ],
-)
-def test_platform_fits(image: str, asked: str | None, expected: bool) -> None:  # noqa: FBT001
-    """A variant counts where one is asked for; that of arm64 goes without saying."""
-    facts = ImageFacts("sha256:0", "", "", (), image)
-
-    assert expected == facts.fits(asked)
 
 
 def test_other_platform(make: Callable[..., Sandbox]) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.streams import SocketStream
 from samebox.errors import EngineUnavailableError
-from samebox_docker.failure import RefusedError, refused
+from samebox_docker.failure import refused
 from samebox_docker.ssh import ssh_argv
 from samebox_docker.streams import ExecStream
 

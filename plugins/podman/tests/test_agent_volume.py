@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import multiprocessing
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samebox.engine.oci.agent_volume import deliver, volume_name
 from samebox.engine.program import AgentProgram, agent_program
-from samebox.errors import EngineError
-from samebox_podman import agent_volume
 from samebox_podman.agent_volume import AgentVolume
 from samebox_podman.engine import PodmanEngine
 
@@ -44,14 +42,13 @@ def agent(client: PodmanClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for module in ("samebox_podman.engine", "samebox.agent.connections"):
         monkeypatch.setattr(f"{module}.agent_program", lambda _machine=None: agent)
     yield agent
-    client.call(
-        "delete", f"/volumes/{AgentVolume(client, agent).name}", params={"force": "true"}, accept=(404, 409, 500)
-    )
+    client.call("delete", f"/volumes/{volume_name(agent)}", params={"force": "true"}, accept=(404, 409, 500))
 
 
-def damage(client: PodmanClient, volume: AgentVolume, image: str, content: bytes | None, mode: int = 0o755) -> None:
+def damage(client: PodmanClient, agent: AgentProgram, image: str, content: bytes | None, mode: int = 0o755) -> None:
     """Leave something else in the volume than the agent."""
-    container, _ = volume._make_filler(image)
+    volume = AgentVolume(client)
+    container = volume.make_installer(agent, image)
     try:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -69,22 +66,22 @@ def damage(client: PodmanClient, volume: AgentVolume, image: str, content: bytes
         params = {"path": "/.samebox", "copyUIDGID": "false"}
         client.call("put", f"/containers/{container}/archive", params=params, data=buffer.getvalue())
     finally:
-        agent_volume.remove_container(client, container)
+        volume.remove(container)
 
 
 def test_delivered_once(make: Callable[..., Sandbox], client: PodmanClient, agent: AgentProgram) -> None:
     """The volume tells what it is, and belongs to nobody but root."""
-    volume = AgentVolume(client, agent)
-    assert not volume.settled()
+    name = volume_name(agent)
+    assert not AgentVolume(client).settled(agent)
     with make() as box:
         assert box.sh("stat -c '%u %g %a' /.samebox /.samebox/agent").text == "0 0 755\n0 0 755\n"
-    found = client.json(f"/volumes/{volume.name}/json")
+    found = client.json(f"/volumes/{name}/json")
     assert found["Labels"] == {"samebox.agent": agent.digest}
     filled = found["CreatedAt"]
     for user in ("nobody", "1234:5678"):
         with make(user=user) as box:
             assert box.sh("stat -c '%u %g %a' /.samebox").text == "0 0 755\n"
-    assert client.json(f"/volumes/{volume.name}/json")["CreatedAt"] == filled
+    assert client.json(f"/volumes/{name}/json")["CreatedAt"] == filled
 
 
 def test_an_image_can_not_bring_its_own(
@@ -102,11 +99,11 @@ def test_an_image_can_not_bring_its_own(
     params = {"path": "/", "copyUIDGID": "false"}
     client.call("put", f"/containers/{made}/archive", params=params, data=buffer.getvalue())
     client.call("post", "/commit", params={"container": made, "repo": "localhost/samebox-test-hostile"})
-    agent_volume.remove_container(client, made)
+    AgentVolume(client).remove(made)
     for user in ("nobody", None):
         with make(image="localhost/samebox-test-hostile", user=user) as box:
             assert box.sh("stat -c '%u %a' /.samebox; ls -a /.samebox").text.split() == ["0", "755", ".", "..", "agent"]
-    assert not AgentVolume(client, agent).fill(image)
+    assert not deliver(AgentVolume(client), agent, image)
 
 
 @pytest.mark.parametrize("what", ["half", "other", "empty", "link", "closed", "pruned"])
@@ -114,16 +111,15 @@ def test_healed(make: Callable[..., Sandbox], client: PodmanClient, agent: Agent
     """What a killed owner, a full disk or a prune left: the next sandbox works, and so does the one after."""
     with make() as box:
         box.exec(["true"]).check()
-    volume = AgentVolume(client, agent)
     data = agent.data
     if what == "pruned":
-        client.call("delete", f"/volumes/{volume.name}")
+        client.call("delete", f"/volumes/{volume_name(agent)}")
     else:
         content = {"half": data[: len(data) // 2], "other": data[:-1] + b"x", "empty": b"", "closed": data}
-        damage(client, volume, image, content.get(what), 0o700 if what == "closed" else 0o755)
+        damage(client, agent, image, content.get(what), 0o700 if what == "closed" else 0o755)
     with make(user="nobody") as box:
         assert box.exec(["id", "-u"]).text == "65534\n"
-    assert not volume.fill(image)
+    assert not deliver(AgentVolume(client), agent, image)
     with make(user="nobody") as box:
         box.exec(["true"]).check()
 
@@ -135,7 +131,7 @@ def test_heal_tells_whether_it_was_wrong(
     assert engine.heal_agent() is False  # nothing was delivered by this object
     engine._deliver(agent, image)
     assert engine.heal_agent() is False
-    damage(client, AgentVolume(client, agent), image, b"broken")
+    damage(client, agent, image, b"broken")
     assert engine.heal_agent() is True
     assert engine.heal_agent() is False
     with make() as box:
@@ -146,23 +142,22 @@ def test_a_filler_left_by_a_killed_process(
     client: PodmanClient, agent: AgentProgram, image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is waited for, and removed when nobody can be filling any more."""
-    monkeypatch.setattr(agent_volume, "FILL_WITHIN", 1.0)
-    volume = AgentVolume(client, agent)
-    volume._make_volume()
-    volume._make_filler(image)
+    monkeypatch.setattr("samebox.engine.oci.agent_volume.WAIT", 1.0)
+    volume = AgentVolume(client)
+    volume.make_installer(agent, image)
     began = time.monotonic()
-    assert volume.fill(image)
+    assert deliver(volume, agent, image)
     assert 1 < time.monotonic() - began < 15
     found = client.json("/containers/json", {"all": "true"})
-    assert volume._filler not in [name for each in found for name in each["Names"]]
+    assert volume_name(agent) not in [name for each in found for name in each["Names"]]
 
 
 def _open_one(url: str, image: str, agent: AgentProgram, start: Any, results: Any) -> None:
     client = PodmanEngine({"url": url}).client
     start.wait()
     try:
-        AgentVolume(client, agent).fill(image)
-        results.put(AgentVolume(client, agent).fill(image))
+        deliver(AgentVolume(client), agent, image)
+        results.put(deliver(AgentVolume(client), agent, image))
     except Exception as error:  # noqa: BLE001 - told to the test
         results.put(repr(error))
     client.close()
@@ -180,13 +175,4 @@ def test_two_processes_at_once(url: str, client: PodmanClient, agent: AgentProgr
     for process in processes:
         process.join()
     assert all(isinstance(each, bool) for each in found), found
-    assert not AgentVolume(client, agent).fill(image)
-
-
-def test_a_volume_that_stays_wrong(client: PodmanClient, agent: AgentProgram, image: str) -> None:
-    """The text names the volume and what to do."""
-    other = dataclasses.replace(agent, digest="0" * 64)
-    volume = AgentVolume(client, other)
-    with pytest.raises(EngineError, match="has changed since this process began; start the process anew"):
-        volume.fill(image)
-    client.call("delete", f"/volumes/{volume.name}")
+    assert not deliver(AgentVolume(client), agent, image)

@@ -133,7 +133,7 @@ def test_no_labels(fake: Any, field: str, capability: Capability, said: str) -> 
     ("driver", "backing", "said"),
     [
         ("vfs", "xfs", "storage driver 'vfs' can't limit"),
-        ("overlay", "extfs", "only on xfs with the mount option pquota, and its files are on extfs"),
+        ("overlay", "extfs", "only on xfs with the mount option pquota, and the service's files are on extfs"),
         ("overlay", "xfs", None),
         ("zfs", "", None),
     ],

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.config.model import SandboxConfig
+from samebox.engine.oci.local_images import ARCHIVES
 from samebox.errors import ConfigError, ImageNotFoundError, UnsupportedError
-from samebox_podman.archives import ARCHIVES
-from samebox_podman.images import ImageFacts, local_names, remote_name
+from samebox_podman.images import local_names, remote_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +165,7 @@ def test_a_saved_image(
 
 
 def _tag(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:24]
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:40]
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -235,15 +235,15 @@ def test_a_directory(
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("tar:/no/such.tar", r"image 'tar:/no/such\.tar' can't be read: .*No such file"),
-        ("tar:/etc/hostname", r"image 'tar:/etc/hostname' can't be read: .*It has to be a tar archive"),
-        ("dir:/no/such", r"image 'dir:/no/such' can't be read: .*not a directory"),
-        ("dir:/etc/hostname", r"image 'dir:/etc/hostname' can't be read: .*not a directory"),
+        ("tar:/no/such.tar", r"the image 'tar:/no/such\.tar' is an archive on this host, but there is no file"),
+        ("tar:/etc/hostname", r"image = 'tar:/etc/hostname': it is no root file system, .*it is no tar archive"),
+        ("dir:/no/such", r"the image 'dir:/no/such' is a directory on this host, but there is none"),
+        ("dir:/etc/hostname", r"there is none at /etc/hostname; it is a file: write image='tar:/etc/hostname'"),
     ],
 )
 def test_what_can_not_be_read(ensure: Callable[..., str], image: str, said: str) -> None:
     """The text has the path, the reason and what is accepted."""
-    with pytest.raises(ImageNotFoundError, match=f"(?s){said}"):
+    with pytest.raises((ImageNotFoundError, ConfigError), match=f"(?s){said}"):
         ensure(image)
 
 
@@ -252,23 +252,8 @@ def test_an_archive_with_two_images(ensure: Callable[..., str], tmp_path: Path) 
     (tmp_path / "manifest.json").write_text(json.dumps([{"Layers": []}, {"Layers": []}]))
     with tarfile.open(tmp_path / "two.tar", "w") as archive:
         archive.add(tmp_path / "manifest.json", "manifest.json")
-    with pytest.raises(ImageNotFoundError, match="it holds 2 images; save one alone"):
+    with pytest.raises(ConfigError, match=r"it holds 2 images \(untagged, untagged\); save one alone"):
         ensure(f"tar:{tmp_path}/two.tar")
-
-
-@pytest.mark.parametrize(
-    ("own", "asked", "fits"),
-    [
-        ("linux/arm64", "linux/arm64/v8", True),
-        ("linux/arm64", "linux/arm64", True),
-        ("linux/amd64", None, True),
-        ("linux/arm", "linux/arm/v7", False),
-        ("linux/amd64", "linux/arm64", False),
-    ],
-)
-def test_platform_fits(own: str, asked: str | None, fits: bool) -> None:  # noqa: FBT001
-    """Podman tells no variant, and arm64 has only one."""
-    assert ImageFacts("id", "", (), platform=own).fits(asked) is fits
 
 
 @pytest.fixture

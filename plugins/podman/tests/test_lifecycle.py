@@ -11,6 +11,8 @@ import pytest
 from lifecycles import *  # noqa: F403 - its tests and fixtures
 from lifecycles import LABELS
 from samebox.config.model import SandboxConfig
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.status import inspected_status
 from samebox.errors import (
     EngineError,
     SandboxError,
@@ -18,8 +20,6 @@ from samebox.errors import (
     SandboxNotFoundError,
 )
 from samebox_podman.engine import PodmanEngine
-from samebox_podman.failure import RefusedError
-from samebox_podman.status import inspected_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,12 +36,6 @@ def stranger(engine: PodmanEngine, client: PodmanClient, busybox: str) -> Iterat
     container = client.call("post", "/containers/create", body=body).json()["Id"]
     yield container
     engine.remove(container)
-
-
-@pytest.fixture
-def taken() -> str:
-    """Return what Podman's engine says."""
-    return "Podman at {url} has a container '{name}' already"
 
 
 def test_states(engine: PodmanEngine, create: Callable[..., str], name: str, busybox: str) -> None:
@@ -69,7 +63,7 @@ def test_states(engine: PodmanEngine, create: Callable[..., str], name: str, bus
     for _ in range(2):
         engine.remove(sandbox)
     for call in (engine.inspect, engine.start, engine.stop):
-        with pytest.raises(SandboxNotFoundError, match=rf"Podman at unix://.* has no container '{sandbox}'"):
+        with pytest.raises(SandboxNotFoundError, match=rf"there is no sandbox '{sandbox}' on Podman at unix://"):
             call(sandbox)
 
 
@@ -219,7 +213,7 @@ def test_a_removal_that_podman_refuses_at_first(
         engine.inspect(sandbox)
     sandbox = create()
     left[0] = 1000
-    monkeypatch.setattr("samebox_podman.agent_volume.REMOVE_WITHIN", 0.2)
+    monkeypatch.setattr("samebox_podman.containers.REMOVE_WITHIN", 0.2)
     with pytest.raises(RefusedError, match="busy"):
         engine.remove(sandbox)
     left[0] = 0
@@ -227,7 +221,7 @@ def test_a_removal_that_podman_refuses_at_first(
 
 def test_a_user_that_is_not_there(make: Callable[..., Sandbox], engine: PodmanEngine, name: str) -> None:
     """Podman finds out at the start; the container is removed then."""
-    with pytest.raises(EngineError, match=r"could not be started.*unable to find user nosuchuser"):
+    with pytest.raises(EngineError, match=r"could not start the sandbox.*unable to find user nosuchuser"):
         make(name=name, user="nosuchuser").start()
     with pytest.raises(SandboxNotFoundError):
         engine.inspect(name)
@@ -254,14 +248,14 @@ def test_volumes_of_the_image_go_with_the_sandbox(
 def test_a_sandbox_that_is_gone(engine: PodmanEngine, create: Callable[..., str], name: str) -> None:
     """Created, stopped or removed: no agent can be reached, and the text says which."""
     sandbox = create()
-    with pytest.raises(SandboxGoneError, match=rf"sandbox '{name}' on Podman does not run: it is created"):
+    with pytest.raises(SandboxGoneError, match=rf"the sandbox '{name}' on Podman at .* is gone: it was never started"):
         engine.connect(sandbox)
     engine.start(sandbox)
     engine.stop(sandbox)
-    with pytest.raises(SandboxGoneError, match=r"does not run: it is stopped \(exit code 137\)"):
+    with pytest.raises(SandboxGoneError, match=r"is gone: it was stopped with exit code 137"):
         engine.connect(sandbox)
     engine.remove(sandbox)
-    with pytest.raises(SandboxGoneError, match=rf"sandbox {sandbox[:12]} on Podman is gone: it was removed"):
+    with pytest.raises(SandboxGoneError, match=rf"the sandbox '{sandbox}' is gone from Podman at .*: it was removed"):
         engine.connect(sandbox)
 
 

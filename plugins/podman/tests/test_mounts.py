@@ -50,7 +50,10 @@ def foreign(client: PodmanClient, volume: str) -> str:
 @pytest.fixture
 def failing() -> list[tuple[dict[str, Any], str]]:
     """Return settings of sandboxes that can't be made: a network is looked for at the creation, a user at the start."""
-    return [({"network": "no-such-network"}, "no-such-network"), ({"user": "no-such-user"}, "could not be started")]
+    return [
+        ({"network": "no-such-network"}, "no-such-network"),
+        ({"user": "no-such-user"}, "could not start the sandbox"),
+    ]
 
 
 @pytest.fixture

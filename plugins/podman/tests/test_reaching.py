@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forks import true_in_a_fork
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import EngineError, EngineUnavailableError
 from samebox_podman.address import Address
 from samebox_podman.client import PodmanClient, error_words
 from samebox_podman.engine import PodmanEngine
-from samebox_podman.failure import RefusedError, unreachable
+from samebox_podman.failure import unreachable
 from samebox_podman.stream import open_exec
 
 if TYPE_CHECKING:
@@ -113,7 +114,10 @@ def test_no_answer_in_time(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "mute.sock"))
         server.listen()
         text = probe(f"unix://{tmp_path}/mute.sock", timeout=0.2)
-    assert "there was no answer in time. See whether the service is overloaded or stuck; options.timeout says" in text
+    assert (
+        "there was no answer in time. See whether the service is overloaded or behind a firewall; options.timeout says"
+        in text
+    )
 
 
 def test_something_else_answers(fake: Any) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samebox.engine.oci.path_stat import PathStat
 from samebox.errors import ConfigError, SandboxNotFoundError
-from samebox_podman.workdir import Look, Present, WorkdirPlan, plan_workdir
+from samebox_podman.workdir import Look, WorkdirPlan, plan_workdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ ENTRIES = {
 }
 
 
-def plan(workdir: str = "/workspace", present: Present | None = None, **settings: Any) -> WorkdirPlan:
+def plan(workdir: str = "/workspace", present: PathStat | None = None, **settings: Any) -> WorkdirPlan:
     """Return the plan for a new Podman, an image that has nothing there, and a user that is not root."""
     defaults: dict[str, Any] = {"read_only": False, "tmpfs": (), "volumes": (), "mounts": {}, "root": False}
     defaults |= {"version": (5, 8, 2), "mapped": False}
@@ -42,10 +43,10 @@ def plan(workdir: str = "/workspace", present: Present | None = None, **settings
 def test_plans() -> None:
     """The fewest calls that do it: none for an ordinary image."""
     assert plan() == WorkdirPlan(create=True)
-    assert plan(present=Present("directory", 0o755)) == WorkdirPlan(put=0o755)
-    assert plan(present=Present("directory", 0o550)) == WorkdirPlan(put=0o750)
-    assert plan(present=Present("directory", 0o777)) == WorkdirPlan()
-    assert plan(present=Present("link", 0o777)) == WorkdirPlan(put=0o755)
+    assert plan(present=PathStat("directory", 0o755)) == WorkdirPlan(put=0o755)
+    assert plan(present=PathStat("directory", 0o550)) == WorkdirPlan(put=0o750)
+    assert plan(present=PathStat("directory", 0o777)) == WorkdirPlan()
+    assert plan(present=PathStat("link", 0o777)) == WorkdirPlan(put=0o755)
     assert plan(read_only=True) == WorkdirPlan(tmpfs=True)
     assert plan(read_only=True, tmpfs=("/workspace",)) == WorkdirPlan(give="/workspace")
     assert plan("/a/b/c", tmpfs=("/a", "/a/b"), volumes=("/a/b/c/d",)) == WorkdirPlan(give="/a/b")
@@ -77,7 +78,7 @@ def test_plans_for_root() -> None:
     assert plan(root=True) == WorkdirPlan()
     assert plan(root=True, look=None) == WorkdirPlan(create=True)
     assert plan("/srv/app", root=True) == WorkdirPlan(create=True)
-    assert plan(root=True, present=Present("directory", 0o755)) == WorkdirPlan(put=0o755)
+    assert plan(root=True, present=PathStat("directory", 0o755)) == WorkdirPlan(put=0o755)
     assert plan(root=True, tmpfs=("/workspace/cache",)) == WorkdirPlan(put=0o755)
 
 

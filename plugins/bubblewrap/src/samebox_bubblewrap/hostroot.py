@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from samebox.engine.oci.users import Identity, resolve_user
 from samebox.errors import EngineError
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
 from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs
-from samebox_bubblewrap.users import Identity, resolve_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.config.ports import HostPort
     from samebox.config.units import Tmpfs
+    from samebox.engine.oci.users import Identity
     from samebox_bubblewrap.bwrap import Word
     from samebox_bubblewrap.rootfs import Rootfs
     from samebox_bubblewrap.ulimits import Limits
-    from samebox_bubblewrap.users import Identity
 
 __all__ = ["DEFAULT_PATH", "Plan", "make_plan"]
 

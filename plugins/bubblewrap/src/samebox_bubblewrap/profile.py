@@ -10,12 +10,10 @@ looks at 32: a family of 2**32 + 40 passes it and is AF_VSOCK, the way to a hype
 
 from __future__ import annotations
 
-import json
-import os
-import stat
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.seccomp import OPTION, UNCONFINED, chosen_profile, read_profile
 from samebox.errors import ConfigError
 from samebox_bubblewrap.seccomp import compile_profile
 
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["DEFAULT_PROFILE", "chosen_filter", "default_filter"]
-
-_LARGEST = 1 << 20
-"""How much a profile may have, in bytes; Docker's default has 20 KiB."""
 
 _ALWAYS = """
 accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod chown clock_adjtime clock_getres
@@ -121,34 +116,13 @@ def chosen_filter(options: Sequence[str], machine: str, kernel: tuple[int, int])
     Raises:
         ConfigError: The profile can't be read, is not in Docker's format, or two are named.
     """
-    chosen = [option.removeprefix("seccomp=") for option in options if option.startswith("seccomp=")]
-    if not chosen:
+    path = chosen_profile(options)
+    if path is None:
         return default_filter(machine, kernel)
-    if len(chosen) > 1:
-        raise ConfigError(f"security_opt: one seccomp profile at a time, not {len(chosen)} ({', '.join(chosen)})")
-    if chosen[0] == "unconfined":
+    if path == UNCONFINED:
         return None
+    profile = read_profile(path)
     try:
-        return compile_profile(_read(chosen[0]), machine=machine, kernel=kernel)
+        return compile_profile(profile, machine=machine, kernel=kernel)
     except ConfigError as error:
-        raise ConfigError(f"security_opt: {chosen[0]}: {error}") from None
-
-
-def _read(path: str) -> dict[str, Any]:
-    try:
-        # O_NONBLOCK: a FIFO by that name must not make us wait for its writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError("it is not a regular file")
-            data = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise ConfigError(f"it can't be read ({error.strerror})") from None
-    if len(data) > _LARGEST:
-        raise ConfigError(f"a profile has at most {_LARGEST} bytes")
-    try:
-        profile = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"it is no JSON ({error})") from None
-    if not isinstance(profile, dict):
-        raise ConfigError(f"a profile is a JSON object, not a {type(profile).__name__}")
-    return profile
+        raise ConfigError(f"wrong config: security_opt = {OPTION + path!r}: {error}") from None

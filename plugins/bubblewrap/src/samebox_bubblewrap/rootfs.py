@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from samebox.engine.oci.users import FILE_LIMIT, Identity, resolve_user
 from samebox.errors import EngineError
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
-from samebox_bubblewrap.users import FILE_LIMIT, Identity, resolve_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -7,6 +7,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from samebox.engine.oci.bounded import MOST_BYTES
 from samebox.engine.program import MOUNT_POINT
 from samebox.errors import EngineError, SandboxGoneError
 from samebox_bubblewrap.hostroot import HostLayerRootfs, HostRootfs, host_mount_points
@@ -14,7 +15,6 @@ from samebox_bubblewrap.layer import LayerCopy, own_mounts
 from samebox_bubblewrap.named import ImageContent, check_name
 from samebox_bubblewrap.namespaces import root_of
 from samebox_bubblewrap.rootfs import NAME_FILES, ImageRootfs
-from samebox_bubblewrap.unpack import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,68 +14,20 @@ import stat
 import tarfile
 from typing import IO, TYPE_CHECKING, Any
 
-from samebox.errors import EngineError
+from samebox.engine.oci.bounded import MOST_BYTES, ArchiveError, BoundedFile, reading
 from samebox_bubblewrap.paths import components, resolve_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BoundedFile", "UnpackError", "Unpacker"]
+__all__ = ["Unpacker"]
 
-MOST_BYTES = 64 << 30
 MOST_MEMBERS = 2_000_000
 _MOST_COMPONENTS = 256
 _MOST_OWNERS = 100
-_LONGEST_HEADER = 1 << 20
 _CHUNK = 256 << 10
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_READ_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError)
-
-
-class UnpackError(EngineError):
-    """An archive is broken, or wants something that no image needs."""
-
-
-class BoundedFile:
-    """A file for tarfile, which would read a header of any size into memory and seek as far as the archive says.
-
-    Args:
-        file: The file, maybe a decompressing one.
-        limit: Its longest content in bytes.
-    """
-
-    def __init__(self, file: IO[bytes], limit: int) -> None:
-        self._file = file
-        self._limit = limit
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most `size` bytes.
-
-        Raises:
-            UnpackError: That is more than a header may have.
-        """
-        if not 0 <= size <= _LONGEST_HEADER:
-            raise UnpackError(f"a header of {size} bytes; {_LONGEST_HEADER} is the most")
-        return self._file.read(size)
-
-    def seek(self, position: int, whence: int = 0) -> int:
-        """Go to a place.
-
-        Raises:
-            UnpackError: It is behind the limit.
-        """
-        if whence == os.SEEK_SET and not 0 <= position <= self._limit:
-            raise UnpackError(f"more than {self._limit} bytes of content")
-        return self._file.seek(position, whence)
-
-    def tell(self) -> int:
-        """Return the place."""
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        """Say yes: a decompressing file goes back by beginning anew."""
-        return True
 
 
 class Unpacker:
@@ -106,14 +58,14 @@ class Unpacker:
             layer: Whether names that begin with .wh. remove what earlier archives have made, as in an image's layers.
 
         Raises:
-            UnpackError: It is broken or hostile.
+            ArchiveError: It is broken or hostile.
         """
         self._made = set()
         name = ""
         try:
             # Headers and padding come on top of what files have.
             bounded: Any = BoundedFile(file, 2 * self._most_bytes)
-            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+            with reading("it can't be read"), tarfile.open(fileobj=bounded, mode="r:") as tar:
                 last = -1
                 while (member := tar.next()) is not None:
                     name = member.name
@@ -121,25 +73,25 @@ class Unpacker:
                     last = member.offset
                     self._member(tar, member, layer=layer)
                     tar.members.clear()  # type: ignore[attr-defined]  # a list of all of them is not needed, and may be long
-        except UnpackError as error:
-            raise UnpackError(f"{error} (at {name[:200]!r})") from None
-        except _READ_ERRORS as error:
-            raise UnpackError(f"{str(error) or type(error).__name__} (at {name[:200]!r})") from error
+        except ArchiveError as error:
+            raise ArchiveError(f"{error} (at {name[:200]!r})") from None
+        except OSError as error:
+            raise ArchiveError(f"{error} (at {name[:200]!r})") from error
 
     def _count(self, member: tarfile.TarInfo, last: int) -> None:
         if member.offset <= last or member.size < 0:
-            raise UnpackError("its headers lead backwards")
+            raise ArchiveError("its headers lead backwards")
         self._members_left -= 1
         self._bytes_left -= member.size
         if self._members_left < 0:
-            raise UnpackError("too many members")
+            raise ArchiveError("too many members")
         if self._bytes_left < 0:
-            raise UnpackError(f"more than {self._most_bytes} bytes of content")
+            raise ArchiveError(f"more than {self._most_bytes} bytes of content")
 
     def _member(self, tar: tarfile.TarFile, member: tarfile.TarInfo, *, layer: bool) -> None:
         parts = components(member.name)
         if ".." in parts or len(parts) > _MOST_COMPONENTS:
-            raise UnpackError("a name with '..' or too many components")
+            raise ArchiveError("a name with '..' or too many components")
         if not parts:
             if member.isdir():
                 os.chmod(self._root, _directory_mode(member))  # noqa: PTH101
@@ -198,7 +150,7 @@ class Unpacker:
     def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
         source = tar.extractfile(member)
         if source is None:
-            raise UnpackError("a file without content")
+            raise ArchiveError("a file without content")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with source, os.fdopen(os.open(self._root + path, flags, 0o600), "wb") as target:
             left = member.size
@@ -206,7 +158,7 @@ class Unpacker:
                 target.write(data)
                 left -= len(data)
             if left:
-                raise UnpackError("the archive ends inside a file")
+                raise ArchiveError("the archive ends inside a file")
             target.flush()
             os.fchmod(target.fileno(), member.mode & 0o777)
             with contextlib.suppress(
@@ -218,12 +170,12 @@ class Unpacker:
         """Return the file that a hard link names, which has to be there, inside, and is not followed."""
         parts = components(name)
         if not parts or ".." in parts or len(parts) > _MOST_COMPONENTS:
-            raise UnpackError(f"a hard link to {name[:200]!r}")
+            raise ArchiveError(f"a hard link to {name[:200]!r}")
         parent = resolve_inside(self._root, "/".join(parts[:-1])).rstrip("/")
         path = f"{parent}/{parts[-1]}"
         mode = _mode(self._root + path)
         if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-            raise UnpackError(f"a hard link to {name[:200]!r}, which is no file of this archive")
+            raise ArchiveError(f"a hard link to {name[:200]!r}, which is no file of this archive")
         return path
 
     def _whiteout(self, parent: str, name: str) -> None:
@@ -233,7 +185,7 @@ class Unpacker:
             return
         victim = name.removeprefix(_WHITEOUT)
         if victim in {"", ".", ".."}:
-            raise UnpackError(f"a whiteout of {victim!r}")
+            raise ArchiveError(f"a whiteout of {victim!r}")
         if not victim.startswith(_WHITEOUT) and f"{parent}/{victim}" not in self._made:
             self._make_room(f"{parent}/{victim}")
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import io
-import json
 import tarfile
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.path_stat import HEADER, parse_path_stat
 from samebox.errors import EngineError
 
 if TYPE_CHECKING:
@@ -19,30 +16,13 @@ if TYPE_CHECKING:
 
     from requests import Response
 
+    from samebox.engine.oci.path_stat import PathStat
     from samebox_docker.clients import ClientPool
 
 _BLOCK = tarfile.BLOCKSIZE
-_GO_DIRECTORY = 1 << 31
-"""The directory bit in Go's own numbering of file modes."""
-_GO_SPECIAL = {1 << 23: 0o4000, 1 << 22: 0o2000, 1 << 20: 0o1000}
-"""Its bits for setuid, setgid and sticky."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathState:
-    """What a path in a container is, without who owns it: Docker doesn't say that without the content."""
-
-    size: int
-    mode: int
-    """Permission bits."""
-    directory: bool
-    modified: float
-    """Seconds since 1970."""
-    target: str
-    """Where a link leads to in the end, as an absolute path; "" for what is no link."""
-
-
-def path_state(pool: ClientPool, container: str, path: str) -> PathState | None:
+def path_state(pool: ClientPool, container: str, path: str) -> PathStat | None:
     """Return what a path is, or None if nothing is there.
 
     It takes a twentieth of the time that reading takes (2 ms against 45, measured on Docker 20.10). docker-py has no
@@ -53,7 +33,7 @@ def path_state(pool: ClientPool, container: str, path: str) -> PathState | None:
         if response.status_code == 404:
             return None
         response.raise_for_status()
-    return _state(response.headers.get("X-Docker-Container-Path-Stat", ""))
+    return parse_path_stat(response.headers.get(HEADER, ""))
 
 
 def read_header(pool: ClientPool, container: str, path: str) -> tarfile.TarInfo:
@@ -71,7 +51,7 @@ def read_file(pool: ClientPool, container: str, path: str, limit: int) -> bytes:
     """
     for _ in range(2):
         with _reading(pool, container, path) as response:
-            if target := _state(response.headers.get("X-Docker-Container-Path-Stat", "")).target:
+            if target := parse_path_stat(response.headers.get(HEADER, "")).target:
                 path = target
                 continue
             header = _header(data := _take(response, _BLOCK + limit))
@@ -99,11 +79,6 @@ def change_directory(pool: ClientPool, container: str, path: str, *, uid: int, g
     entry.type, entry.uid, entry.gid, entry.mode, entry.mtime = tarfile.DIRTYPE, uid, gid, mode, int(time.time())
     with pool.client() as client:
         client.put_archive(container, parent or "/", tar_of((entry, b"")))
-
-
-def timestamp(text: str) -> float:
-    """Return Docker's RFC 3339 times (nanoseconds, Z) as seconds since 1970."""
-    return datetime.fromisoformat(text).astimezone(UTC).timestamp()
 
 
 def _url(client: Any, container: str) -> str:
@@ -138,16 +113,4 @@ def _header(data: bytes) -> tarfile.TarInfo:
         return tarfile.TarInfo.frombuf(data[:_BLOCK], "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
         msg = f"Docker answered with an archive that can't be read: {error}"
-        raise EngineError(msg) from None
-
-
-def _state(header: str) -> PathState:
-    try:
-        state = json.loads(base64.b64decode(header))
-        mode = int(state["mode"])
-        modified, target = timestamp(str(state["mtime"])), str(state["linkTarget"])
-        bits = mode & 0o777 | sum(bit for go_bit, bit in _GO_SPECIAL.items() if mode & go_bit)
-        return PathState(int(state["size"]), bits, bool(mode & _GO_DIRECTORY), modified, target)
-    except (KeyError, ValueError, TypeError) as error:
-        msg = f"Docker answered with a path's state that can't be read: {error}"
         raise EngineError(msg) from None

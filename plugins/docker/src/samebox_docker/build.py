@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.reference import split_reference
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import UnsupportedError
 from samebox.images.builder import ImageBuilder
-from samebox_docker.failure import RefusedError
-from samebox_docker.images import split_reference
 from samebox_docker.progress import StreamError
 
 if TYPE_CHECKING:
@@ -42,19 +42,14 @@ class DockerBuilder(ImageBuilder):
     chatter = ("Removing intermediate container ", " ---> ")
 
     def __init__(self, pool: ClientPool, images: Images) -> None:
-        super().__init__(f"Docker at {pool.address.url}")
+        super().__init__(pool.engine)
         self._pool = pool
         self._images = images
 
     def find(self, name: str) -> str | None:
         """Return an image's id; None if it is not there."""
-        try:
-            with self._pool.client() as client:
-                return str(client.inspect_image(name)["Id"])
-        except RefusedError as error:
-            if error.status == 404:
-                return None
-            raise
+        facts = self._images.find(name)
+        return None if facts is None else facts.id
 
     def base(self, image: str, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Make an image available that a build begins with; see `samebox.images.builder.ImageBuilder.base`."""
@@ -88,9 +83,8 @@ class DockerBuilder(ImageBuilder):
                     log.add(text)
         except BaseException as error:
             self._discard(before, said)
-            if isinstance(error, RefusedError | StreamError):
-                words = error.words if isinstance(error, RefusedError) else str(error)
-                raise log.failed(self.engine, words) from None
+            if isinstance(error, RefusedError):
+                raise log.failed(self.engine, error.words) from None
             raise
         if config.platform is not None and not (facts := self._images.facts(name)).fits(config.platform):
             with self._pool.client() as client:

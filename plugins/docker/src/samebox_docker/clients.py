@@ -15,7 +15,8 @@ import requests.exceptions
 import requests.utils
 import urllib3.exceptions
 
-from samebox_docker.failure import RefusedError, no_docker, refused, unreachable
+from samebox.engine.oci.refusal import RefusedError
+from samebox_docker.failure import no_docker, refused, unreachable
 from samebox_docker.ssh import SshLink
 from samebox_docker.transport import LinkAdapter, TlsAdapter, UnixLink
 
@@ -56,6 +57,11 @@ class ClientPool:
         self._lock = threading.Lock()
         self._idle: list[Any] = []
         self._version = ""
+
+    @property
+    def engine(self) -> str:
+        """Which engine and where, for errors."""
+        return f"Docker at {self.address.url}"
 
     @contextlib.contextmanager
     def client(self, timeout: float | None = None) -> Iterator[Any]:

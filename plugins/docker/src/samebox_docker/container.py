@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from samebox.capabilities import Capability
+from samebox.engine.oci.limits import CPU_PERIOD, limits
+from samebox.engine.oci.settings import kernel_names
 from samebox.engine.program import init_argv
 from samebox_docker.settings import exposed_ports, host_settings, security_options
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from samebox.capabilities import Capability
     from samebox.config.model import SandboxConfig
-
-CPU_PERIOD = 100_000
-"""The kernel's default, in microseconds."""
 
 
 def container_body(
@@ -64,8 +63,8 @@ def container_body(
         "HostConfig": {
             "NetworkMode": _network_mode(config.network),
             # Docker gives a privileged container all of them, whatever is dropped.
-            "CapDrop": [] if config.privileged else [_kernel_name(name) for name in config.cap_drop],
-            "CapAdd": [_kernel_name(name) for name in config.cap_add],
+            "CapDrop": [] if config.privileged else kernel_names(config.cap_drop),
+            "CapAdd": kernel_names(config.cap_add),
             "SecurityOpt": security_options(config),
             "ReadonlyRootfs": config.read_only,
             "Tmpfs": dict(tmpfs),
@@ -90,19 +89,14 @@ def _network_mode(network: bool | str) -> str:  # noqa: FBT001 - the config's fi
     return "default" if network else "none"
 
 
-def _kernel_name(capability: str) -> str:
-    return capability if capability == "ALL" else f"CAP_{capability}"
-
-
 def _limits(config: SandboxConfig, missing: Collection[Capability]) -> dict[str, int]:
-    limits: dict[str, int] = {}
-    if config.memory is not None and Capability.MEMORY_LIMIT not in missing:
-        # Memory and swap together: without it Docker lets a sandbox use as much swap again.
-        limits |= {"Memory": config.memory, "MemorySwap": config.memory_swap or config.memory}
-    if config.cpus is not None and Capability.CPU_LIMIT not in missing:
-        # Not NanoCpus: Docker refuses one above the host's number of processors, which is no limit, but no mistake
-        # either.
-        limits |= {"CpuPeriod": CPU_PERIOD, "CpuQuota": max(1000, round(config.cpus * CPU_PERIOD))}
-    if Capability.PIDS_LIMIT not in missing:
-        limits["PidsLimit"] = config.pids_limit
-    return limits
+    asked = limits(config, missing)
+    # Not NanoCpus: Docker refuses one above the host's number of processors, which is no limit, but no mistake either.
+    found = {
+        "Memory": asked.memory,
+        "MemorySwap": asked.memory_and_swap,
+        "CpuPeriod": None if asked.cpu_quota is None else CPU_PERIOD,
+        "CpuQuota": asked.cpu_quota,
+        "PidsLimit": asked.pids,
+    }
+    return {name: value for name, value in found.items() if value is not None}

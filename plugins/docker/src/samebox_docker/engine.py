@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
-from samebox.engine.program import agent_program
-from samebox.errors import (
-    ConfigError,
-    EngineError,
-    SandboxGoneError,
-    SandboxNotFoundError,
-)
+from samebox.engine.oci.mounts import volume_names
+from samebox.engine.oci.refusal import RefusedError
+from samebox.errors import ConfigError, SandboxNotFoundError
 from samebox_docker.address import find_address
-from samebox_docker.container import container_body
-from samebox_docker.failure import RefusedError
+from samebox_docker.creation import Creation
 from samebox_docker.host import engine_info, hides_tmpfs_modes
-from samebox_docker.mounts import check_mounts, device_mounts, mount_of, split_mounts, targets, volume_names
+from samebox_docker.mounts import check_mounts
 from samebox_docker.options import DockerOptions
 from samebox_docker.privilege import no_privilege
 from samebox_docker.settings import check_settings
-from samebox_docker.status import IMAGE_LABEL
-from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +26,6 @@ if TYPE_CHECKING:
     from samebox.config.ports import HostPort
     from samebox.engine import ByteStream, VolumeStatus
     from samebox_docker.daemon import Daemon
-    from samebox_docker.users import Owner
 
 
 class DockerEngine(Engine):
@@ -48,50 +39,7 @@ class DockerEngine(Engine):
     """
 
     name: ClassVar[str] = "docker"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {
-            Capability.CONTAINER_IMAGE,
-            Capability.DIRECTORY_IMAGE,
-            Capability.ARCHIVE_IMAGE,
-            Capability.ROOT_FILESYSTEM,
-            Capability.PROCESS_ISOLATION,
-            Capability.USER,
-            Capability.EXEC_USER,
-            Capability.NETWORK_NONE,
-            Capability.NETWORK,
-            Capability.NETWORK_NAMED,
-            Capability.HOSTNAME,
-            Capability.MEMORY_LIMIT,
-            Capability.CPU_LIMIT,
-            Capability.PIDS_LIMIT,
-            Capability.READ_ONLY_ROOT,
-            Capability.TMPFS,
-            Capability.CAP_DROP,
-            Capability.CAP_ADD,
-            Capability.NO_NEW_PRIVILEGES,
-            Capability.SECCOMP,
-            Capability.PERSISTENT,
-            Capability.PULL,
-            Capability.PORTS,
-            Capability.DNS,
-            Capability.SWAP_LIMIT,
-            Capability.SHM_SIZE,
-            Capability.ULIMITS,
-            Capability.DISK_LIMIT,
-            Capability.BIND_MOUNTS,
-            Capability.VOLUMES,
-            Capability.PRIVILEGED,
-            Capability.SECCOMP_PROFILE,
-            Capability.APPARMOR,
-            Capability.SELINUX,
-            Capability.DEVICES,
-            Capability.GPUS,
-            Capability.USERNS,
-            Capability.PLATFORM,
-            Capability.BUILD,
-            Capability.SNAPSHOT,
-        }
-    )
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {Capability.HOST_IMAGE}
     default_image: ClassVar[str | None] = "docker.io/library/busybox:latest"
     options_model: ClassVar[type[EngineOptions]] = DockerOptions
     options: DockerOptions
@@ -154,74 +102,10 @@ class DockerEngine(Engine):
         """
         check_settings(config)
         check_mounts(config)
-        volumes = self._daemon.volumes
-        absent = [volume for volume in volume_names(config) if not volumes.exists(volume)]
-        try:
-            return self._create(config, image=image, name=name, labels=labels)
-        except BaseException:
-            for volume in absent:
-                with contextlib.suppress(EngineError):  # another sandbox may use it by now
-                    volumes.remove(volume)
-            raise
-
-    def _create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
         info, daemon = self.probe(), self._daemon
-        missing = info.missing
-        facts = daemon.images.facts(image)
-        program = agent_program(facts.architecture)
-        user = facts.user if config.user is None else config.user
-        named = config.image or (None if config.build is not None else self.default_image)
-        labels = {IMAGE_LABEL: named or image, **labels}
-
-        mounts, binds = split_mounts(config, selinux=Capability.SELINUX not in missing)
-        if info.rootless:
-            mounts += device_mounts(config)
-        mounted = (*facts.volumes, *targets(config))
-
-        def body(owner: Owner | None) -> dict[str, Any]:
-            on_tmpfs = workdir_tmpfs(config, mounted, owner) is not None
-            return container_body(
-                config,
-                image=facts.id,
-                labels=labels,
-                mounts=[daemon.agent.mount(program), *mounts],
-                binds=binds,
-                tmpfs=tmpfs_mounts(config, mounted, owner),
-                missing=missing,
-                runtime=self.options.runtime,
-                # Docker would make a missing workdir, and an old runc take the memory file system's mode from it.
-                workdir="/" if on_tmpfs else config.workdir,
-                rootless=info.rootless,
-            )
-
-        owner = daemon.users.known(facts.id, user)
-        container = daemon.containers.create(name, body(owner), labels)
-        try:
-            daemon.agent.ensure(program, container=container, image=facts.id)
-            on_tmpfs = workdir_tmpfs(config, mounted, owner) is not None
-            if owner is None:
-                owner = daemon.users.look_up(container, facts.id, user)
-                if on_tmpfs:  # whose options name the owner, and nothing can be changed in a container that exists
-                    daemon.containers.remove(container)
-                    container = daemon.containers.create(name, body(owner), labels)
-            mount = mount_of(config, config.workdir)
-            # A directory of the host keeps its owner, whoever may write it.
-            if not on_tmpfs and (mount is None or (mount.type == "volume" and not mount.read_only)):
-                daemon.workdirs.give(
-                    container,
-                    image=facts.id,
-                    workdir=config.workdir,
-                    owner=owner,
-                    volumes=facts.volumes,
-                    mounted=mount is not None,
-                )
-            if self._hides_modes:
-                keep_modes(daemon.pool, container, config)
-        except BaseException:
-            with contextlib.suppress(EngineError):
-                daemon.containers.remove(container)
-            raise
-        return container
+        creation = Creation(daemon, info, config, daemon.images.facts(image), self.options.runtime)
+        with daemon.volumes.made(volume_names(config)):
+            return creation.run(name, self.default_image, labels, hides_modes=self._hides_modes)
 
     def start(self, sandbox_id: str) -> None:
         """Start a container; nothing happens to a running one.
@@ -279,10 +163,9 @@ class DockerEngine(Engine):
         try:
             watched = self.probe().isolation > Isolation.ROOTLESS
             return open_exec(self._daemon.pool, self._daemon.containers.exact(sandbox_id), user, watched=watched)
-        except SandboxNotFoundError as error:
-            raise SandboxGoneError(str(error)) from None
-        except RefusedError as error:
-            raise self._daemon.containers.unconnected(sandbox_id, error) from None
+        except (SandboxNotFoundError, RefusedError) as error:
+            words = error.words if isinstance(error, RefusedError) else str(error)
+            raise self._daemon.containers.unconnected(sandbox_id, words) from None
 
     def build_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Build the config's image on the daemon, once for each content, and return its id.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import EngineInfo
+from samebox.engine.oci.limits import no_disk_limit
+from samebox.engine.oci.mounts import runc_hides_modes
 from samebox.errors import ConfigError
 from samebox_docker.failure import no_docker
 
@@ -78,12 +79,8 @@ def hides_tmpfs_modes(info: Mapping[str, Any], runtime: str | None) -> bool:
         runtime: The OCI runtime that was asked for, or None.
     """
     name = runtime or info.get("DefaultRuntime")
-    version = re.match(r"v?(\d+)\.(\d+)\.(\d+)", str((info.get("RuncCommit") or {}).get("ID")))
-    return (
-        name in {"runc", "io.containerd.runc.v2"}
-        and version is not None
-        and tuple(map(int, version.groups())) < (1, 1, 9)
-    )
+    runc = name in {"runc", "io.containerd.runc.v2"}
+    return runc and runc_hides_modes(str((info.get("RuncCommit") or {}).get("ID")))
 
 
 def _isolation(name: str, runtime: Mapping[str, Any], *, rootless: bool) -> Isolation:
@@ -149,16 +146,7 @@ def _no_quota(info: Mapping[str, Any]) -> str | None:
     """Return why the storage driver can't limit a writable layer; None if it may (overlay2 says it when it is used)."""
     driver = str(info.get("Driver") or "")
     facts = {str(fact[0]): str(fact[1]) for fact in info.get("DriverStatus") or () if len(fact) == 2}
-    if driver in {"btrfs", "devicemapper", "windowsfilter", "zfs"}:
-        return None
-    if driver != "overlay2":
-        return f"the storage driver {driver!r} can't limit the size of a container's files"
-    backing = facts.get("Backing Filesystem")
-    if backing != "xfs":
-        return (
-            f"overlay2 limits sizes only on xfs with the mount option pquota, and the daemon's files are on {backing}"
-        )
-    return None
+    return no_disk_limit(driver, facts.get("Backing Filesystem", ""))
 
 
 def _gvisor(runtime: Mapping[str, Any], isolation: Isolation) -> dict[Capability, str]:

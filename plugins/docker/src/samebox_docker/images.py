@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
 from typing import TYPE_CHECKING
 
+from samebox.engine.oci.image_facts import image_facts
+from samebox.engine.oci.local_images import SEND_WITHIN, local_image
+from samebox.engine.oci.reference import LOCAL, split_reference
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import ConfigError, ImageNotFoundError
-from samebox_docker.failure import RefusedError
-from samebox_docker.local_images import LocalImages
-from samebox_docker.progress import StreamError, follow
+from samebox_docker.progress import follow, parse_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from samebox.engine.oci.image_facts import ImageFacts
     from samebox_docker.clients import ClientPool
 
-LOCAL = "localhost/"
-"""What names of images begin with that were made on a machine; there is no registry behind them."""
 ID = "sha256:"
 PULL_SILENCE = 600.0
 """How long a pull may say nothing, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What an image says about the containers made from it."""
-
-    id: str
-    architecture: str
-    user: str
-    volumes: tuple[str, ...]
-    platform: str = ""
-    """As linux/arm64/v8."""
-
-    def fits(self, platform: str | None) -> bool:
-        """Tell whether it is of a platform; where no variant is asked for, each does."""
-        own = self.platform.replace("arm64/v8", "arm64")  # there is no other
-        return platform is None or f"{own}/".startswith(platform.replace("arm64/v8", "arm64") + "/")
-
-
 class Images:
-    """The images of one daemon.
+    """The images of one daemon; a `samebox.engine.oci.local_images.ImageStore`.
 
     Args:
         pool: Clients of the daemon.
@@ -49,7 +33,7 @@ class Images:
     def __init__(self, pool: ClientPool) -> None:
         self._pool = pool
         self._facts: dict[str, ImageFacts] = {}
-        self._local = LocalImages(pool)
+        self.engine = pool.engine
 
     def ensure(self, image: str, pull: str, progress: Callable[[str], None], platform: str | None = None) -> ImageFacts:
         """Make an image available.
@@ -62,18 +46,12 @@ class Images:
 
         Raises:
             ImageNotFoundError: It is not there and can't be had.
-            ConfigError: It is no reference, or the archive is none that Docker can read.
+            ConfigError: It is no reference, or the archive is none that can be read.
         """
-        kind, _, path = image.partition(":")
-        if kind == "tar":
-            image = self._local.archive(path, progress)
-        elif kind == "dir":
-            image = self._local.directory(path, progress)
-        else:
+        facts = local_image(self, image, progress)
+        if facts is None:
             return self.named(image, pull, progress, platform)
-        facts = self.facts(image)
-        if not facts.fits(platform):
-            raise self._not_found(f"{kind}:{path}", _other(facts, platform))
+        facts.check_platform(image, platform)
         return facts
 
     def facts(self, image: str) -> ImageFacts:
@@ -82,14 +60,14 @@ class Images:
         Raises:
             ImageNotFoundError: It is not there any more.
         """
-        known = self._facts.get(image) or self._find(image)
+        known = self._facts.get(image) or self.find(image)
         if known is None:
             raise self._not_found(image, "it was removed meanwhile")
         return known
 
     def named(self, image: str, pull: str, progress: Callable[[str], None], platform: str | None = None) -> ImageFacts:
         """Make the image of a reference available; see `ensure`."""
-        facts, before = self._find(image), ""
+        facts, before = self.find(image), ""
         if facts is not None and not facts.fits(platform):
             before = _other(facts, platform) + "; "
             facts = None
@@ -102,34 +80,56 @@ class Images:
         if pull == "never":
             raise self._not_found(image, f'{before}it may not be pulled (pull="never")')
         self._pull(image, progress, platform)
-        facts = self._find(image)
+        facts = self.find(image)
         if facts is None:
             raise self._not_found(image, "it was pulled, but is not there")
         if not facts.fits(platform):
             raise self._not_found(image, _other(facts, platform))
         return facts
 
-    def _find(self, image: str) -> ImageFacts | None:
+    def find(self, name: str) -> ImageFacts | None:
+        """Return what is known of an image, by its id or name; None if it is not there.
+
+        Raises:
+            ConfigError: Docker can't read the name.
+        """
         try:
             with self._pool.client() as client:
-                found = client.inspect_image(image)
+                facts = image_facts(client.inspect_image(name))
         except RefusedError as error:
             if error.status == 404:
                 return None
             if error.status == 400:
-                msg = f"wrong config: image = {image!r}: Docker can't read it as an image's name: {error.words}"
+                msg = f"wrong config: image = {name!r}: Docker can't read it as an image's name: {error.words}"
                 raise ConfigError(msg) from None
             raise
-        config = found.get("Config") or {}
-        facts = ImageFacts(
-            id=str(found["Id"]),
-            architecture=str(found.get("Architecture") or ""),
-            user=str(config.get("User") or ""),
-            volumes=tuple(config.get("Volumes") or ()),
-            platform="/".join(str(found[key]) for key in ("Os", "Architecture", "Variant") if found.get(key)),
-        )
         self._facts[facts.id] = facts
         return facts
+
+    def architecture(self) -> str:
+        """Return that of the daemon's host."""
+        with self._pool.client() as client:
+            return str(client.version(api_version=False).get("Arch"))
+
+    def load(self, data: Iterable[bytes], progress: Callable[[str], None]) -> None:
+        """Load what `docker save` writes; see `samebox.engine.oci.local_images.ImageStore`."""
+        with self._pool.client(timeout=SEND_WITHIN) as client:
+            for line in follow(client.load_image(data)):
+                progress(line)
+
+    def import_root(self, name: str, data: Iterable[bytes], labels: Mapping[str, str]) -> None:
+        """Make an image of a root file system; see `samebox.engine.oci.local_images.ImageStore`."""
+        repository, tag = split_reference(name)
+        changes = [f"LABEL {label}={json.dumps(value)}" for label, value in labels.items()]
+        with self._pool.client() as client:
+            answer = client.import_image_from_data(data, repository=repository, tag=tag, changes=changes)
+        for _ in follow(parse_lines(answer)):
+            pass
+
+    def remove(self, image: str) -> None:
+        """Remove an image by its id; see `samebox.engine.oci.local_images.ImageStore`."""
+        with self._pool.client() as client:
+            client.remove_image(image)
 
     def _pull(self, image: str, progress: Callable[[str], None], platform: str | None) -> None:
         progress(f"pulling {image}")
@@ -139,9 +139,8 @@ class Images:
                 client.reload_config()  # a `docker login` since the client was made counts
                 for line in follow(client.pull(repository, tag=tag, stream=True, decode=True, platform=platform)):
                     progress(line)
-        except (RefusedError, StreamError) as error:
-            words = error.words if isinstance(error, RefusedError) else str(error)
-            raise self._not_found(image, f"pulling it failed: {words}") from None
+        except RefusedError as error:
+            raise self._not_found(image, f"pulling it failed: {error.words}") from None
 
     def _not_found(self, image: str, why: str) -> ImageNotFoundError:
         if image.startswith(LOCAL):
@@ -151,18 +150,8 @@ class Images:
                 "Check its name and tag; for a private one run `docker login`; without a way to the registry load it "
                 "with `docker load`, or give image='tar:PATH'."
             )
-        return ImageNotFoundError(f"the image {image!r} is not on Docker at {self._pool.address.url}: {why}. {remedy}")
+        return ImageNotFoundError(f"the image {image!r} is not on {self.engine}: {why}. {remedy}")
 
 
 def _other(facts: ImageFacts, platform: str | None) -> str:
     return f"the one there is of {facts.platform}, and {platform} is asked for"
-
-
-def split_reference(image: str) -> tuple[str, str]:
-    """Split an image's reference into what Docker's pull takes: the name, and the tag ("latest") or digest."""
-    name, at, digest = image.partition("@")
-    if at:
-        return name, digest
-    head, slash, last = image.rpartition("/")
-    last, _, tag = last.partition(":")
-    return head + slash + last, tag or "latest"

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.engine.labels import MANAGED
+from samebox.engine.oci.agent_volume import check_volume_names
+from samebox.engine.oci.mounts import RELABEL, mount_above
 from samebox.errors import ConfigError, UnsupportedError
-from samebox_docker import agent_volume
-from samebox_docker.tmpfs import mount_above
 
 if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.config.mounts import Mount
-
-_RELABEL = {"shared": "z", "private": "Z"}
 
 
 def check_mounts(config: SandboxConfig) -> None:
@@ -22,16 +20,14 @@ def check_mounts(config: SandboxConfig) -> None:
 
     Raises:
         UnsupportedError: One asks for its files to be given to the user.
-        ConfigError: A volume's name is one of the agent's.
+        ConfigError: A path can't be written in Docker's words, or a volume's name is one of the agent's.
     """
+    check_volume_names(config)
     for mount in config.mounts:
         if mount.chown:
             capability = Capability.BIND_MOUNTS if mount.type == "bind" else Capability.VOLUMES
             reason = f"Docker can't give the files of a mount to the user; leave out U from the mount at {mount.target}"
             raise UnsupportedError(capability, "docker", reason)
-        if mount.type == "volume" and mount.source.startswith(agent_volume.PREFIX):
-            msg = f"wrong config: mounts: {mount.source!r} is a volume of the agent's; choose another name"
-            raise ConfigError(msg)
         if mount.selinux is not None and ":" in mount.source + mount.target:
             msg = f"wrong config: mounts: a path with a colon can't be relabelled by Docker ({mount.source!r})"
             raise ConfigError(msg)
@@ -57,11 +53,6 @@ def device_mounts(config: SandboxConfig) -> list[dict[str, Any]]:
         {"Type": "bind", "Source": device.source, "Target": device.target, "ReadOnly": False}
         for device in config.devices
     ]
-
-
-def volume_names(config: SandboxConfig) -> set[str]:
-    """Return the names of the volumes that a sandbox uses."""
-    return {mount.source for mount in config.mounts if mount.type == "volume"}
 
 
 def targets(config: SandboxConfig) -> tuple[str, ...]:
@@ -96,5 +87,5 @@ def _mount(mount: Mount) -> dict[str, Any]:
 
 
 def _bind(mount: Mount) -> str:
-    options = ("ro," if mount.read_only else "") + _RELABEL[str(mount.selinux)]
+    options = ("ro," if mount.read_only else "") + RELABEL[str(mount.selinux)]
     return f"{mount.source}:{mount.target}:{options}"

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveFloat, ValidationInfo, field_validator
 
 from samebox.engine import EngineOptions
+from samebox.engine.oci.options import ExistingFile  # noqa: TC001 - pydantic reads annotations at run time
 
 SCHEMES = ("unix", "tcp", "http", "https", "ssh")
 
@@ -24,11 +25,11 @@ class DockerOptions(EngineOptions):
     """The daemon's address: `unix:///path`, `tcp://host:port` or `ssh://user@host:port`."""
     context: str | None = None
     """The name of a context of Docker's command line (`docker context ls`)."""
-    tls_ca: Path | None = None
+    tls_ca: ExistingFile | None = None
     """Certificate of the authority that has signed the daemon's certificate, in PEM."""
-    tls_cert: Path | None = None
+    tls_cert: ExistingFile | None = None
     """This side's certificate, in PEM; together with `tls_key`."""
-    tls_key: Annotated[Path | None, Field(validate_default=True)] = None
+    tls_key: Annotated[ExistingFile | None, Field(validate_default=True)] = None
     """This side's private key, in PEM; together with `tls_cert`."""
     tls_verify: bool | None = None
     """Whether the daemon's certificate is checked; None: yes, where TLS is used."""
@@ -42,14 +43,6 @@ class DockerOptions(EngineOptions):
     def _known_scheme(cls, value: str | None) -> str | None:
         if value is not None:
             check_url(value)
-        return value
-
-    @field_validator("tls_ca", "tls_cert", "tls_key")
-    @classmethod
-    def _readable(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
-            msg = "there is no such file"
-            raise ValueError(msg)
         return value
 
     @field_validator("context")

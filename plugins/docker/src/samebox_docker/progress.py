@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from samebox.errors import EngineError
+from samebox.engine.oci.refusal import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"\b\d+ seconds?$")
 
 
-class StreamError(EngineError):
-    """A long call failed in the middle, and said so in its answer's stream; the text is Docker's own."""
+class StreamError(RefusedError):
+    """A long call failed in the middle, and said so in its answer's stream.
+
+    Args:
+        words: Docker's own words.
+    """
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words, words=words)
 
 
 def follow(lines: Iterable[Any]) -> Iterator[str]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
-from samebox.errors import ConfigError, UnsupportedError
+from samebox.engine.oci import settings
+from samebox.engine.oci.seccomp import OPTION, UNCONFINED, check_profile, read_profile
+from samebox.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
-
-_SECCOMP = "seccomp="
 
 
 def check_settings(config: SandboxConfig) -> None:
@@ -22,22 +21,13 @@ def check_settings(config: SandboxConfig) -> None:
         ConfigError: Two settings don't go together, or a seccomp profile can't be read.
         UnsupportedError: Docker has no way to honour a setting.
     """
-    if config.ports and config.network == "host":
-        msg = (
-            f"wrong config: ports: nothing is published with network={config.network!r}; "
-            "give network=True or the name of a network, or use forward, which needs none"
-        )
-        raise ConfigError(msg)
-    if config.privileged and "cap_drop" in config.asked and config.cap_drop:
-        reason = "a privileged container has every capability, whatever is dropped; give one of cap_drop and privileged"
-        raise UnsupportedError(Capability.CAP_DROP, "docker", reason)
+    settings.check_settings(config, "docker")
     if config.userns not in {None, "host"}:
         reason = f"the daemon decides on the user namespace; userns={config.userns!r} is not 'host', the one other mode"
         raise UnsupportedError(Capability.USERNS, "docker", reason)
-    for option in security_options(config):
-        if config.privileged and option.startswith("seccomp={"):
-            reason = "a privileged container has no filter, whatever the profile; leave out the profile or privileged"
-            raise UnsupportedError(Capability.SECCOMP_PROFILE, "docker", reason)
+    if check_profile(config.security_opt) not in {None, UNCONFINED} and config.privileged:
+        reason = "a privileged container has no filter, whatever the profile; leave out the profile or privileged"
+        raise UnsupportedError(Capability.SECCOMP_PROFILE, "docker", reason)
 
 
 def security_options(config: SandboxConfig) -> list[str]:
@@ -48,8 +38,8 @@ def security_options(config: SandboxConfig) -> list[str]:
     """
     options = ["no-new-privileges:true"] if config.no_new_privileges else []
     for option in config.security_opt:
-        path = option.removeprefix(_SECCOMP)
-        options.append(_SECCOMP + _profile(path) if path not in {option, "unconfined"} else option)
+        path = option.removeprefix(OPTION)
+        options.append(OPTION + json.dumps(read_profile(path)) if path not in {option, UNCONFINED} else option)
     return options
 
 
@@ -70,7 +60,7 @@ def host_settings(config: SandboxConfig, *, rootless: bool = False) -> dict[str,
         config: What the sandbox is asked to be.
         rootless: Whether the daemon is an ordinary user's; its devices are among the mounts.
     """
-    settings: dict[str, Any] = {
+    words: dict[str, Any] = {
         "PortBindings": port_bindings(config),
         "Dns": list(config.dns),
         "ExtraHosts": [f"{name}:{address}" for name, address in config.extra_hosts.items()],
@@ -91,7 +81,7 @@ def host_settings(config: SandboxConfig, *, rootless: bool = False) -> dict[str,
         "DeviceRequests": _gpus(config.gpus),
         "UsernsMode": config.userns,
     }
-    return {name: value for name, value in settings.items() if value}
+    return {name: value for name, value in words.items() if value}
 
 
 def _gpus(gpus: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -99,18 +89,3 @@ def _gpus(gpus: tuple[str, ...]) -> list[dict[str, Any]]:
         return []
     which: dict[str, Any] = {"Count": -1} if "all" in gpus else {"DeviceIDs": list(gpus)}
     return [{**which, "Capabilities": [["gpu"]]}]
-
-
-def _profile(path: str) -> str:
-    try:
-        profile = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        why = f"it can't be read: {error.strerror}"
-    except ValueError as error:
-        why = f"it is no JSON: {error}"
-    else:
-        if isinstance(profile, dict) and "defaultAction" in profile:
-            return json.dumps(profile)
-        why = "it has no defaultAction; what is accepted is a profile in Docker's JSON format"
-    msg = f"wrong config: security_opt = {_SECCOMP + path!r}: {why}"
-    raise ConfigError(msg)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from samebox.errors import ConfigError, EngineError
-from samebox_docker.failure import RefusedError
-from samebox_docker.images import split_reference
+from samebox.engine.oci.reference import check_new_name, split_reference
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.snapshot import snapshot_config
+from samebox.errors import EngineError
 
 if TYPE_CHECKING:
     from samebox_docker.clients import ClientPool
@@ -25,9 +26,7 @@ def commit(pool: ClientPool, container: str, image: str, *, pause: bool) -> str:
         ConfigError: The name has a digest.
         EngineError: Docker refused.
     """
-    if "@" in image:
-        msg = f"an image that is made has a name and tag, and no digest: {image!r}"
-        raise ConfigError(msg)
+    check_new_name(image)
     repository, tag = split_reference(image)
     try:
         with pool.client() as client:
@@ -38,25 +37,15 @@ def commit(pool: ClientPool, container: str, image: str, *, pause: bool) -> str:
     except RefusedError as error:
         if error.no_container:
             raise
-        msg = f"Docker at {pool.address.url} could not make the image {image!r}: {error.words}"
+        msg = f"{pool.engine} could not make the image {image!r}: {error.words}"
         raise EngineError(msg) from None
     return image
 
 
 def _config(container: dict[str, Any], origin: dict[str, Any]) -> dict[str, Any]:
-    """Return what the new image says of its containers: what the first one said.
-
-    Docker fills up what is empty with the container's own, the agent as entrypoint and our labels among it. So labels
-    are emptied, as none can be taken away, and what was not set is said in other words.
-    """
-    labels = dict.fromkeys(container.get("Labels") or {}, "") | (origin.get("Labels") or {})
     return {
-        "Entrypoint": origin.get("Entrypoint") or [],
-        "Cmd": origin.get("Cmd") or [],
-        "User": origin.get("User") or "0",
-        "WorkingDir": origin.get("WorkingDir") or "/",
+        **snapshot_config(container, origin),
         "Env": origin.get("Env") or [],
-        "Labels": labels,
         **({"Healthcheck": origin["Healthcheck"]} if origin.get("Healthcheck") else {}),
         **({"StopSignal": origin["StopSignal"]} if origin.get("StopSignal") else {}),
     }

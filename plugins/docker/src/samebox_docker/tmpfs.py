@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
 from samebox.config.units import Tmpfs
+from samebox.engine.oci.mounts import mount_above, tmpfs_options
 from samebox.errors import UnsupportedError
 from samebox_docker.archive_api import change_directory, path_state
 
@@ -25,10 +26,10 @@ def tmpfs_mounts(config: SandboxConfig, volumes: Iterable[str], owner: Owner | N
         volumes: Where the image has volumes, and where the config mounts something.
         owner: The sandbox's user; None: not root, and not known yet.
     """
-    mounts = {path: tmpfs_options(tmpfs) for path, tmpfs in config.tmpfs.items()}
+    mounts = {path: _options(tmpfs) for path, tmpfs in config.tmpfs.items()}
     workdir = workdir_tmpfs(config, volumes, owner)
     if workdir is not None:
-        mounts[config.workdir] = tmpfs_options(workdir, owner)
+        mounts[config.workdir] = _options(workdir, owner)
     return mounts
 
 
@@ -73,7 +74,7 @@ def keep_modes(pool: ClientPool, container: str, config: SandboxConfig) -> None:
     """
     for path, tmpfs in config.tmpfs.items():
         state = path_state(pool, container, path)
-        if state is None or not state.directory or state.mode == tmpfs.mode:
+        if state is None or state.kind != "directory" or state.mode == tmpfs.mode:
             continue
         if not config.read_only:
             change_directory(pool, container, path, uid=0, gid=0, mode=tmpfs.mode)
@@ -85,22 +86,8 @@ def keep_modes(pool: ClientPool, container: str, config: SandboxConfig) -> None:
             raise UnsupportedError(Capability.TMPFS, "docker", reason)
 
 
-def mount_above(path: str, mounts: Iterable[str]) -> str | None:
-    """Return the innermost mount point that holds a path, the path itself included, or None."""
-    holding = [mount for mount in mounts if path == mount or path.startswith(mount.rstrip("/") + "/")]
-    return max(holding, key=len, default=None)
-
-
-def tmpfs_options(tmpfs: Tmpfs, owner: Owner | None = None) -> str:
-    """Return Docker's spelling of a memory file system, with nothing left to its defaults (it has noexec).
-
-    Args:
-        tmpfs: What was asked for.
-        owner: Who its root directory belongs to; None: root.
-    """
-    options = ["rw", "nosuid", "nodev", "exec" if tmpfs.exec else "noexec", f"mode={tmpfs.mode:o}"]
-    if tmpfs.size is not None:
-        options.append(f"size={tmpfs.size}")
+def _options(tmpfs: Tmpfs, owner: Owner | None = None) -> str:
+    options = tmpfs_options(tmpfs)
     if owner is not None and (owner.uid or owner.gid):
         options += [f"uid={owner.uid}", f"gid={owner.gid}"]
     return ",".join(options)

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from samebox.errors import EngineError
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.users import FILE_LIMIT, PASSWD, resolve_user
 from samebox_docker.archive_api import read_file
-from samebox_docker.failure import RefusedError
 
 if TYPE_CHECKING:
     from samebox_docker.clients import ClientPool
 
-PASSWD = "/etc/passwd"  # noqa: S105 - a path
-PASSWD_LIMIT = 1 << 20
-"""How much of it is looked at, in bytes."""
-MAX_ID = (1 << 32) - 2
 ROOT_NAMES = frozenset({"", "0", "root"})
 
 
@@ -45,23 +41,18 @@ def named_owner(pool: ClientPool, container: str, user: str) -> Owner:
         user: A name, or name:group; the group counts only if it is a number, as the owner alone decides here.
 
     Raises:
-        EngineError: The image has no such user.
+        ConfigError: The image has no such user.
+        EngineError: Its /etc/passwd is no file.
     """
     name, _, group = user.partition(":")
     try:
-        text = read_file(pool, container, PASSWD, PASSWD_LIMIT)
+        passwd = read_file(pool, container, PASSWD, FILE_LIMIT)
     except RefusedError as error:
         if error.status != 404:
             raise
-        text = b""
-    for line in text.split(b"\n"):
-        fields = line.split(b":")
-        if len(fields) >= 4 and fields[0] == name.encode() and fields[2].isdigit() and fields[3].isdigit():
-            uid, gid = int(fields[2]), int(group) if group.isdecimal() else int(fields[3])
-            if uid <= MAX_ID and gid <= MAX_ID:
-                return Owner(uid, gid)
-    msg = f"the image has no user {name!r} in its {PASSWD}; name one that it has, or give a uid or uid:gid"
-    raise EngineError(msg)
+        passwd = b""
+    found = resolve_user(f"{name}:{group}" if group.isdecimal() else name, passwd, b"", f"user={user!r}")
+    return Owner(found.uid, found.gid)
 
 
 class Users:
@@ -83,7 +74,7 @@ class Users:
         """Look a user's name up in a created container of the image.
 
         Raises:
-            EngineError: The image has no such user.
+            ConfigError: The image has no such user.
         """
         owner = self._known[image, user] = named_owner(self._pool, container, user)
         return owner

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING
 
-from samebox.engine import VolumeStatus
 from samebox.engine.labels import MANAGED
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.volumes import check_ours, listed_volumes, not_removed, volume_status
 from samebox.errors import EngineError
-from samebox_docker.archive_api import timestamp
-from samebox_docker.failure import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from samebox.engine import VolumeStatus
     from samebox_docker.clients import ClientPool
 
 
@@ -24,15 +27,23 @@ class Volumes:
     def __init__(self, pool: ClientPool) -> None:
         self._pool = pool
 
-    def exists(self, name: str) -> bool:
-        """Tell whether there is a volume of a name."""
-        return self._inspect(name) is not None
+    @contextlib.contextmanager
+    def made(self, names: Iterable[str]) -> Iterator[None]:
+        """Remove those of some volumes again that a block has made, as by a container, if the block raises."""
+        absent = [name for name in names if self._inspect(name) is None]
+        try:
+            yield
+        except BaseException:
+            for name in absent:
+                with contextlib.suppress(EngineError):  # another sandbox may use it by now
+                    self.remove(name)
+            raise
 
     def list(self) -> list[VolumeStatus]:
         """Return the volumes that samebox made for sandboxes."""
         with self._pool.client() as client:
             found = client.volumes(filters={"label": [f"{MANAGED}=1"]}).get("Volumes") or ()
-        return sorted(map(_status, found), key=lambda status: status.name)
+        return listed_volumes(found)
 
     def remove(self, name: str) -> None:
         """Remove a volume; nothing happens if it is not there.
@@ -40,32 +51,22 @@ class Volumes:
         Raises:
             EngineError: It is in use, or samebox did not make it.
         """
-        url = self._pool.address.url
         found = self._inspect(name)
         if found is None:
             return
-        if found.labels.get(MANAGED) != "1":
-            msg = f"the volume {name!r} on Docker at {url} was not made by samebox, and is not removed"
-            raise EngineError(msg)
+        check_ours(self._pool.engine, found)
         try:
             with self._pool.client() as client:
                 client.remove_volume(name)
         except RefusedError as error:
             if error.status != 404:
-                msg = f"Docker at {url} could not remove the volume {name!r}: {error.words}"
-                raise EngineError(msg) from None
+                raise not_removed(self._pool.engine, name, error.words) from None
 
     def _inspect(self, name: str) -> VolumeStatus | None:
         try:
             with self._pool.client() as client:
-                return _status(client.inspect_volume(name))
+                return volume_status(client.inspect_volume(name))
         except RefusedError as error:
             if error.status == 404:
                 return None
             raise
-
-
-def _status(volume: dict[str, Any]) -> VolumeStatus:
-    labels = {str(name): str(value) for name, value in (volume.get("Labels") or {}).items()}
-    created = volume.get("CreatedAt")
-    return VolumeStatus(str(volume["Name"]), timestamp(str(created)) if created else None, labels)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.mounts import mount_above
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.status import timestamp
 from samebox.errors import EngineError, UnsupportedError
-from samebox_docker.archive_api import change_directory, path_state, read_header, timestamp
-from samebox_docker.failure import RefusedError
-from samebox_docker.tmpfs import mount_above
+from samebox_docker.archive_api import change_directory, path_state, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,7 +97,7 @@ class WorkdirOwners:
         if state is not None and state.target:
             path = state.target
             state = path_state(self._pool, container, path)
-        if state is None or not state.directory or path == "/":
+        if state is None or state.kind != "directory" or path == "/":
             msg = f"the workdir {workdir!r} is no directory in the image; choose another workdir"
             raise EngineError(msg)
         if fresh:

@@ -7,9 +7,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import BuildError, EngineUnavailableError
 from samebox.images.builder import ImageBuilder
-from samebox_podman.failure import RefusedError
 from samebox_podman.images import find_image, inspect_image, parse_report, tag_image
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class PodmanBuilder(ImageBuilder):
     chatter = ("--> ", "COMMIT ", "Getting image source ", "Copying ", "Writing manifest ", "Storing signatures")
 
     def __init__(self, client: PodmanClient) -> None:
-        super().__init__(f"Podman at {client.address.url}")
+        super().__init__(client.engine)
         self._client = client
 
     def find(self, name: str) -> str | None:

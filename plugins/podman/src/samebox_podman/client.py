@@ -10,9 +10,10 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.unreachable import causes
 from samebox.errors import EngineUnavailableError
 from samebox_podman.child import HelperError
-from samebox_podman.failure import causes, refused, unavailable, unreachable
+from samebox_podman.failure import refused, unavailable, unreachable
 from samebox_podman.service import SOURCE, private_service
 from samebox_podman.tunnel import tunnel_to
 
@@ -46,6 +47,11 @@ class PodmanClient:
         self._timeout = timeout
         self._local = threading.local()
         self._clients: weakref.WeakSet[podman.PodmanClient] = weakref.WeakSet()
+
+    @property
+    def engine(self) -> str:
+        """Which engine and where, for errors."""
+        return f"Podman at {self.address.url}"
 
     def call(
         self,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import tarfile
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from samebox.engine.oci.path_stat import HEADER, parse_path_stat
+from samebox.engine.oci.tar_stream import END
 from samebox.errors import ConfigError
-from samebox_podman.archives import directory_archive
 from samebox_podman.spec import tmpfs_modes
-from samebox_podman.workdir import Look, parse_stat, plan_workdir
+from samebox_podman.workdir import Look, plan_workdir
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from samebox.config.model import SandboxConfig
+    from samebox.engine.oci.image_facts import ImageFacts
+    from samebox.engine.oci.path_stat import PathStat
     from samebox_podman.client import PodmanClient
     from samebox_podman.host import PodmanHost
-    from samebox_podman.images import ImageFacts
-    from samebox_podman.workdir import Present, WorkdirPlan
+    from samebox_podman.workdir import WorkdirPlan
 
 
 class SandboxDirectories:
@@ -108,13 +112,20 @@ class SandboxDirectories:
         if (self._image.id, path) not in self._host.present:
             self._host.present[self._image.id, path] = self._present(container, path)
 
-    def _present(self, container: str, path: str) -> Present | None:
+    def _present(self, container: str, path: str) -> PathStat | None:
         # A link to nothing is answered by 404 as well, but with the header.
         where = f"/containers/{container}/archive"
         response = self._client.call("head", where, params={"path": path}, accept=(404,))
-        header = response.headers.get("X-Docker-Container-Path-Stat")
-        return None if header is None else parse_stat(header)
+        header = response.headers.get(HEADER)
+        return None if header is None else parse_path_stat(header)
 
     def _put(self, container: str, path: str, mode: int, owner: Literal["user", "root"]) -> None:
         params = {"path": path, "copyUIDGID": "true" if owner == "user" else "false"}
-        self._client.call("put", f"/containers/{container}/archive", params=params, data=directory_archive(mode))
+        self._client.call("put", f"/containers/{container}/archive", params=params, data=_directory(mode))
+
+
+def _directory(mode: int) -> bytes:
+    """Return an archive of one directory, the one that it is put into."""
+    member = tarfile.TarInfo("./")
+    member.type, member.mode, member.mtime = tarfile.DIRTYPE, mode, int(time.time())
+    return member.tobuf(tarfile.PAX_FORMAT) + END

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import EngineInfo
+from samebox.engine.oci.limits import no_disk_limit
+from samebox.engine.oci.mounts import runc_hides_modes
 from samebox_podman.failure import unavailable
 from samebox_podman.gpus import no_gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from samebox.engine.oci.image_facts import ImageFacts
+    from samebox.engine.oci.path_stat import PathStat
     from samebox_podman.client import PodmanClient
-    from samebox_podman.images import ImageFacts
-    from samebox_podman.workdir import Present
 
 OLDEST = (4, 0)
 """The first version whose API and behaviour were read; 4.3 is the first that the tests run on."""
@@ -56,11 +58,11 @@ class PodmanHost:
     """Names of agent volumes that were seen to be whole."""
     images: dict[str, ImageFacts] = field(default_factory=dict)
     """By id."""
-    present: dict[tuple[str, str], Present | None] = field(default_factory=dict)
+    present: dict[tuple[str, str], PathStat | None] = field(default_factory=dict)
     """What images, by id, have at a path; None: nothing."""
     runs: dict[str, str] = field(default_factory=dict)
     """Why programs for a machine other than the host's own can't be run, by machine; "": they can."""
-    ulimits: dict[str, tuple[int, int]] | None = None
+    ulimits: Mapping[str, tuple[int, int]] | None = None
     """The limits, soft and hard, of a container that asks for none; None: not known yet."""
 
     @property
@@ -90,7 +92,7 @@ class PodmanHost:
         name = str(own.get("name", "")) if runtime is None else PurePath(runtime).name
         if name != own.get("name"):
             return name == "runc"
-        return name == "runc" and version_numbers(str(own.get("version", "")).partition("\n")[0]) < (1, 1, 9)
+        return name == "runc" and runc_hides_modes(str(own.get("version", "")))
 
 
 _HOSTS: dict[str, PodmanHost] = {}
@@ -194,14 +196,7 @@ def no_quota(store: dict[str, Any], *, rootless: bool) -> str | None:
     driver = str(store.get("graphDriverName", ""))
     if rootless:
         return "rootless Podman can't limit the size of a container's files: quotas of a file system are root's to set"
-    if driver in {"btrfs", "zfs"}:
-        return None
-    if driver != "overlay":
-        return f"Podman's storage driver {driver!r} can't limit the size of a container's files"
-    backing = (store.get("graphStatus") or {}).get("Backing Filesystem")
-    if backing != "xfs":
-        return f"Podman's overlay limits sizes only on xfs with the mount option pquota, and its files are on {backing}"
-    return None
+    return no_disk_limit(driver, str((store.get("graphStatus") or {}).get("Backing Filesystem")))
 
 
 def _missing_limits(info: dict[str, Any], *, rootless: bool) -> Iterator[tuple[Capability, str]]:

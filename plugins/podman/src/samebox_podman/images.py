@@ -5,50 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from samebox.engine.labels import MANAGED
+from samebox.engine.oci.image_facts import image_facts
+from samebox.engine.oci.reference import LOCAL, has_registry, split_reference
 from samebox.errors import ConfigError, EngineUnavailableError, ImageNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from samebox.engine.oci.image_facts import ImageFacts
     from samebox_podman.client import PodmanClient
 
 _ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 PULL_SILENCE = 600.0
 """How long a pull may say nothing, in seconds: Podman reports a layer when it is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What samebox has to know of an image."""
-
-    id: str
-    architecture: str
-    volumes: tuple[str, ...]
-    """Paths of its volumes."""
-    user: str = ""
-    """The user that it names; "" is root."""
-    snapshot: bool = False
-    """Whether it was made of a sandbox; Podman puts that one's HOSTNAME into its environment."""
-    platform: str = ""
-    """As linux/arm64; Podman does not tell the variant."""
-
-    def check_platform(self, reference: str, platform: str | None) -> None:
-        """Check that it is of the platform asked for, if any.
-
-        Raises:
-            ImageNotFoundError: It is of another one.
-        """
-        if not self.fits(platform):
-            raise ImageNotFoundError(f"image {reference!r} is of {self.platform}, and {platform} is asked for")
-
-    def fits(self, platform: str | None) -> bool:
-        """Return whether it is of a platform."""
-        return platform is None or platform.replace("arm64/v8", "arm64") == self.platform  # there is no other variant
 
 
 def find_image(
@@ -80,9 +52,9 @@ def find_image(
     if here is not None and not here[1].fits(platform):
         other = f" for {platform} (the one there is of {here[1].platform})"
         here = None
-    if here is not None and (pull != "always" or target is None or here[0].startswith("localhost/")):
+    if here is not None and (pull != "always" or target is None or here[0].startswith(LOCAL)):
         return here[1]
-    where = f"image {reference!r} is not on Podman at {client.address.url}{other}"
+    where = f"image {reference!r} is not on {client.engine}{other}"
     if target is None or pull == "never":
         why = 'it may not be fetched (pull="never")' if target else "names below localhost/ and ids are never fetched"
         raise ImageNotFoundError(
@@ -113,7 +85,7 @@ def _local(client: PodmanClient, reference: str) -> tuple[str, ImageFacts] | Non
 
 def local_names(reference: str) -> list[str]:
     """Return the names that a reference may have among a service's images, in the order in which they are tried."""
-    if _has_registry(reference):
+    if has_registry(reference):
         return [reference]
     if _ID.fullmatch(reference):
         return [reference]
@@ -122,14 +94,9 @@ def local_names(reference: str) -> list[str]:
 
 def remote_name(reference: str) -> str | None:
     """Return the name that a reference is fetched by; None if it never is."""
-    if reference.startswith("localhost/") or _ID.fullmatch(reference):
+    if reference.startswith(LOCAL) or _ID.fullmatch(reference):
         return None
-    return reference if _has_registry(reference) else _docker(reference)
-
-
-def _has_registry(reference: str) -> bool:
-    first, slash, _ = reference.partition("/")
-    return bool(slash) and (first == "localhost" or "." in first or ":" in first)
+    return reference if has_registry(reference) else _docker(reference)
 
 
 def _docker(reference: str) -> str:
@@ -141,14 +108,7 @@ def new_name(image: str) -> str:
 
     Podman itself would give it the name of one that is there, as docker.io/library/NAME.
     """
-    return image if _has_registry(image) else f"localhost/{image}"
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Split a name into its repository and tag, "latest" if it has none."""
-    head, slash, last = name.rpartition("/")
-    last, _, tag = last.partition(":")
-    return head + slash + last, tag or "latest"
+    return image if has_registry(image) else LOCAL + image
 
 
 def tag_image(client: PodmanClient, image: str, name: str) -> None:
@@ -159,7 +119,7 @@ def tag_image(client: PodmanClient, image: str, name: str) -> None:
         image: Its id.
         name: With a tag or without; below localhost/ if it has no registry.
     """
-    repository, tag = split_name(new_name(name))
+    repository, tag = split_reference(new_name(name))
     client.call("post", f"/images/{image}/tag", params={"repo": repository, "tag": tag})
 
 
@@ -183,16 +143,7 @@ def inspect_image(client: PodmanClient, name: str, reference: str | None = None)
                 "like 'busybox', 'python:3' or 'registry.example.com/team/name:tag', in lower case"
             )
         return None
-    image: dict[str, Any] = response.json()
-    volumes = (image.get("Config") or {}).get("Volumes") or {}
-    return ImageFacts(
-        id=str(image["Id"]).removeprefix("sha256:"),
-        architecture=str(image.get("Architecture") or ""),
-        platform=f"{image.get('Os', '')}/{image.get('Architecture', '')}",
-        user=str((image.get("Config") or {}).get("User") or ""),
-        snapshot=MANAGED in ((image.get("Config") or {}).get("Labels") or {}),
-        volumes=tuple(sorted("/" + path.strip("/") for path in volumes if path.strip("/"))),
-    )
+    return image_facts(response.json())
 
 
 def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[str], None], platform: str | None) -> str:

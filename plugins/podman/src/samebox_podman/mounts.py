@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from samebox.errors import ConfigError
-from samebox_podman import agent_volume
+from samebox.engine.oci.mounts import RELABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,25 +13,7 @@ if TYPE_CHECKING:
     from samebox.config.mounts import Mount
     from samebox_podman.settings import Comparison
 
-_RELABEL = {"shared": "z", "private": "Z"}
 _SAFE = ("nosuid", "nodev")
-
-
-def check_mounts(config: SandboxConfig) -> None:
-    """Refuse mounts that would harm other sandboxes.
-
-    Raises:
-        ConfigError: A volume's name is one of the agent's.
-    """
-    for name in volume_names(config):
-        if name.startswith(agent_volume.PREFIX):
-            msg = f"wrong config: mounts: {name!r} is a volume of the agent's; choose another name"
-            raise ConfigError(msg)
-
-
-def volume_names(config: SandboxConfig) -> list[str]:
-    """Return the names of the volumes that a sandbox uses."""
-    return sorted({mount.source for mount in config.mounts if mount.type == "volume"})
 
 
 def volume_mounts(config: SandboxConfig) -> list[dict[str, Any]]:
@@ -65,7 +46,7 @@ def bind_mounts(config: SandboxConfig) -> list[dict[str, Any]]:
 def _options(mount: Mount) -> list[str]:
     options = ["ro" if mount.read_only else "rw"]
     if mount.selinux is not None:
-        options.append(_RELABEL[mount.selinux])
+        options.append(RELABEL[mount.selinux])
     if mount.chown:
         options.append("U")
     return options

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - pydantic reads annotations at run time
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from samebox.engine import EngineOptions
+from samebox.engine.oci.options import ExistingFile  # noqa: TC001 - pydantic reads annotations at run time
 
 ACCEPTED = "unix:///path, tcp://host:port or ssh://user@host:port/path/of/podman.sock"
 
@@ -23,7 +23,7 @@ class PodmanOptions(EngineOptions):
     """The service's address: `unix:///path`, `tcp://host:port` or `ssh://user@host:port/path/of/podman.sock`."""
     connection: str | None = None
     """The name of a connection of Podman's command line (`podman system connection list`)."""
-    identity: Path | None = None
+    identity: ExistingFile | None = None
     """The private key for ssh; None: what ssh itself uses."""
     rootless: bool | None = None
     """True: only a rootless service, False: only a rootful one; None: what this user has."""
@@ -40,14 +40,6 @@ class PodmanOptions(EngineOptions):
     def _known_scheme(cls, value: str | None) -> str | None:
         if value is not None:
             check_url(value)
-        return value
-
-    @field_validator("identity")
-    @classmethod
-    def _readable(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.expanduser().is_file():
-            msg = "there is no such file"
-            raise ValueError(msg)
         return value
 
     @model_validator(mode="after")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.agent_volume import LABEL
+from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program
 from samebox.errors import UnsupportedError
-from samebox_podman.agent_volume import LABEL, remove_container
-from samebox_podman.failure import RefusedError
+from samebox_podman.containers import remove_container
 
 if TYPE_CHECKING:
+    from samebox.engine.oci.image_facts import ImageFacts
     from samebox.engine.program import AgentProgram
     from samebox_podman.client import PodmanClient
     from samebox_podman.host import PodmanHost
-    from samebox_podman.images import ImageFacts
 
 
 def check_runnable(client: PodmanClient, host: PodmanHost, agent: AgentProgram, volume: str, image: ImageFacts) -> None:

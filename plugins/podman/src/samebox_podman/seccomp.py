@@ -7,11 +7,11 @@ import io
 import json
 import secrets
 import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samebox.errors import ConfigError
-from samebox_podman.agent_volume import LABEL, remove_container
+from samebox.engine.oci.agent_volume import LABEL
+from samebox.engine.oci.seccomp import UNCONFINED, chosen_profile, read_profile
+from samebox_podman.containers import remove_container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,32 +19,8 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox_podman.client import PodmanClient
 
-_OPTION = "seccomp="
 _PLACE = "/profile"
 _FILE = "seccomp.json"
-
-
-def seccomp_profile(config: SandboxConfig) -> str | None:
-    """Return "unconfined", the profile's JSON, or None where the service's own applies.
-
-    Raises:
-        ConfigError: The profile can't be read, or is none.
-    """
-    paths = [option.removeprefix(_OPTION) for option in config.security_opt if option.startswith(_OPTION)]
-    if not paths or paths[-1] == "unconfined":
-        return paths[-1] if paths else None
-    try:
-        profile = json.loads(Path(paths[-1]).read_text(encoding="utf-8"))
-    except OSError as error:
-        why = f"it can't be read: {error.strerror}"
-    except ValueError as error:
-        why = f"it is no JSON: {error}"
-    else:
-        if isinstance(profile, dict) and "defaultAction" in profile:
-            return json.dumps(profile)
-        why = "it has no defaultAction; what is accepted is a profile in Docker's JSON format"
-    msg = f"wrong config: security_opt = {_OPTION + paths[-1]!r}: {why}"
-    raise ConfigError(msg)
 
 
 @contextlib.contextmanager
@@ -63,10 +39,11 @@ def delivered(client: PodmanClient, image: str, config: SandboxConfig) -> Iterat
     Raises:
         ConfigError: The profile can't be read, or is none.
     """
-    profile = seccomp_profile(config)
-    if profile is None or profile == "unconfined":
-        yield {} if profile is None else {"seccomp_profile_path": profile}
+    path = chosen_profile(config.security_opt)
+    if path is None or path == UNCONFINED:
+        yield {} if path is None else {"seccomp_profile_path": path}
         return
+    profile = json.dumps(read_profile(path))
     spec = {
         "name": f"samebox-seccomp-{secrets.token_hex(8)}",
         "image": image,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from samebox.capabilities import Capability
-from samebox.errors import ConfigError, UnsupportedError
+from samebox.engine.oci import settings
+from samebox.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     Comparison: TypeAlias = tuple[str, Any, Any, Callable[[Any, Any], bool] | None]
     """What is compared, what was asked for, what there is, and how if not by equality."""
 
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a path of the sandbox
 UNLIMITED = (1 << 64) - 1
 """How Podman's API is told of no limit, where its inspect says -1."""
 _JOINED = ("container", "ns")
@@ -44,22 +44,7 @@ def check_settings(config: SandboxConfig, *, rootless: bool) -> None:
         ConfigError: Two settings don't go together.
         UnsupportedError: Podman has no way to honour a setting.
     """
-    mode = network_mode(config.network)
-    if config.ports and mode in {"host", *_JOINED}:
-        msg = (
-            f"wrong config: ports: nothing is published with network={config.network!r}; "
-            "give network=True or the name of a network, or use forward, which needs none"
-        )
-        raise ConfigError(msg)
-    if mode == "container" and (config.dns or config.extra_hosts):
-        msg = f"wrong config: dns and extra_hosts: with network={config.network!r} they are the other container's"
-        raise ConfigError(msg)
-    if config.shm_size is not None and SHARED_MEMORY in config.tmpfs:
-        msg = f"wrong config: shm_size and tmpfs at {SHARED_MEMORY} both say what is mounted there; give one of them"
-        raise ConfigError(msg)
-    if config.privileged and "cap_drop" in config.asked and config.cap_drop:
-        reason = "a privileged container has every capability, whatever is dropped; give one of cap_drop and privileged"
-        raise UnsupportedError(Capability.CAP_DROP, "podman", reason)
+    settings.check_settings(config, "podman")
     _check_devices(config, rootless=rootless)
     _check_userns(config.userns, rootless=rootless)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from samebox.errors import ConfigError, EngineError
-from samebox_podman.failure import RefusedError
-from samebox_podman.images import new_name, split_name
+from samebox.engine.oci.reference import check_new_name, split_reference
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.snapshot import snapshot_config
+from samebox.engine.oci.status import text_labels
+from samebox.errors import EngineError
+from samebox_podman.images import new_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +34,8 @@ def commit(client: PodmanClient, container: str, image: str, *, pause: bool) -> 
         ConfigError: The name has a digest.
         EngineError: Podman refused.
     """
-    if "@" in image:
-        msg = f"an image that is made has a name and tag, and no digest: {image!r}"
-        raise ConfigError(msg)
-    repository, tag = split_name(new_name(image))
+    check_new_name(image)
+    repository, tag = split_reference(new_name(image))
     try:
         found = client.json(f"/containers/{container}/json")
         origin = client.json(f"/images/{found['Image']}/json").get("Config") or {}
@@ -44,28 +45,22 @@ def commit(client: PodmanClient, container: str, image: str, *, pause: bool) -> 
             "tag": tag,
             "pause": json.dumps(pause),
             "format": "docker",  # OCI's has no health check
-            "changes": list(_changes(found["Config"].get("Labels") or {}, origin)),
+            "changes": list(_changes(found["Config"], origin)),
         }
         client.call("post", "/commit", params=params, timeout=COMMIT_WITHIN)
     except RefusedError as error:
         if error.no_container:
             raise
-        msg = f"Podman at {client.address.url} could not make the image {image!r}: {error.words}"
+        msg = f"{client.engine} could not make the image {image!r}: {error.words}"
         raise EngineError(msg) from None
     return image
 
 
-def _changes(labels: dict[str, str], origin: dict[str, Any]) -> Iterator[str]:
-    """Say what the new image says of its containers: what the first one said.
-
-    Podman takes what the container has, the agent as entrypoint and our labels among it. So labels are emptied, as none
-    can be taken away, and what was not set is said in other words.
-    """
-    yield f"ENTRYPOINT {json.dumps(origin.get('Entrypoint') or [])}"
-    yield f"CMD {json.dumps(origin.get('Cmd') or [])}"
-    yield f"USER {origin.get('User') or '0'}"
-    yield f"WORKDIR {origin.get('WorkingDir') or '/'}"
-    own = origin.get("Labels") or {}
-    for name, value in labels.items():
-        if value != own.get(name):
-            yield f'LABEL "{name}"="{own.get(name, "")}"'
+def _changes(container: dict[str, Any], origin: dict[str, Any]) -> Iterator[str]:
+    said = snapshot_config(container, origin)
+    yield f"ENTRYPOINT {json.dumps(said['Entrypoint'])}"
+    yield f"CMD {json.dumps(said['Cmd'])}"
+    yield f"USER {said['User']}"
+    yield f"WORKDIR {said['WorkingDir']}"
+    has = text_labels(container)
+    yield from (f'LABEL "{name}"="{value}"' for name, value in said["Labels"].items() if value != has.get(name))

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.config.units import Tmpfs
+from samebox.engine.oci.limits import CPU_PERIOD, limits
+from samebox.engine.oci.mounts import tmpfs_options
+from samebox.engine.oci.settings import SHARED_MEMORY, kernel_names
 from samebox.engine.program import MOUNT_POINT, init_argv
 from samebox_podman.mounts import bind_mounts, binds_compared, volume_mounts
-from samebox_podman.settings import SHARED_MEMORY, network_mode, settings_compared, settings_spec
+from samebox_podman.settings import network_mode, settings_compared, settings_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
     from samebox_podman.settings import Comparison
     from samebox_podman.workdir import WorkdirPlan
 
-CPU_PERIOD = 100_000
-"""Microseconds, the kernel's own default."""
 SHARED_MEMORY_SIZE = 64 << 20
 """Of /dev/shm, as Podman and Docker have it."""
 UMASK = "0022"
@@ -86,7 +87,7 @@ def container_spec(
         "privileged": config.privileged,
         "no_new_privileges": config.no_new_privileges,
         "cap_drop": _dropped(config),
-        "cap_add": [_capability(each) for each in config.cap_add],
+        "cap_add": kernel_names(config.cap_add),
         "healthconfig": {"Test": ["NONE"]},
         # What the first process writes would grow a file on the host, and a hostile guest can make it write.
         "log_configuration": {"driver": "none"},
@@ -105,7 +106,7 @@ def container_spec(
         spec["oci_runtime"] = runtime
     mounts = {path: _tmpfs(options, owned=plan.give == path) for path, options in config.tmpfs.items()}
     if plan.tmpfs:
-        mounts[config.workdir] = ["rw", "nosuid", "nodev", "exec", "mode=0755", "notmpcopyup", "U"]
+        mounts[config.workdir] = _tmpfs(Tmpfs(mode=0o755), owned=True)
     if plan.give is not None and plan.give not in mounts:
         spec["volumes"].append(_volume("", plan.give, "rw", "U"))
     if config.read_only:
@@ -118,8 +119,8 @@ def container_spec(
         {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
         for path, options in mounts.items()
     ] + bind_mounts(config)
-    if limits := _limits(config, missing):
-        spec["resource_limits"] = limits
+    if asked := _limits(config, missing):
+        spec["resource_limits"] = asked
     return spec
 
 
@@ -127,11 +128,7 @@ def _dropped(config: SandboxConfig) -> list[str]:
     if config.privileged:
         return []  # it has all of them, whatever is dropped
     # Podman refuses to drop and add all; as on Docker, what is added stays.
-    return [_capability(each) for each in config.cap_drop if each != "ALL" or "ALL" not in config.cap_add]
-
-
-def _capability(name: str) -> str:
-    return name if name == "ALL" else f"CAP_{name}"
+    return kernel_names(each for each in config.cap_drop if each != "ALL" or "ALL" not in config.cap_add)
 
 
 def _volume(name: str, path: str, *options: str) -> dict[str, Any]:
@@ -140,12 +137,7 @@ def _volume(name: str, path: str, *options: str) -> dict[str, Any]:
 
 def _tmpfs(tmpfs: Tmpfs, *, owned: bool) -> list[str]:
     # `notmpcopyup`: as on Docker, it begins empty. Without it Podman copies what the image has there.
-    options = ["rw", "nosuid", "nodev", "exec" if tmpfs.exec else "noexec", f"mode={tmpfs.mode:04o}", "notmpcopyup"]
-    if tmpfs.size is not None:
-        options.append(f"size={tmpfs.size}")
-    if owned:
-        options.append("U")
-    return options
+    return [*tmpfs_options(tmpfs), "notmpcopyup", *(["U"] if owned else [])]
 
 
 def tmpfs_modes(spec: Mapping[str, Any]) -> dict[str, int]:
@@ -177,15 +169,15 @@ def _network(network: bool | str) -> dict[str, Any]:  # noqa: FBT001 - the confi
 
 
 def _limits(config: SandboxConfig, missing: Mapping[Capability, str]) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    if config.memory is not None and Capability.MEMORY_LIMIT not in missing:
-        # Equal, so that no swap is added; unset, Podman would allow as much swap again.
-        limits["memory"] = {"limit": config.memory, "swap": config.memory_swap or config.memory}
-    if config.cpus is not None and Capability.CPU_LIMIT not in missing:
-        limits["cpu"] = {"period": CPU_PERIOD, "quota": max(1000, round(config.cpus * CPU_PERIOD))}
-    if Capability.PIDS_LIMIT not in missing:
-        limits["pids"] = {"limit": config.pids_limit}
-    return limits
+    asked = limits(config, missing)
+    found: dict[str, Any] = {}
+    if asked.memory is not None:
+        found["memory"] = {"limit": asked.memory, "swap": asked.memory_and_swap}
+    if asked.cpu_quota is not None:
+        found["cpu"] = {"period": CPU_PERIOD, "quota": asked.cpu_quota}
+    if asked.pids is not None:
+        found["pids"] = {"limit": asked.pids}
+    return found
 
 
 def differences(spec: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, str]:
@@ -229,17 +221,17 @@ def _comparisons(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[
     yield from binds_compared(spec, found)
     yield from _networks(spec, found)
     yield from settings_compared(spec, found)
-    limits = spec.get("resource_limits", {})
-    if "memory" in limits:
-        yield "memory", limits["memory"]["limit"], host["Memory"], None
-        limit, both = limits["memory"]["limit"], limits["memory"]["swap"]
+    asked = spec.get("resource_limits", {})
+    if "memory" in asked:
+        yield "memory", asked["memory"]["limit"], host["Memory"], None
+        limit, both = asked["memory"]["limit"], asked["memory"]["swap"]
         # Less swap than none there can't be; a kernel without swap accounting tells 0.
         yield "memory and swap", both, host["MemorySwap"], lambda _, has: has == both or (has == 0 and both == limit)
-    if "cpu" in limits:
-        yield "cpu quota", limits["cpu"]["quota"], host["CpuQuota"], None
-        yield "cpu period", limits["cpu"]["period"], host["CpuPeriod"], None
-    if "pids" in limits:
-        yield "pids limit", limits["pids"]["limit"], host["PidsLimit"], None
+    if "cpu" in asked:
+        yield "cpu quota", asked["cpu"]["quota"], host["CpuQuota"], None
+        yield "cpu period", asked["cpu"]["period"], host["CpuPeriod"], None
+    if "pids" in asked:
+        yield "pids limit", asked["pids"]["limit"], host["PidsLimit"], None
 
 
 def _security(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Comparison]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from samebox.engine import VolumeStatus
 from samebox.engine.labels import MANAGED
-from samebox.errors import EngineError, SandboxError
-from samebox_podman.failure import RefusedError
+from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.volumes import check_ours, listed_volumes, not_removed, volume_status
+from samebox.errors import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from samebox.engine import VolumeStatus
     from samebox_podman.client import PodmanClient
 
 
@@ -58,7 +58,7 @@ class Volumes:
     def list(self) -> list[VolumeStatus]:
         """Return the volumes that samebox made for sandboxes."""
         found = self._client.json("/volumes/json", {"filters": f'{{"label":["{MANAGED}=1"]}}'})
-        return sorted(map(_status, found or ()), key=lambda status: status.name)
+        return listed_volumes(found or ())
 
     def remove(self, name: str) -> None:
         """Remove a volume; nothing happens if it is not there.
@@ -66,24 +66,12 @@ class Volumes:
         Raises:
             EngineError: It is in use, or samebox did not make it.
         """
-        url = self._client.address.url
         response = self._client.call("get", f"/volumes/{name}/json", accept=(404,))
         # Podman takes the beginning of a name as well.
-        if response.status_code == 404 or (found := _status(response.json())).name != name:
+        if response.status_code == 404 or (found := volume_status(response.json())).name != name:
             return
-        if found.labels.get(MANAGED) != "1":
-            msg = f"the volume {name!r} on Podman at {url} was not made by samebox, and is not removed"
-            raise EngineError(msg)
+        check_ours(self._client.engine, found)
         try:
             self._client.call("delete", f"/volumes/{name}", accept=(404,))
         except RefusedError as error:
-            msg = f"Podman at {url} could not remove the volume {name!r}: {error.words}"
-            raise EngineError(msg) from None
-
-
-def _status(volume: dict[str, Any]) -> VolumeStatus:
-    labels = {str(name): str(value) for name, value in (volume.get("Labels") or {}).items()}
-    created = volume.get("CreatedAt")
-    return VolumeStatus(
-        str(volume["Name"]), datetime.fromisoformat(str(created)).timestamp() if created else None, labels
-    )
+            raise not_removed(self._client.engine, name, error.words) from None

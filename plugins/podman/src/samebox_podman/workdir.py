@@ -10,38 +10,27 @@ itself anew, which takes 40 ms; so a workdir right below `/` is left to the agen
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from samebox.engine.oci.mounts import mount_above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from samebox.engine.oci.path_stat import PathStat
 
 CONFINED = (5, 8)
 """The first version that resolves a working directory's components inside the container. Before, it follows links in
 its parent directories on the *host*: with an image that has /a -> /etc, the workdir /a/b became the host's /etc/b.
 https://github.com/containers/podman/commit/d18e44e9ab"""
 
-_DIRECTORY = 1 << 31
-_LINK = 1 << 27
-_BITS = {1 << 23: 0o4000, 1 << 22: 0o2000, 1 << 20: 0o1000}
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """What an image has at the workdir's path."""
-
-    kind: Literal["directory", "link", "other"]
-    mode: int
-    """Permission bits."""
-
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What is known of an image's file system."""
 
-    present: Present | None
+    present: PathStat | None
     """What it has at the workdir's path; None: nothing."""
 
 
@@ -89,7 +78,7 @@ def plan_workdir(
         look: What is known of the image; None: nothing yet.
     """
     every = {*tmpfs, *volumes, *mounts}
-    over = max((path for path in every if workdir == path or workdir.startswith(f"{path}/")), key=len, default=None)
+    over = mount_above(workdir, every)
     if over is not None:
         return _on_mount(over, mounts)
     if read_only:
@@ -112,16 +101,3 @@ def _on_mount(path: str, mounts: Mapping[str, bool]) -> WorkdirPlan:
         return WorkdirPlan(give=path)
     # A directory of the host keeps its owner, and U would give away all that a volume holds.
     return WorkdirPlan(put=0o755, mounted=True) if mounts[path] else WorkdirPlan()
-
-
-def parse_stat(header: str) -> Present:
-    """Read Podman's X-Docker-Container-Path-Stat.
-
-    Args:
-        header: JSON in base64, with the mode as Go's os.FileMode.
-    """
-    stat = json.loads(base64.b64decode(header))
-    mode = int(stat["mode"])
-    kind: Literal["directory", "link", "other"]
-    kind = "link" if mode & _LINK else "directory" if mode & _DIRECTORY else "other"
-    return Present(kind, mode & 0o777 | sum(bit for flag, bit in _BITS.items() if mode & flag))

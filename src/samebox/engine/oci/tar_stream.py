@@ -1,4 +1,4 @@
-"""Tar archives as streams of bytes, neither held in memory nor on disk: of a tree, and of parts of another archive."""
+"""Tar archives as streams of bytes, neither held in memory nor on disk, and the fingerprint of a tree."""
 
 from __future__ import annotations
 
@@ -99,20 +99,3 @@ def _names(root: Path, below: str = ".") -> Iterator[str]:
             yield from _names(root, name)
         else:
             yield name
-
-
-def members(source: tarfile.TarFile, names: list[str]) -> Iterator[bytes]:
-    """Return some members of an archive, without its end; a link appears with the content that it leads to.
-
-    Raises:
-        KeyError: There is no such member.
-    """
-    for name in dict.fromkeys(names):
-        member = source.getmember(name)
-        content = source.extractfile(member)
-        if content is None:
-            raise KeyError(name)
-        info = tarfile.TarInfo(name)
-        info.size = content.seek(0, os.SEEK_END)
-        content.seek(0)
-        yield from entry(info, content)

@@ -1,4 +1,4 @@
-"""Identity: who a sandbox's processes are, resolved from the image's own /etc/passwd and /etc/group."""
+"""Identity: who a container's processes are, resolved from the image's own /etc/passwd and /etc/group."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from samebox.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FILE_LIMIT", "Identity", "resolve_user"]
-
+PASSWD = "/etc/passwd"  # noqa: S105 - a path
+GROUP = "/etc/group"
 FILE_LIMIT = 1 << 20
 """How much of a passwd or group file is looked at, in bytes: it is the image's, and may be hostile."""
-_LARGEST = 2**31 - 2  # bwrap reads ids into an int
+MAX_ID = (1 << 31) - 2
+"""The largest id that every engine's tools can read."""
+_LONGEST_LINE = 4096
+_FEWEST_FIELDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +49,35 @@ def resolve_user(spec: str, passwd: bytes, group: bytes, what: str) -> Identity:
         ConfigError: There is no such name, or the id is out of range.
     """
     user, colon, group_name = spec.partition(":")
-    entries = [entry for entry in _entries(passwd, 7) if entry[2].isdecimal() and entry[3].isdecimal()]
+    entries = [[*entry, "", ""] for entry in _entries(passwd) if _is_number(entry[2]) and _is_number(entry[3])]
     found = next((entry for entry in entries if entry[0] == user), None)
-    if found is None and user.isdecimal():
+    if found is None and _is_number(user):
         found = next((entry for entry in entries if int(entry[2]) == int(user)), [user, "", user, "0", "", "/", ""])
     if found is None:
         names = ", ".join(entry[0] for entry in entries[:20]) or "nobody"
-        raise ConfigError(
-            f"{what}: there is no user {user!r} in the image's /etc/passwd, which has {names}. Give a uid."
-        )
+        msg = f"{what}: there is no user {user!r} in the image's {PASSWD}, which has {names}. Give a uid."
+        raise ConfigError(msg)
     gid = found[3]
     if colon:
-        groups = [entry for entry in _entries(group, 4) if entry[2].isdecimal()]
+        groups = [entry for entry in _entries(group) if _is_number(entry[2])]
         gid = next((entry[2] for entry in groups if entry[0] == group_name), group_name)
-        if not gid.isdecimal():
+        if not _is_number(gid):
             names = ", ".join(entry[0] for entry in groups[:20]) or "none"
-            raise ConfigError(
-                f"{what}: there is no group {group_name!r} in the image's /etc/group, which has {names}. Give a gid."
-            )
-    if int(found[2]) > _LARGEST or int(gid) > _LARGEST:
-        raise ConfigError(f"{what}: ids are at most {_LARGEST} (found {spec!r})")
+            msg = f"{what}: there is no group {group_name!r} in the image's {GROUP}, which has {names}. Give a gid."
+            raise ConfigError(msg)
+    if int(found[2]) > MAX_ID or int(gid) > MAX_ID:
+        msg = f"{what}: ids are at most {MAX_ID} (found {spec!r})"
+        raise ConfigError(msg)
     home = found[5] if found[5].startswith("/") else "/"
     return Identity(int(found[2]), int(gid), found[0], home)
 
 
-def _entries(text: bytes, fields: int) -> Iterator[list[str]]:
+def _entries(text: bytes) -> Iterator[list[str]]:
     for line in text[:FILE_LIMIT].decode(errors="replace").splitlines():
         entry = line.split(":")
-        if len(entry) >= fields and entry[0] and "\0" not in line and len(line) < 4096:
+        if len(entry) >= _FEWEST_FIELDS and entry[0] and "\0" not in line and len(line) < _LONGEST_LINE:
             yield entry
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()

@@ -1,0 +1,117 @@
+"""Creation: the making of one sandbox on a daemon, a container with the agent whose workdir its user may write."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from samebox.capabilities import Capability
+from samebox.engine.oci.status import image_label
+from samebox.engine.program import agent_program
+from samebox.errors import EngineError
+from samebox_docker.container import container_body
+from samebox_docker.mounts import device_mounts, mount_of, split_mounts, targets
+from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from samebox.config.model import SandboxConfig
+    from samebox.engine import EngineInfo
+    from samebox.engine.oci.image_facts import ImageFacts
+    from samebox_docker.daemon import Daemon
+    from samebox_docker.users import Owner
+
+
+class Creation:
+    """One sandbox that is to be made.
+
+    Args:
+        daemon: Where.
+        info: What the daemon is.
+        config: What the sandbox is asked to be.
+        facts: The sandbox's image.
+        runtime: The OCI runtime, or None for the daemon's default.
+    """
+
+    def __init__(
+        self, daemon: Daemon, info: EngineInfo, config: SandboxConfig, facts: ImageFacts, runtime: str | None
+    ) -> None:
+        self._daemon = daemon
+        self._info = info
+        self._config = config
+        self._facts = facts
+        self._runtime = runtime
+        self._program = agent_program(facts.architecture)
+        self._user = facts.user if config.user is None else config.user
+        self._mounted = (*facts.volumes, *targets(config))
+
+    def run(self, name: str, default_image: str | None, labels: Mapping[str, str], *, hides_modes: bool) -> str:
+        """Create the container and return its id.
+
+        Args:
+            name: The sandbox's name.
+            default_image: The engine's.
+            labels: The labels that the core gives to it.
+            hides_modes: Whether the runtime gives a tmpfs the mode of the directory that it hides.
+
+        Raises:
+            SandboxExistsError: The name is taken.
+            EngineError: Docker refused; nothing is left behind but volumes.
+        """
+        daemon = self._daemon
+        labels = {**image_label(self._config, default_image, self._facts.id), **labels}
+        owner = daemon.users.known(self._facts.id, self._user)
+        container = daemon.containers.create(name, self._body(labels, owner), labels)
+        try:
+            daemon.agent.ensure(self._program, container=container, image=self._facts.id)
+            on_tmpfs = self._on_tmpfs(owner)
+            if owner is None:
+                owner = daemon.users.look_up(container, self._facts.id, self._user)
+                if on_tmpfs:  # whose options name the owner, and nothing can be changed in a container that exists
+                    daemon.containers.remove(container)
+                    container = daemon.containers.create(name, self._body(labels, owner), labels)
+            if not on_tmpfs:
+                self._give_workdir(container, owner)
+            if hides_modes:
+                keep_modes(daemon.pool, container, self._config)
+        except BaseException:
+            with contextlib.suppress(EngineError):
+                daemon.containers.remove(container)
+            raise
+        return container
+
+    def _on_tmpfs(self, owner: Owner | None) -> bool:
+        return workdir_tmpfs(self._config, self._mounted, owner) is not None
+
+    def _body(self, labels: Mapping[str, str], owner: Owner | None) -> dict[str, Any]:
+        config, missing = self._config, self._info.missing
+        mounts, binds = split_mounts(config, selinux=Capability.SELINUX not in missing)
+        if self._info.rootless:
+            mounts += device_mounts(config)
+        return container_body(
+            config,
+            image=self._facts.id,
+            labels=labels,
+            mounts=[self._daemon.agent.mount(self._program), *mounts],
+            binds=binds,
+            tmpfs=tmpfs_mounts(config, self._mounted, owner),
+            missing=missing,
+            runtime=self._runtime,
+            # Docker would make a missing workdir, and an old runc take the memory file system's mode from it.
+            workdir="/" if self._on_tmpfs(owner) else config.workdir,
+            rootless=self._info.rootless,
+        )
+
+    def _give_workdir(self, container: str, owner: Owner) -> None:
+        mount = mount_of(self._config, self._config.workdir)
+        # A directory of the host keeps its owner, whoever may write it.
+        if mount is None or (mount.type == "volume" and not mount.read_only):
+            self._daemon.workdirs.give(
+                container,
+                image=self._facts.id,
+                workdir=self._config.workdir,
+                owner=owner,
+                volumes=self._facts.volumes,
+                mounted=mount is not None,
+            )

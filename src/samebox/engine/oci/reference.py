@@ -1,0 +1,35 @@
+"""Names of images, and their parts."""
+
+from __future__ import annotations
+
+from samebox.errors import ConfigError
+
+LOCAL = "localhost/"
+"""What names of images begin with that were made on a machine; there is no registry behind them."""
+
+
+def split_reference(image: str) -> tuple[str, str]:
+    """Split an image's name into its repository, and its tag ("latest" if it has none) or digest."""
+    name, at, digest = image.partition("@")
+    if at:
+        return name, digest
+    head, slash, last = image.rpartition("/")
+    last, _, tag = last.partition(":")
+    return head + slash + last, tag or "latest"
+
+
+def has_registry(image: str) -> bool:
+    """Tell whether a name says which registry it is of, "localhost" for none."""
+    first, slash, _ = image.partition("/")
+    return bool(slash) and (first == "localhost" or "." in first or ":" in first)
+
+
+def check_new_name(image: str) -> None:
+    """Check the name for an image that is made.
+
+    Raises:
+        ConfigError: It has a digest.
+    """
+    if "@" in image:
+        msg = f"an image that is made has a name and tag, and no digest: {image!r}"
+        raise ConfigError(msg)

@@ -1,0 +1,50 @@
+"""Settings that container engines would take and not do, and words that their APIs share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samebox.capabilities import Capability
+from samebox.errors import ConfigError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from samebox.config.model import SandboxConfig
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a path of the sandbox
+
+
+def check_settings(config: SandboxConfig, engine: str) -> None:
+    """Refuse what Docker and Podman would take and not do.
+
+    Args:
+        config: What the sandbox is asked to be.
+        engine: The engine's name.
+
+    Raises:
+        ConfigError: Two settings don't go together.
+        UnsupportedError: There is no way to honour a setting.
+    """
+    mode, _, value = config.network.partition(":") if isinstance(config.network, str) else ("", "", "")
+    joined = mode == "host" or (mode in {"container", "ns"} and value != "")
+    if config.ports and joined:
+        msg = (
+            f"wrong config: ports: nothing is published with network={config.network!r}; "
+            "give network=True or the name of a network, or use forward, which needs none"
+        )
+        raise ConfigError(msg)
+    if mode == "container" and value and (config.dns or config.extra_hosts):
+        msg = f"wrong config: dns and extra_hosts: with network={config.network!r} they are the other container's"
+        raise ConfigError(msg)
+    if config.shm_size is not None and SHARED_MEMORY in config.tmpfs:
+        msg = f"wrong config: shm_size and tmpfs at {SHARED_MEMORY} both say what is mounted there; give one of them"
+        raise ConfigError(msg)
+    if config.privileged and "cap_drop" in config.asked and config.cap_drop:
+        reason = "a privileged container has every capability, whatever is dropped; give one of cap_drop and privileged"
+        raise UnsupportedError(Capability.CAP_DROP, engine, reason)
+
+
+def kernel_names(names: Iterable[str]) -> list[str]:
+    """Return Linux capabilities by the names that the kernel has for them; "ALL" is all of them."""
+    return [name if name == "ALL" else f"CAP_{name}" for name in names]
