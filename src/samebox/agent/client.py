@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from samebox.agent import frames
 from samebox.agent.call import Call, OperationFailedError, resolve
 from samebox.agent.frames import HostSide
-from samebox.engine.transport import Watch, transport
+from samebox.engine.transport import transport
+from samebox.engine.watch import Watch
 from samebox.errors import ConnectionLostError, ProtocolError
 from samebox.guest.operation import Wait
 

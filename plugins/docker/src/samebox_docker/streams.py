@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.engine.program import SERVE_ARGV
 from samebox.engine.streams import MultiplexedStream, SocketStream
-from samebox.engine.transport import Watch, transport
+from samebox.engine.transport import transport
+from samebox.engine.watch import Watch
 from samebox.errors import EngineError
 
 if TYPE_CHECKING:
