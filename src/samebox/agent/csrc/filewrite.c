@@ -27,15 +27,25 @@ static void on_end(int signal)
     _exit(128 + signal);
 }
 
+/* The end waits while what is half written and what is known of it differ. */
+static void hold_end(bool hold)
+{
+    sigset_t end;
+    if (!guarded)
+        return;
+    sigemptyset(&end);
+    sigaddset(&end, SIGTERM);
+    int err = errno;
+    sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &end, NULL);
+    errno = err;
+}
+
 void write_guard(void)
 {
     guarded = true;
     struct sigaction sa = {.sa_handler = on_end};
     sigaction(SIGTERM, &sa, NULL);
-    sigset_t end;
-    sigemptyset(&end);
-    sigaddset(&end, SIGTERM);
-    sigprocmask(SIG_UNBLOCK, &end, NULL);
+    hold_end(false);
 }
 
 static void free_write(struct file_write *w)
@@ -76,11 +86,13 @@ bool write_begin(struct file_write *w, int dir, const char *name, mode_t mode, b
     *w = (struct file_write){.fd = -1, .dir_fd = fcntl(dir, F_DUPFD_CLOEXEC, 0), .mode = mode, .exclusive = exclusive};
     w->name = copy_string(name, strlen(name));
     w->path = copy_string(path, strlen(path));
-    if (w->dir_fd >= 0 && open_temp(w)) {
-        if (guarded)
-            half_written = w;
+    hold_end(true);
+    bool begun = w->dir_fd >= 0 && open_temp(w);
+    if (begun && guarded)
+        half_written = w;
+    hold_end(false);
+    if (begun)
         return true;
-    }
     fail(f, errno, NULL, path);
     free_write(w);
     return false;
@@ -146,6 +158,8 @@ bool file_commit_write(struct file_write *w, struct failure *f)
 
 void file_abort_write(struct file_write *w)
 {
+    hold_end(true);
     drop_temp(w);
     free_write(w);
+    hold_end(false);
 }
