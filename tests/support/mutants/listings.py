@@ -120,3 +120,18 @@ def tells_no_progress(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> N
         return await original(self, *paths)
 
     wrap(patch, AgentGuest, "upload", upload)
+
+
+@mutant("trees/download-of-a-file-without-a-size")
+def trusts_a_size_of_zero(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A file whose size is said to be 0 is downloaded as an empty one."""
+
+    async def download(
+        original: Operation, self: files.AgentFiles, source: Any, destination: Any, **settings: Any
+    ) -> Any:
+        count = await original(self, source, destination, **settings)
+        if (await self.stat(source)).size == 0:
+            os.truncate(destination, 0)
+        return count
+
+    wrap(patch, files.AgentFiles, "download", download)

@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define UNSIZED_LIMIT (4 * 1024 * 1024) /* bytes of a file that has no size, which are read before they are sent */
+
 struct packer {
     struct job *j;
     int64_t count;
@@ -64,12 +66,45 @@ static bool send_content(struct packer *k, int fd, int64_t size, const char *nam
     return true;
 }
 
+/* The content of a file whose size is said to be 0, as those of /proc have content all the same. */
+static bool read_unsized(struct packer *k, int fd, struct buf *content, const char *name)
+{
+    const size_t step = 64 * 1024;
+    for (;;) {
+        buf_reserve(content, step);
+        ssize_t n = read(fd, content->data + content->len, step);
+        if (n == 0 || (n < 0 && errno == EAGAIN))
+            return true;
+        if (n > 0)
+            content->len += (size_t)n;
+        if (n < 0 || content->len > UNSIZED_LIMIT) {
+            job_fail(k->j, n < 0 ? errno : EFBIG, k->j->r->path, name);
+            return false;
+        }
+    }
+}
+
+static bool send_open_file(struct packer *k, int fd, struct stat *st, const char *name)
+{
+    struct buf content = {0};
+    bool ok = st->st_size > 0 || read_unsized(k, fd, &content, name);
+    if (content.len > 0)
+        st->st_size = (off_t)content.len;
+    ok = ok && send_item(k, name, 'f', st, NULL);
+    if (content.len > 0)
+        ok = ok && job_write(k->j, content.data, content.len);
+    else
+        ok = ok && send_content(k, fd, st->st_size, name);
+    buf_free(&content);
+    return ok;
+}
+
 static bool send_file(struct packer *k, int dir, const char *base, const char *name)
 {
     struct stat st;
     AUTO_FD fd = open_regular(dir, base, &st);
     if (fd >= 0)
-        return send_item(k, name, 'f', &st, NULL) && send_content(k, fd, st.st_size, name);
+        return send_open_file(k, fd, &st, name);
     if (has_vanished(errno) || errno == EINVAL || errno == EISDIR)
         return true; /* removed, or something else by now */
     job_fail(k->j, errno, k->j->r->path, name);
@@ -133,7 +168,7 @@ static bool pack_file(struct packer *k)
         return fail_at(&j->place, j->f, errno, j->r->path);
     if (not_regular(&st) != 0)
         return fail_not_regular(&st, j->f, j->r->path);
-    return send_item(k, "", 'f', &st, NULL) && send_content(k, fd, st.st_size, "");
+    return send_open_file(k, fd, &st, "");
 }
 
 static void pack_op(struct job *j)

@@ -428,6 +428,18 @@ def test_download_of_a_file(box: Sandbox, here: str, tmp_path: Path) -> None:
     assert [(path.name, path.read_text()) for path in (tmp_path / "a").iterdir()] == [("other", "second")]
 
 
+def test_download_of_a_file_without_a_size(box: Sandbox, tmp_path: Path) -> None:
+    """A file whose size is said to be 0, as those of /proc, is downloaded with its content.
+
+    Why: a log or a status that arrives empty, without an error, is believed.
+    Check: that the content is read, and not only as much as the size says.
+    """
+    box.download("/proc/version", tmp_path / "version")
+    content = (tmp_path / "version").read_bytes()
+    assert content == box.exec(["cat", "/proc/version"], timeout=DEADLINE).stdout
+    assert content
+
+
 def test_progress_is_told(box: Sandbox, here: str, tmp_path: Path) -> None:
     """Uploads and downloads tell each path and the bytes so far.
 
