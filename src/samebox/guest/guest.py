@@ -106,7 +106,7 @@ class Guest(Files):
     ) -> ExecResult:
         """Run a script with the sandbox's `sh`; otherwise as `exec`."""
         return await self.exec(
-            ["sh", "-c", script], input=input, cwd=cwd, env=env, user=user, timeout=timeout, output_limit=output_limit
+            shell_argv(script), input=input, cwd=cwd, env=env, user=user, timeout=timeout, output_limit=output_limit
         )
 
     @abstractmethod
@@ -191,3 +191,23 @@ class Guest(Files):
 
         A path that leads out of the directory is refused with `PathEscapesError`.
         """
+
+
+_LONGEST_ARGUMENT = 100_000
+"""How many bytes of a script one argument holds: the kernel takes 128 KiB at most (MAX_ARG_STRLEN)."""
+_JOIN = 's=; for p do s=$s$p; done; set --; eval "unset s p; $s"'
+
+
+def shell_argv(script: str) -> list[str | bytes]:
+    """Return the command that runs a script with the sandbox's `sh`.
+
+    A script that is too long for one argument is handed over in several, and joined by the shell.
+
+    Args:
+        script: The script.
+    """
+    data = script.encode("utf-8", "surrogateescape")
+    if len(data) <= _LONGEST_ARGUMENT:
+        return ["sh", "-c", script]
+    parts = [data[start : start + _LONGEST_ARGUMENT] for start in range(0, len(data), _LONGEST_ARGUMENT)]
+    return ["sh", "-c", _JOIN, "sh", *parts]

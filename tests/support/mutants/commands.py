@@ -138,3 +138,9 @@ def waits_for_background_children(engine: type[LocalEngine], patch: pytest.Monke
         return await original(self, ["sh", "-c", script, "sh", *argv], **settings)
 
     wrap(patch, AgentGuest, "exec", exec_to_the_end)
+
+
+@mutant("exec/long-script-runs")
+def hands_a_script_over_in_one(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A script is one argument, however long it is."""
+    patch.setattr("samebox.guest.guest.shell_argv", lambda script: ["sh", "-c", script])

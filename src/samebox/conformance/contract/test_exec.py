@@ -317,6 +317,21 @@ def test_sh_runs_a_script(box: Sandbox) -> None:
     assert (result.exit_code, result.stdout) == (5, b"6\n"), result
 
 
+def test_long_script_runs(box: Sandbox) -> None:
+    """A script that is longer than one argument may be runs as a short one does: its text, parameters and exit code.
+
+    Why: a generated script, or one with a file in it, ends with "Argument list too long".
+    Check: how a script is handed to the shell.
+    """
+    lines = "".join(f"x={number}ä\n" for number in range(40_000))
+    script = (
+        f"{lines}cat <<'END'\n$x\nEND\nprintf '%s|' \"$x\" $# ${{s-none}} ${{p-none}}; read line; echo $line; exit 3\n"
+    )
+    result = box.sh(script, input=b"given\n", timeout=DEADLINE)
+    assert result.text == "$x\n39999ä|0|none|none|given\n", result
+    assert result.exit_code == 3
+
+
 def test_duration_is_measured(box: Sandbox) -> None:
     """`duration` is how long the command took, in seconds.
 
