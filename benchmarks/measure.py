@@ -56,17 +56,18 @@ def flood(box: Sandbox, size: int, limit: int) -> tuple[float, int]:
         Its time in seconds, and this process's growth in bytes.
     """
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _status("VmRSS")
+    before = status("VmRSS")
     began = time.perf_counter()
     result = box.sh(f"head -c {size} /dev/zero", output_limit=limit)
     took = time.perf_counter() - began
     assert result.ok, result
     assert result.truncated, result
     assert len(result.stdout) == limit, len(result.stdout)
-    return took, _status("VmHWM") - before
+    return took, status("VmHWM") - before
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
+    """Return a figure of this process's memory, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1]) << 10
