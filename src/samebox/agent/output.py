@@ -17,7 +17,12 @@ class Sink(Protocol):
     """Takes the bytes of one channel, in the thread that reads the connection."""
 
     def receive(self, data: bytes) -> int:
-        """Take bytes; return how much credit to give for bytes that take no room any more."""
+        """Take bytes; return how much credit to give for bytes that take no room any more.
+
+        Raises:
+            ProtocolError: The bytes can only be a lie; the connection ends.
+            SandboxError: The bytes are refused; the call fails, and the connection goes on.
+        """
 
     def finish(self, error: BaseException | None) -> None:
         """Take note that no more bytes come; `error` is given if the connection was lost."""
