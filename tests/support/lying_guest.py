@@ -25,7 +25,8 @@ class LyingGuest(AgentGuest):
     """Commands and files of a sandbox whose agent sends the same bytes after each request.
 
     Args:
-        data: What the agent sends on stdout, in frames of at most 32 KiB.
+        data: What the agent sends on stdout, at most a window.
+        piece: How much of it one frame has, in bytes.
         end: The fields of the agent's last answer.
         root: The directory that file operations are confined to, or None.
         output_limit: As of a sandbox, in bytes.
@@ -35,6 +36,7 @@ class LyingGuest(AgentGuest):
         self,
         data: bytes = b"",
         *,
+        piece: int = 32 << 10,
         end: list[Field] | None = None,
         root: bytes | None = None,
         output_limit: int = 1 << 20,
@@ -42,6 +44,7 @@ class LyingGuest(AgentGuest):
         super().__init__(self, 1 << 20, output_limit)
         self._root = root
         self._data = data
+        self._piece = piece
         self._last = [("exit_code", 0)] if end is None else end
         self.peer = Peer()
         self.peer.greet()
@@ -64,8 +67,8 @@ class LyingGuest(AgentGuest):
                 stream, kind, _ = self.peer.frame()
                 if kind != frames.OPEN:
                     continue
-                for start in range(0, len(self._data), 32 << 10):
-                    self.peer.socket.sendall(frame(frames.DATA, stream, b"\1" + self._data[start : start + (32 << 10)]))
+                pieces = (b"\1" + self._data[at : at + self._piece] for at in range(0, len(self._data), self._piece))
+                self.peer.socket.sendall(b"".join(frame(frames.DATA, stream, piece) for piece in pieces))
                 self.peer.socket.sendall(frame(frames.END, stream, encode_record(self._last)))
 
     def __enter__(self) -> Self:

@@ -197,8 +197,10 @@ class AgentFiles(AgentCaller, Files):
     async def _do(self, operation: int, path: Path, *fields: Field, input: bytes | None = None) -> Record:  # noqa: A002
         return await self._end(await self._begin(operation, self._fields(path, *fields), {}, input=input), path)
 
-    async def _items(self, operation: int, path: Path, make: Callable[[Record], T], *fields: Field) -> list[T]:
-        sink = Listing(make)
+    async def _items(
+        self, operation: int, path: Path, make: Callable[[Record], T], *fields: Field, most: int | None = None
+    ) -> list[T]:
+        sink = Listing(make, most)
         await self._end(await self._begin(operation, self._fields(path, *fields), {STDOUT: sink}), path)
         return sink.result()
 
@@ -276,7 +278,8 @@ class AgentFiles(AgentCaller, Files):
             text = decode_path(record.data("text"))
             return GrepMatch(relative_path(name) if name else asked, record.number("line"), text)
 
-        return await self._items(GREP, path, match, *fields, *(("include", encode_path(glob)) for glob in include))
+        fields += (("include", encode_path(glob)) for glob in include)
+        return await self._items(GREP, path, match, *fields, most=limit)
 
     async def make_dir(
         self, path: Path, *, parents: bool = True, exist_ok: bool = True, mode: int | None = None

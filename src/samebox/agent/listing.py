@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from samebox.agent.budget import Budget, held
 from samebox.agent.names import link_target
+from samebox.agent.output import BATCH
 from samebox.agent.records import ItemDecoder, Record
 from samebox.errors import ProtocolError
 from samebox.guest.results import FileInfo
@@ -15,35 +17,49 @@ if TYPE_CHECKING:
     from samebox.guest.results import FileType
 
 LISTING_LIMIT = 256 << 20
-"""The most bytes of one listing that the host takes from a sandbox."""
+"""The most memory that the results of one listing take, in bytes: some 500,000 files with their facts."""
 _TYPES: dict[bytes, FileType] = {
     b"f": "file", b"d": "directory", b"l": "symlink", b"s": "socket", b"p": "fifo", b"c": "char", b"b": "block",
 }  # fmt: skip
+
+_REFUSAL = (
+    "the listing takes more than {limit} bytes of memory, the most for one; "
+    "list the directories below one by one, or give a narrower pattern"
+)
 
 T = TypeVar("T")
 
 
 class Listing(Generic[T]):
-    """Takes a listing's items, at most `LISTING_LIMIT` bytes.
+    """Takes a listing's items.
 
     Args:
         make: Makes a result of an item's record, and raises `ProtocolError` for a record that can't be.
+        most: The number of items that was asked for at most; None: any number.
     """
 
-    def __init__(self, make: Callable[[Record], T]) -> None:
+    def __init__(self, make: Callable[[Record], T], most: int | None = None) -> None:
         self._decoder = ItemDecoder()
         self._make = make
-        self._size = 0
+        self._most = most
+        self._budget = Budget(LISTING_LIMIT, _REFUSAL)
         self._items: list[T] = []
+        self._owed = 0
 
     def receive(self, data: bytes) -> int:
         """Take bytes; see `Sink.receive`."""
-        self._size += len(data)
-        if self._size > LISTING_LIMIT:
-            msg = f"the agent sent a listing of more than {LISTING_LIMIT} bytes"
-            raise ProtocolError(msg)
-        self._items += [self._make(record) for record in self._decoder.feed(data)]
-        return len(data)
+        for record in self._decoder.feed(data):
+            item = self._make(record)
+            if len(self._items) == self._most:
+                msg = f"the agent sent more than the {self._most} items that were asked for"
+                raise ProtocolError(msg)
+            self._budget.take(held(item))
+            self._items.append(item)
+        self._owed += len(data)
+        if self._owed < BATCH:
+            return 0
+        owed, self._owed = self._owed, 0
+        return owed
 
     def finish(self, error: BaseException | None) -> None:
         """Take note that no more items come."""
