@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent_peer import Peer
 from lying_guest import LyingGuest
 from samebox.agent import frames
 from samebox.agent.records import Record, encode_item
@@ -119,11 +120,13 @@ def test_a_listing_that_ends_inside_an_item_is_no_listing() -> None:
 
 def test_output_ends_on_no_channel_that_the_operation_lacks() -> None:
     """A listing has no stderr to end."""
-    with LyingGuest() as guest:
-        call = guest.peer.connection.call(13, [("path", b"x")], {})
-        guest.peer.socket.sendall(frames.frame(frames.EOF, call.stream, b"\2"))
-        with pytest.raises(ProtocolError, match="channel 2, which this operation does not have"):
-            guest.peer.result(call)
+    peer = Peer()
+    peer.greet()
+    call = peer.connection.call(13, [("path", b"x")], {})
+    peer.socket.sendall(frames.frame(frames.EOF, call.stream, b"\2"))
+    with pytest.raises(ProtocolError, match="channel 2, which this operation does not have"):
+        peer.result(call)
+    peer.close()
 
 
 def test_a_path_of_an_error_has_no_nul() -> None:

@@ -11,8 +11,9 @@ from samebox.agent.frames import STDOUT
 from samebox.agent.listing import Listing, file_info
 from samebox.agent.names import component, relative_path, resolved_path
 from samebox.agent.output import Collector, Pipe
+from samebox.agent.packer import TreePacker
 from samebox.agent.records import Record, decode_path, encode_path
-from samebox.agent.tree import TreePacker, TreeUnpacker
+from samebox.agent.tree import TreeUnpacker
 from samebox.errors import ConnectionLostError, PathEscapesError, ProtocolError, SandboxError, os_error
 from samebox.guest.files import Files
 from samebox.guest.operation import Blocking
@@ -324,6 +325,8 @@ class AgentFiles(AgentCaller, Files):
         except BaseException:
             call.cancel()
             raise
+        finally:
+            chunks.close()
         await self._end(call, destination)
         return packer.count
 
