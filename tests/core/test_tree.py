@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -290,6 +291,57 @@ def test_a_link_that_appears_meanwhile_is_not_packed(
     with pytest.raises(OSError, match=r"source/d"):
         sent.extend(packer)
     assert b"secret" not in b"".join(sent)
+
+
+@pytest.mark.parametrize("end", ["link", "link/below", "link/x/y"])
+def test_a_destination_through_a_link_is_refused_unless_asked_for(tmp_path: Path, end: str) -> None:
+    """An earlier sandbox may have put the link there, to have a later download written elsewhere."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "link").symlink_to(outside)
+    items = b"".join([item("d", b""), item("f", b"f", b"x"), END_OF_TREE])
+    with pytest.raises(
+        OSError, match=r"goes through a link; give its real path, or follow_links=True .*link'"
+    ) as caught:
+        unpack(tmp_path / end, items)
+    assert (caught.value.errno, os.listdir(outside)) == (errno.ELOOP, [])
+
+    unpacker = TreeUnpacker(os.fsencode(tmp_path / end), LIMIT, follow_links=True)
+    unpacker.feed(items)
+    unpacker.finish()
+    assert (tmp_path / end / "f").read_text() == "x"
+
+
+def test_a_link_where_nobody_else_can_write_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /tmp on macOS, /home on many hosts: the system's own."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_more: False)
+    unpack(tmp_path / "link/new", item("f", b"", b"x"))
+    assert (tmp_path / "real/new").read_text() == "x"
+
+
+def test_new_files_and_directories_lose_the_umask(tmp_path: Path) -> None:
+    """What everybody may write in the sandbox, not everybody may write on the host; what is there keeps its mode."""
+    (tmp_path / "in/old").mkdir(parents=True)
+    (tmp_path / "in/old").chmod(0o750)
+    wide: list[Field] = [("mode", 0o6777), ("mtime", 0)]
+    items = [encode_item([("name", name), ("file_type", "d"), *wide]) for name in (b"", b"old", b"new")]
+    items.append(encode_item([("name", b"new/f"), ("file_type", "f"), ("size", 1), *wide]) + b"x")
+    items.append(encode_item([("name", b"new/none"), ("file_type", "f"), ("size", 1), ("mode", 0)]) + b"x")
+    before = os.umask(0o027)
+    try:
+        unpack(tmp_path / "in", *items)
+        unpack(tmp_path / "made/there", *items)
+    finally:
+        os.umask(before)
+    modes = {
+        name: (tmp_path / name).stat().st_mode & 0o7777 for name in ("in/old", "in/new", "in/new/f", "in/new/none")
+    }
+
+    assert modes == {"in/old": 0o750, "in/new": 0o750, "in/new/f": 0o750, "in/new/none": 0}
+    assert (tmp_path / "made/there").stat().st_mode & 0o7777 == 0o750
+    assert (tmp_path / "made").stat().st_mode & 0o7777 == 0o750
 
 
 def test_a_tree_that_ends_early_is_refused(tmp_path: Path) -> None:

@@ -331,12 +331,18 @@ class AgentFiles(AgentCaller, Files):
         return packer.count
 
     async def download(
-        self, source: Path, destination: Path, *, progress: Progress | None = None, limit: int = DOWNLOAD_LIMIT
+        self,
+        source: Path,
+        destination: Path,
+        *,
+        progress: Progress | None = None,
+        follow_links: bool = False,
+        limit: int = DOWNLOAD_LIMIT,
     ) -> TreeCount:
         """See `Files.download`."""
         pipe = Pipe()
         call = await self._begin(PACK, self._fields(source), {STDOUT: pipe}, window=_WINDOW)
-        unpacker = TreeUnpacker(os.fsencode(destination), limit, progress)
+        unpacker = TreeUnpacker(os.fsencode(destination), limit, progress, follow_links=follow_links)
         try:
             while True:
                 data, credit = pipe.take()

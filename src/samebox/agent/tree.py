@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from samebox.agent.budget import Budget, held
-from samebox.agent.descent import Descent
+from samebox.agent.descent import Descent, open_directory
 from samebox.agent.names import link_target, relative_path, shown
 from samebox.agent.records import MAX_ITEM, Record, decode_record
 from samebox.errors import OutputLimitError, ProtocolError
@@ -25,7 +25,6 @@ MEMORY_LIMIT = 256 << 20
 _LENGTH = struct.Struct(">I")
 _ITEM_COST = 512
 """The bytes that an item counts for beside its content, as empty files fill a disk too."""
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class TreeUnpacker:
@@ -38,9 +37,17 @@ class TreeUnpacker:
         destination: The path of the file or directory to make; its parents are made too.
         limit: The most bytes to accept in all; each item counts for 512 more, and for the memory that it takes.
         progress: Called with each path and the bytes written so far.
+        follow_links: Whether the way to the destination may go through any link (`open_directory`).
     """
 
-    def __init__(self, destination: bytes, limit: int, progress: Callable[[str, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        destination: bytes,
+        limit: int,
+        progress: Callable[[str, int], None] | None = None,
+        *,
+        follow_links: bool = False,
+    ) -> None:
         self._destination = os.path.abspath(destination)
         self._limit = Budget(
             limit, "the download is larger than its limit of {limit} bytes; give a larger `limit` if it is expected"
@@ -49,6 +56,7 @@ class TreeUnpacker:
             MEMORY_LIMIT, "the download's links and directories take more than {limit} bytes of memory; download parts"
         )
         self._progress = progress
+        self._follow_links = follow_links
         self._buffer = bytearray()
         self._descent: Descent | None = None
         self._directory = self._file = -1
@@ -159,8 +167,12 @@ class TreeUnpacker:
     def _begin(self, kind: bytes | None) -> None:
         self._started, self._is_file = True, kind != b"d"
         top = self._destination if kind == b"d" else os.path.dirname(self._destination)
-        os.makedirs(top, exist_ok=True)
-        self._descent = Descent(os.open(top, _DIRECTORY), "destination")
+        mode = 0o777 if self._is_file else self._mode() | 0o700
+        self._descent = Descent(open_directory(top, follow_links=self._follow_links, mode=mode), "destination")
+
+    def _mode(self) -> int:
+        """Return the permission bits of the current item; who makes a file or directory with them loses the umask's."""
+        return self._current.number("mode") & 0o777
 
     def _enter(self, name: bytes) -> None:
         """Make `_directory` the existing directory of a relative name, without following a link."""
@@ -172,10 +184,9 @@ class TreeUnpacker:
             parent, _, last = name.rpartition(b"/")
             self._enter(parent)
             with contextlib.suppress(FileExistsError):
-                os.mkdir(last, 0o700, dir_fd=self._directory)
+                os.mkdir(last, self._mode() | 0o700, dir_fd=self._directory)
         self._enter(name)
         self.directories += 1
-        os.fchmod(self._directory, self._current.number("mode") & 0o777 | 0o700)
         times = (name, self._current.number("mtime", 0))
         self._hold(times)
         self._times.append(times)
@@ -191,7 +202,7 @@ class TreeUnpacker:
         self._file = os.open(
             self._temp,
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
+            self._mode(),
             dir_fd=self._directory,
         )
         self.files += 1
@@ -210,7 +221,6 @@ class TreeUnpacker:
 
     def _close_file(self) -> None:
         mtime = self._current.number("mtime", 0)
-        os.fchmod(self._file, self._current.number("mode") & 0o777)
         os.utime(self._file, ns=(mtime, mtime))
         name = self._name.rpartition(b"/")[2] or os.path.basename(self._destination)
         # The new file replaces a link of that name, never the link's target.
