@@ -25,6 +25,7 @@ from .errors import (
     ImageNotFoundError as ImageNotFoundError,
     IsolationError as IsolationError,
     NotARegularFileError as NotARegularFileError,
+    OutputLimitError as OutputLimitError,
     PathEscapesError as PathEscapesError,
     PathExistsError as PathExistsError,
     PathIsADirectoryError as PathIsADirectoryError,

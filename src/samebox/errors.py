@@ -84,6 +84,10 @@ class ProtocolError(ConnectionLostError):
     """The agent's side sent something that the protocol forbids; the connection is closed."""
 
 
+class OutputLimitError(SandboxError):
+    """What a sandbox sends is more than the limit of the call; the text names the limit and how to raise it."""
+
+
 class SandboxOSError(SandboxError, OSError):
     """A call inside the sandbox failed with an errno; `errno`, `strerror` and `filename` are set."""
 

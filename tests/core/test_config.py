@@ -70,7 +70,7 @@ def test_docker_spellings() -> None:
             "wrong config: memory = 'lots': a size is a number of bytes or a text such as '512m' or '2g'",
         ),
         ({"memory": 0}, "wrong config: memory = 0: Input should be greater than 0"),
-        ({"memroy": 1}, r"wrong config: memroy = 1: there is no such setting; there are: engine, image, "),
+        ({"memroy": 1}, r"wrong config: memroy: there is no such setting; there are: engine, image, "),
         ({"workdir": "x"}, "wrong config: workdir = 'x': it is an absolute path below '/'"),
         ({"workdir": "/a/../b"}, "without '.', '..'"),
         ({"name": "-x"}, "a name begins with a letter or digit"),

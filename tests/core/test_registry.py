@@ -63,7 +63,7 @@ def test_an_unknown_engine_says_what_is_installed_and_how_to_get_it() -> None:
 
 def test_options_are_checked_by_the_engine() -> None:
     """An option that an engine does not have is refused, and named."""
-    with pytest.raises(ConfigError, match="wrong options for engine 'fake': speed = 5: there is no such setting"):
+    with pytest.raises(ConfigError, match="wrong options for engine 'fake': speed: there is no such setting"):
         FakeEngine({"speed": 5})
 
 

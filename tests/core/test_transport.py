@@ -114,7 +114,7 @@ def test_what_nobody_waits_for_arrives_too(peer: Peer) -> None:
     peer.end(call)
     peer.result(call)
     peer.socket.sendall(frame(frames.DATA, process.stream, b"\x01hello"))
-    settle(lambda: bool(pipe._chunks))
+    settle(lambda: bool(pipe._held))
     peer.end(process)
     settle(lambda: process.over)
 

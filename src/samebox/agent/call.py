@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from samebox.agent import frames
+from samebox.agent.output import Collector
 from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
 from samebox.guest.operation import Reader, Wait
 
@@ -166,12 +167,8 @@ class Call:
 
     def take(self, event: Event) -> None:
         """Take one event of this stream, in the thread that reads the connection."""
-        if event.type == frames.DATA:
-            sink = self._sinks.get(event.channel)
-            if sink is None:
-                msg = f"the agent sent output on channel {event.channel}, which this operation does not have"
-                raise ProtocolError(msg)
-            self.credit(event.channel, sink.receive(event.data))
+        if event.type in {frames.DATA, frames.EOF}:
+            self._output(event)
         elif event.type == frames.CREDIT:
             with self._connection.lock:
                 if self._pending_end:
@@ -180,12 +177,28 @@ class Call:
         elif event.type == frames.REPLY:
             if self._started is not None:
                 resolve(self._started, event.record)
-        elif event.type == frames.EOF:
-            self._sinks[event.channel].finish(None)
         elif event.type == frames.END:
             self._end(event.record, None)
         else:
             self._end(None, OperationFailedError(event.record))
+
+    def _output(self, event: Event) -> None:
+        sink = self._sinks.get(event.channel)
+        if sink is None:
+            msg = f"the agent sent output on channel {event.channel}, which this operation does not have"
+            raise ProtocolError(msg)
+        if event.type == frames.EOF:
+            sink.finish(None)
+            return
+        try:
+            self.credit(event.channel, sink.receive(event.data))
+        except ConnectionLostError:
+            raise
+        except SandboxError as error:
+            # Only this call fails: its agent is asked to end it, and the rest of its output is dropped.
+            self.cancel()
+            self._sinks = dict.fromkeys(self._sinks, Collector(0))
+            resolve(self.finished, None, error)
 
     def lost(self, error: BaseException) -> None:
         """Take note that the connection ended before the operation did."""

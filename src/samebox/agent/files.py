@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from samebox.agent.call import OperationFailedError
 from samebox.agent.frames import STDOUT
+from samebox.agent.listing import Listing, file_info
+from samebox.agent.names import component, relative_path, resolved_path
 from samebox.agent.output import Collector, Pipe
-from samebox.agent.records import ItemDecoder, Record, decode_path, encode_path
-from samebox.agent.tree import TreePacker, TreeUnpacker
+from samebox.agent.packer import TreePacker
+from samebox.agent.records import Record, decode_path, encode_path
+from samebox.agent.tree import TreeUnpacker
 from samebox.errors import ConnectionLostError, PathEscapesError, ProtocolError, SandboxError, os_error
 from samebox.guest.files import Files
 from samebox.guest.operation import Blocking
-from samebox.guest.results import FileInfo, GrepMatch, TreeCount
+from samebox.guest.results import GrepMatch, TreeCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from samebox.agent.output import Sink
     from samebox.agent.records import Field
     from samebox.guest.files import Path, Progress
-    from samebox.guest.results import FileType
+    from samebox.guest.results import FileInfo
 
     T = TypeVar("T")
 
@@ -47,8 +50,6 @@ if TYPE_CHECKING:
     PACK,
     UNPACK,
 ) = range(10, 26)
-LISTING_LIMIT = 256 << 20
-"""The most bytes of one listing that the host takes from a sandbox."""
 DOWNLOAD_LIMIT = 4 << 30
 """The default of the most bytes of one download that the host takes from a sandbox."""
 _ANSWER = 3.0
@@ -57,9 +58,6 @@ _BACKSTOP = 30.0
 """How much later the host gives up on an agent that is there and does not end a command, in seconds."""
 _WINDOW = 4 << 20
 """The window for transfers, where waiting for credit would cost more than the memory of a large window."""
-_TYPES: dict[bytes, FileType] = {
-    b"f": "file", b"d": "directory", b"l": "symlink", b"s": "socket", b"p": "fifo", b"c": "char", b"b": "block",
-}  # fmt: skip
 
 
 class Connections(Protocol):
@@ -180,28 +178,6 @@ class AgentCaller:
         return os_error(known, where, kind=kind, message=message, size=size if size >= 0 else None)
 
 
-class _Items:
-    """Takes a listing's items, at most `LISTING_LIMIT` bytes."""
-
-    def __init__(self, make: Callable[[Record], Any]) -> None:
-        self._decoder = ItemDecoder()
-        self._make = make
-        self._size = 0
-        self.items: list[Any] = []
-
-    def receive(self, data: bytes) -> int:
-        """Take bytes; see `Sink.receive`."""
-        self._size += len(data)
-        if self._size > LISTING_LIMIT:
-            msg = f"the agent sent a listing of more than {LISTING_LIMIT} bytes"
-            raise ProtocolError(msg)
-        self.items += [self._make(record) for record in self._decoder.feed(data)]
-        return len(data)
-
-    def finish(self, error: BaseException | None) -> None:
-        """Take note that no more items come."""
-
-
 class AgentFiles(AgentCaller, Files):
     """File operations through a sandbox's agent.
 
@@ -222,10 +198,12 @@ class AgentFiles(AgentCaller, Files):
     async def _do(self, operation: int, path: Path, *fields: Field, input: bytes | None = None) -> Record:  # noqa: A002
         return await self._end(await self._begin(operation, self._fields(path, *fields), {}, input=input), path)
 
-    async def _items(self, operation: int, path: Path, make: Callable[[Record], T], *fields: Field) -> list[T]:
-        sink = _Items(make)
+    async def _items(
+        self, operation: int, path: Path, make: Callable[[Record], T], *fields: Field, most: int | None = None
+    ) -> list[T]:
+        sink = Listing(make, most)
         await self._end(await self._begin(operation, self._fields(path, *fields), {STDOUT: sink}), path)
-        return sink.items
+        return sink.result()
 
     async def read_bytes(self, path: Path, *, limit: int | None = None) -> bytes:
         """See `Files.read_bytes`."""
@@ -258,20 +236,24 @@ class AgentFiles(AgentCaller, Files):
     async def stat(self, path: Path, *, follow: bool = True) -> FileInfo:
         """See `Files.stat`."""
         record = await self._do(STAT, path, ("flags", int(follow)))
-        record["name"] = encode_path(os.fspath(path))
-        return file_info(record)
+        return file_info(record, decode_path(encode_path(os.fspath(path))))
 
     async def list_dir(self, path: Path = ".") -> list[FileInfo]:
         """See `Files.list_dir`."""
-        return await self._items(LIST, path, file_info)
+        return await self._items(LIST, path, lambda record: file_info(record, component(record.data("name"))))
 
     async def walk(self, path: Path = ".", *, depth: int | None = None) -> list[FileInfo]:
         """See `Files.walk`."""
-        return await self._items(WALK, path, file_info, *([("depth", depth)] if depth is not None else []))
+        fields: list[Field] = [("depth", depth)] if depth is not None else []
+        return await self._items(
+            WALK, path, lambda record: file_info(record, relative_path(record.data("name"))), *fields
+        )
 
     async def glob(self, pattern: str, path: Path = ".") -> list[str]:
         """See `Files.glob`."""
-        return await self._items(WALK, path, lambda record: record.path("name"), ("pattern", encode_path(pattern)))
+        return await self._items(
+            WALK, path, lambda record: relative_path(record.data("name")), ("pattern", encode_path(pattern))
+        )
 
     async def grep(
         self,
@@ -293,9 +275,12 @@ class AgentFiles(AgentCaller, Files):
         asked = decode_path(encode_path(os.fspath(path)))
 
         def match(record: Record) -> GrepMatch:
-            return GrepMatch(record.path("name") or asked, record.number("line"), record.path("text"))
+            name = record.data("name")  # empty if `path` is a file
+            text = decode_path(record.data("text"))
+            return GrepMatch(relative_path(name) if name else asked, record.number("line"), text)
 
-        return await self._items(GREP, path, match, *fields, *(("include", encode_path(glob)) for glob in include))
+        fields += (("include", encode_path(glob)) for glob in include)
+        return await self._items(GREP, path, match, *fields, most=limit)
 
     async def make_dir(
         self, path: Path, *, parents: bool = True, exist_ok: bool = True, mode: int | None = None
@@ -321,7 +306,8 @@ class AgentFiles(AgentCaller, Files):
 
     async def realpath(self, path: Path) -> str:
         """See `Files.realpath`."""
-        return (await self._do(REALPATH, path)).path("path")
+        record = await self._do(REALPATH, path)
+        return resolved_path(record.data("path"), confined=self._root is not None)
 
     async def symlink(self, target: Path, path: Path, *, replace: bool = False) -> None:
         """See `Files.symlink`."""
@@ -339,16 +325,24 @@ class AgentFiles(AgentCaller, Files):
         except BaseException:
             call.cancel()
             raise
+        finally:
+            chunks.close()
         await self._end(call, destination)
         return packer.count
 
     async def download(
-        self, source: Path, destination: Path, *, progress: Progress | None = None, limit: int = DOWNLOAD_LIMIT
+        self,
+        source: Path,
+        destination: Path,
+        *,
+        progress: Progress | None = None,
+        follow_links: bool = False,
+        limit: int = DOWNLOAD_LIMIT,
     ) -> TreeCount:
         """See `Files.download`."""
         pipe = Pipe()
         call = await self._begin(PACK, self._fields(source), {STDOUT: pipe}, window=_WINDOW)
-        unpacker = TreeUnpacker(os.fsencode(destination), limit, progress)
+        unpacker = TreeUnpacker(os.fsencode(destination), limit, progress, follow_links=follow_links)
         try:
             while True:
                 data, credit = pipe.take()
@@ -368,26 +362,6 @@ class AgentFiles(AgentCaller, Files):
             raise
         finally:
             unpacker.close()
-
-
-def file_info(record: Record) -> FileInfo:
-    """Return the facts about a file that the record of a STAT or of a listing's item has.
-
-    Raises:
-        ProtocolError: A field is missing.
-    """
-    return FileInfo(
-        name=record.path("name"),
-        type=_TYPES.get(record.get("file_type", b""), "unknown"),
-        size=record.number("size"),
-        mode=record.number("mode"),
-        mtime_ns=record.number("mtime"),
-        uid=record.number("uid"),
-        gid=record.number("gid"),
-        inode=record.number("inode", 0),
-        links=record.number("links", 1),
-        target=record.path("target") if "target" in record else None,
-    )
 
 
 def _several(chunks: Any, size: int = 256 << 10) -> bytes:

@@ -14,7 +14,7 @@ from samebox.agent.output import Collector, Pipe
 from samebox.agent.process import AgentProcess, deadline, exec_result, not_ended
 from samebox.agent.records import encode_path
 from samebox.agent.tcp import AgentSocket
-from samebox.config.model import check_env
+from samebox.config.environment import check_env
 from samebox.guest.guest import GRACE, Guest
 from samebox.guest.operation import run
 
@@ -134,7 +134,7 @@ def command_fields(argv: Argv, cwd: Path | None, env: Mapping[str, str] | None, 
         raise ValueError(msg)
     fields: list[Field] = [("argv", encode_path(word)) for word in argv]
     if env:
-        check_env(dict(env))
+        check_env(env)
         fields += [("env", encode_path(f"{name}={value}")) for name, value in env.items()]
     if cwd is not None:
         fields.append(("cwd", encode_path(os.fspath(cwd))))

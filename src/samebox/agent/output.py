@@ -5,11 +5,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from samebox.agent.frames import WINDOW
 
-_BATCH = WINDOW // 2
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BLOCK = 64 << 10
+"""The size of the blocks in which bytes are held."""
+BATCH = WINDOW // 2
 """How many bytes of credit are given at once, as a credit frame for every chunk would double the traffic."""
 
 
@@ -17,10 +22,59 @@ class Sink(Protocol):
     """Takes the bytes of one channel, in the thread that reads the connection."""
 
     def receive(self, data: bytes) -> int:
-        """Take bytes; return how much credit to give for bytes that take no room any more."""
+        """Take bytes; return how much credit to give for bytes that take no room any more.
+
+        Raises:
+            ProtocolError: The bytes can only be a lie; the connection ends.
+            SandboxError: The bytes are refused; the call fails, and the connection goes on.
+        """
 
     def finish(self, error: BaseException | None) -> None:
         """Take note that no more bytes come; `error` is given if the connection was lost."""
+
+
+class Blocks:
+    """Bytes in the order in which they came, in memory that follows their number and not the number of pieces.
+
+    A piece of a few bytes would take fifty as an object of its own, so small pieces are joined.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: deque[bytes | bytearray] = deque()
+        self.size = 0
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+    def add(self, data: bytes) -> None:
+        """Take bytes, which are not empty, at the end."""
+        self.size += len(data)
+        blocks = self._blocks
+        if blocks and len(blocks[-1]) + len(data) <= _BLOCK:
+            if isinstance(blocks[-1], bytes):
+                blocks[-1] = bytearray(blocks[-1])
+            blocks[-1] += data
+        else:
+            blocks.append(data)
+
+    def first(self) -> int:
+        """Return the size of the first block."""
+        return len(self._blocks[0])
+
+    def pop(self) -> bytes:
+        """Take the first block away."""
+        block = self._blocks.popleft()
+        self.size -= len(block)
+        return bytes(block)
+
+    def put_back(self, data: bytes) -> None:
+        """Take bytes at the start, in blocks, so that what is taken away again is never copied as a whole."""
+        self.size += len(data)
+        for end in range(len(data), 0, -_BLOCK):
+            self._blocks.appendleft(data[max(0, end - _BLOCK) : end])
+
+    def __iter__(self) -> Iterator[bytes | bytearray]:
+        return iter(self._blocks)
 
 
 class Collector:
@@ -29,28 +83,24 @@ class Collector:
     def __init__(self, limit: int) -> None:
         self._head_limit = limit - limit // 2
         self._tail_limit = limit // 2
-        self._head: list[bytes] = []
-        self._head_size = 0
-        self._tail: deque[bytes] = deque()
-        self._tail_size = 0
+        self._head = Blocks()
+        self._tail = Blocks()
         self._owed = 0
         self.truncated = False
 
     def receive(self, data: bytes) -> int:
         """Take bytes; see `Sink.receive`."""
         self._owed += len(data)
-        if (room := self._head_limit - self._head_size) > 0:
-            part = data[:room]
-            self._head.append(part)
-            self._head_size += len(part)
+        if (room := self._head_limit - self._head.size) > 0:
+            self._head.add(data[:room])
             data = data[room:]
         if data:
-            self._tail.append(data)
-            self._tail_size += len(data)
-            while self._tail and self._tail_size - len(self._tail[0]) >= self._tail_limit:
-                self._tail_size -= len(self._tail.popleft())
+            tail = self._tail
+            tail.add(data)
+            while tail and tail.size - tail.first() >= self._tail_limit:
+                tail.pop()
                 self.truncated = True
-        if self._owed < _BATCH:
+        if self._owed < BATCH:
             return 0
         owed, self._owed = self._owed, 0
         return owed
@@ -61,11 +111,12 @@ class Collector:
     @property
     def data(self) -> bytes:
         """The bytes that were kept."""
-        tail = b"".join(self._tail)
-        if len(tail) > self._tail_limit:
-            tail = tail[len(tail) - self._tail_limit :]
-            self.truncated = True
-        return b"".join(self._head) + tail
+        over = self._tail.size - self._tail_limit
+        if over <= 0:
+            return b"".join((*self._head, *self._tail))
+        self.truncated = True
+        first, *others = self._tail
+        return b"".join((*self._head, memoryview(first)[over:], *others))
 
 
 class Pipe:
@@ -76,7 +127,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._chunks: deque[bytes] = deque()
+        self._held = Blocks()
         self._ended = False
         self._error: BaseException | None = None
         self._waiter: Future[None] | None = None
@@ -88,16 +139,27 @@ class Pipe:
         """Take bytes; see `Sink.receive`."""
         with self._lock:
             if self._room is None:
-                self._chunks.append(data)
+                self._held.add(data)
                 self._wake()
                 return 0
             kept = data[: self._room]
             self._room -= len(kept)
             self.truncated |= len(kept) < len(data)
             if kept:
-                self._chunks.append(kept)
+                self._held.add(kept)
                 self._wake()
-            return len(data)
+            return self._due(len(data))
+
+    def _due(self, size: int) -> int:
+        """Return the credit to give now that so many bytes more take no room; the agent has room for a batch left.
+
+        With a credit for each piece, an agent that sends single bytes and takes nothing would fill the queue to it.
+        """
+        self._owed += size
+        if self._owed < BATCH:
+            return 0
+        owed, self._owed = self._owed, 0
+        return owed
 
     def finish(self, error: BaseException | None) -> None:
         """Take note that no more bytes come; bytes that the pipe holds can still be read."""
@@ -118,15 +180,9 @@ class Pipe:
             ConnectionLostError: The connection ended before the stream did.
         """
         with self._lock:
-            if self._chunks:
-                data = self._chunks.popleft()
-                self._owed += len(data)
-                # With less than a batch owed, the agent has room left to send, so the credit waits while chunks are
-                # held.
-                if self._room is not None or (self._owed < _BATCH and self._chunks):
-                    return data, 0
-                owed, self._owed = self._owed, 0
-                return data, owed
+            if self._held:
+                data = self._held.pop()
+                return data, self._due(len(data)) if self._room is None else 0
             if self._error is not None:
                 raise self._error
             return (b"", 0) if self._ended else (None, 0)
@@ -134,14 +190,15 @@ class Pipe:
     def put_back(self, data: bytes) -> None:
         """Give back the rest of what `take` returned."""
         with self._lock:
-            self._chunks.appendleft(data)
-            self._owed -= len(data)
+            self._held.put_back(data)
+            if self._room is None:
+                self._owed -= len(data)
 
     def waiter(self) -> Future[None]:
         """Return a future that is resolved when `take` has bytes or the end to return."""
         with self._lock:
             future: Future[None] = Future()
-            if self._chunks or self._ended:
+            if self._held or self._ended:
                 future.set_result(None)
             else:
                 self._wake()
@@ -157,7 +214,7 @@ class Pipe:
         with self._lock:
             if self._room is not None:
                 return 0
-            held = sum(map(len, self._chunks))
+            held = self._held.size
             self._room = max(0, limit - held)
             owed, self._owed = self._owed + held, 0
             return owed

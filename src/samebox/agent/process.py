@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from samebox.agent import frames
-from samebox.errors import ConnectionLostError, ProtocolError, SandboxError
+from samebox.errors import ConnectionLostError, OutputLimitError, ProtocolError, SandboxError
 from samebox.guest.guest import GRACE
 from samebox.guest.operation import Blocking
 from samebox.guest.process import InputCore, OutputCore, ProcessCore
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _SIGNALS = 64
 """The highest signal of Linux."""
+_PIECE = 64 << 10
+"""A size for `read` that an error names, in bytes."""
 _SLACK = 1.0
 """How much later than a command's timeout and grace the agent's answer may come, in seconds."""
 
@@ -60,8 +62,8 @@ class AgentProcess(ProcessCore):
         self._ended = 0.0
         call.finished.add_done_callback(self._note_end)
         self.stdin = _Input(call)
-        self.stdout = _Output(self, call, frames.STDOUT, stdout)
-        self.stderr = _Output(self, call, frames.STDERR, stderr)
+        self.stdout = _Output(self, frames.STDOUT, stdout)
+        self.stderr = _Output(self, frames.STDERR, stderr)
 
     def _note_end(self, _future: object) -> None:
         self._ended = time.perf_counter()
@@ -130,9 +132,11 @@ class AgentProcess(ProcessCore):
 
 
 class _Output(OutputCore):
-    def __init__(self, process: AgentProcess, call: Call, channel: int, pipe: Pipe) -> None:
+    def __init__(self, process: AgentProcess, channel: int, pipe: Pipe) -> None:
         self._process = process
-        self._call = call
+        self._call = process._call  # noqa: SLF001 - a part of the process
+        self._argv = process._argv  # noqa: SLF001
+        self._limit = process._output_limit  # noqa: SLF001
         self._channel = channel
         self._pipe = pipe
 
@@ -147,42 +151,53 @@ class _Output(OutputCore):
                 return data
             await self._call.until(self._pipe.waiter())
 
-    async def read(self, size: int = -1) -> bytes:
+    async def read(self, size: int = -1, *, limit: int | None = None) -> bytes:
         """See `OutputCore.read`."""
         if size == 0:
             return b""
         if size < 0:
-            chunks: list[bytes] = []
-            with self._kept(chunks):
-                while data := await self._next():
-                    chunks.append(data)
-            return b"".join(chunks)
+            return await self._until(b"", limit)
         data = await self._next()
         if len(data) > size:
             self._pipe.put_back(data[size:])
         return data[:size]
 
-    async def readline(self) -> bytes:
+    async def readline(self, *, limit: int | None = None) -> bytes:
         """See `OutputCore.readline`."""
-        chunks: list[bytes] = []
-        with self._kept(chunks):
+        return await self._until(b"\n", limit)
+
+    async def _until(self, end: bytes, limit: int | None) -> bytes:
+        """Return the bytes up to an end, b"" being the end of the stream, and give back what comes after it."""
+        most = self._limit if limit is None else limit
+        taken = bytearray()
+        with self._kept(taken):
             while data := await self._next():
-                line, newline, rest = data.partition(b"\n")
-                chunks.append(line + newline)
-                if newline:
-                    if rest:
-                        self._pipe.put_back(rest)
+                at = data.find(end) + 1 if end else 0
+                if at < len(data) and at:
+                    self._pipe.put_back(data[at:])
+                    data = data[:at]
+                taken += data
+                if len(taken) > most:
+                    raise OutputLimitError(self._refusal(end, most))
+                if at:
                     break
-        return b"".join(chunks)
+        return bytes(taken)
+
+    def _refusal(self, end: bytes, most: int) -> str:
+        what, call = ("a line", "readline(limit=...)") if end else ("the output", "read(limit=...)")
+        return (
+            f"{display(self._argv)} has written {what} of more than {most} bytes; "
+            f"give a larger limit, as {call}, or read it piece by piece, as read({_PIECE})"
+        )
 
     @contextlib.contextmanager
-    def _kept(self, chunks: list[bytes]) -> Iterator[None]:
-        """Give back what was taken if the read is interrupted, so that the next one has it."""
+    def _kept(self, taken: bytearray) -> Iterator[None]:
+        """Give back what was taken if the read fails or is interrupted, so that the next one has it."""
         try:
             yield
         except BaseException:
-            if taken := b"".join(chunks):
-                self._pipe.put_back(taken)
+            if taken:
+                self._pipe.put_back(bytes(taken))
             raise
 
 

@@ -53,7 +53,19 @@ class Record(dict[str, bytes]):
         return self.get(name, b"").decode(errors="replace")
 
     def path(self, name: str) -> str:
-        """Return a field that is a path or name as Python text (surrogateescape), whatever this host's locale is.
+        """Return a field that is a path for messages as Python text (surrogateescape), whatever this host's locale is.
+
+        Raises:
+            ProtocolError: The field is missing, or has a NUL.
+        """
+        path = self.data(name)
+        if b"\0" in path:
+            msg = f"the agent's answer has a {name!r} with a NUL"
+            raise ProtocolError(msg)
+        return decode_path(path)
+
+    def data(self, name: str) -> bytes:
+        """Return a field as it is.
 
         Raises:
             ProtocolError: The field is missing.
@@ -61,7 +73,7 @@ class Record(dict[str, bytes]):
         if name not in self:
             msg = f"the agent's answer has no {name!r}"
             raise ProtocolError(msg)
-        return decode_path(self[name])
+        return self[name]
 
 
 def encode_path(path: str | bytes) -> bytes:

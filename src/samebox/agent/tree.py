@@ -1,96 +1,30 @@
-"""TreePacker and TreeUnpacker: the host's ends of an upload and a download (docs/protocol.md, section 7)."""
+"""TreeUnpacker: the host's end of a download (docs/protocol.md, section 7)."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
-import stat
 import struct
 from typing import TYPE_CHECKING
 
-from samebox.agent.records import END_OF_TREE, MAX_ITEM, Record, decode_record, encode_item
-from samebox.errors import ProtocolError, SandboxError
+from samebox.agent.budget import Budget, held
+from samebox.agent.descent import Descent, open_directory
+from samebox.agent.names import link_target, relative_path, shown
+from samebox.agent.records import MAX_ITEM, Record, decode_record
+from samebox.errors import OutputLimitError, ProtocolError
 from samebox.guest.results import TreeCount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+DEPTH_LIMIT = 256
+"""The most components of a path in a download; deeper trees break programs that recurse."""
+MEMORY_LIMIT = 256 << 20
+"""The most memory that is used for what a download can do only at its end, in bytes."""
 _LENGTH = struct.Struct(">I")
-_CHUNK = 64 << 10
 _ITEM_COST = 512
 """The bytes that an item counts for beside its content, as empty files fill a disk too."""
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-class TreePacker:
-    """Reads a file or tree of this host as a tree stream.
-
-    Args:
-        source: The file or directory; a link at this path is followed, links below a directory are packed as links.
-        progress: Called with each path and the bytes read so far.
-
-    Raises:
-        OSError: The file or directory can't be read.
-    """
-
-    def __init__(self, source: bytes, progress: Callable[[str, int], None] | None = None) -> None:
-        self._source = source
-        self._progress = progress
-        self.files = self.directories = self.links = self.bytes = 0
-        self.skipped: list[str] = []
-        kind = os.stat(source).st_mode
-        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-            raise OSError(errno.EINVAL, "neither a regular file nor a directory", os.fsdecode(source))
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._item(self._source, b"", os.stat(self._source))
-        yield END_OF_TREE
-
-    @property
-    def count(self) -> TreeCount:
-        """The numbers of files, directories, links and bytes packed so far."""
-        return TreeCount(self.files, self.directories, self.links, self.bytes, tuple(self.skipped))
-
-    def _item(self, path: bytes, name: bytes, info: os.stat_result) -> Iterator[bytes]:
-        fields: list[tuple[str, int | bytes | str]] = [
-            ("name", name),
-            ("mode", stat.S_IMODE(info.st_mode) & 0o777),
-            ("mtime", info.st_mtime_ns),
-        ]
-        if stat.S_ISREG(info.st_mode):
-            self.files += 1
-            yield from self._file(path, fields)
-        elif stat.S_ISDIR(info.st_mode):
-            self.directories += 1
-            yield encode_item([*fields, ("file_type", "d")])
-            for entry in sorted(os.scandir(path), key=lambda found: found.name):
-                yield from self._item(
-                    entry.path, name + b"/" + entry.name if name else entry.name, entry.stat(follow_symlinks=False)
-                )
-        elif stat.S_ISLNK(info.st_mode):
-            self.links += 1
-            yield encode_item([*fields, ("file_type", "l"), ("target", os.readlink(path))])
-        else:
-            self.skipped.append(f"{os.fsdecode(name)}: neither a file, a directory nor a link")
-        if self._progress is not None:
-            self._progress(os.fsdecode(name), self.bytes)
-
-    def _file(self, path: bytes, fields: list[tuple[str, int | bytes | str]]) -> Iterator[bytes]:
-        with open(path, "rb", buffering=0) as file:
-            size = left = os.fstat(file.fileno()).st_size
-            head = encode_item([*fields, ("file_type", "f"), ("size", size)])
-            first = file.read(min(left, _CHUNK))
-            left -= len(first)
-            self.bytes += len(first)
-            yield head + first
-            while left:
-                # A file that shrinks meanwhile is filled up, as its size was sent already.
-                data = file.read(min(left, _CHUNK)) or bytes(min(left, _CHUNK))
-                left -= len(data)
-                self.bytes += len(data)
-                yield data
 
 
 class TreeUnpacker:
@@ -101,24 +35,38 @@ class TreeUnpacker:
 
     Args:
         destination: The path of the file or directory to make; its parents are made too.
-        limit: The most bytes to accept in all; each item counts for 512 more.
+        limit: The most bytes to accept in all; each item counts for 512 more, and for the memory that it takes.
         progress: Called with each path and the bytes written so far.
+        follow_links: Whether the way to the destination may go through any link (`open_directory`).
     """
 
-    def __init__(self, destination: bytes, limit: int, progress: Callable[[str, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        destination: bytes,
+        limit: int,
+        progress: Callable[[str, int], None] | None = None,
+        *,
+        follow_links: bool = False,
+    ) -> None:
         self._destination = os.path.abspath(destination)
-        self._limit = self._left_in_all = limit
+        self._limit = Budget(
+            limit, "the download is larger than its limit of {limit} bytes; give a larger `limit` if it is expected"
+        )
+        self._memory = Budget(
+            MEMORY_LIMIT, "the download's links and directories take more than {limit} bytes of memory; download parts"
+        )
         self._progress = progress
+        self._follow_links = follow_links
         self._buffer = bytearray()
-        self._root = self._directory = self._file = -1
-        self._directory_name = b""
+        self._descent: Descent | None = None
+        self._directory = self._file = -1
         self._name = b""
         self._temp = b""
         self._current = Record()
         self._left = 0
-        self._started = self._done = False
+        self._started = self._is_file = self._done = False
         self._links: list[tuple[bytes, bytes, int]] = []
-        self._modes: list[tuple[bytes, int, int]] = []
+        self._times: list[tuple[bytes, int]] = []
         self.files = self.directories = self.links = self.bytes = 0
         self.skipped: list[str] = []
 
@@ -127,7 +75,7 @@ class TreeUnpacker:
 
         Raises:
             ProtocolError: The bytes are no tree, or a name in them leads out of the destination.
-            SandboxError: The tree is larger than the limit.
+            OutputLimitError: The tree is larger than the limit, or deeper than 256 directories.
             OSError: The host refuses a write.
         """
         position = 0
@@ -146,15 +94,14 @@ class TreeUnpacker:
                 self._item(head)
 
     def finish(self) -> TreeCount:
-        """Make the links and set the modes of directories; return the numbers of what was written."""
+        """Make the links and set the times of directories; return the numbers of what was written."""
         if not self._done:
             msg = "the agent's tree ends before its end"
             raise ProtocolError(msg)
         for name, target, mtime in self._links:
             self._link(name, target, mtime)
-        for name, mode, mtime in reversed(self._modes):
+        for name, mtime in reversed(self._times):
             self._enter(name)
-            os.fchmod(self._directory, mode & 0o777 | 0o700)
             os.utime(self._directory, ns=(mtime, mtime))
         self.close()
         return TreeCount(self.files, self.directories, self.links, self.bytes, tuple(self.skipped))
@@ -165,9 +112,9 @@ class TreeUnpacker:
             os.close(self._file)
             with contextlib.suppress(OSError):
                 os.unlink(self._temp, dir_fd=self._directory)
-        for descriptor in {self._root, self._directory} - {-1}:
-            os.close(descriptor)
-        self._root = self._directory = self._file = -1
+        if self._descent is not None:
+            self._descent.close()
+        self._descent, self._file = None, -1
 
     def _needed(self) -> int:
         if len(self._buffer) < _LENGTH.size:
@@ -184,72 +131,78 @@ class TreeUnpacker:
             return
         record = decode_record(head)
         name, kind = record.get("name", b""), record.get("file_type")
-        self._take(_ITEM_COST)
-        parts = name.split(b"/") if name else []
-        if any(part in (b"", b".", b"..") or b"\0" in part for part in parts) or bool(parts) != self._started:
-            msg = f"the agent's tree has a name that leads out: {name!r}"
+        self._limit.take(_ITEM_COST)
+        # Nothing lies below a file: it would be written beside the destination.
+        if bool(name) != self._started or self._is_file:
+            msg = f"the agent's tree has its root twice, late, or a file as root and more: {shown(name)}"
             raise ProtocolError(msg)
+        if name:
+            relative_path(name)
+            if name.count(b"/") >= DEPTH_LIMIT:
+                where = os.fsdecode(name[:100])
+                msg = f"the download is deeper than {DEPTH_LIMIT} directories, the most for one, at {where!r}..."
+                raise OutputLimitError(msg)
         self._current, self._name = record, name
         if not self._started:
             self._begin(kind)
         if kind == b"d":
             self._make_directory(name)
         elif kind == b"f":
-            self._open_file(parts)
-        elif kind == b"l" and parts:
-            self._links.append((name, record.get("target", b""), record.number("mtime", 0)))
+            self._open_file(name)
+        elif kind == b"l" and name:
+            link = (name, record.get("target", b""), record.number("mtime", 0))
+            link_target(link[1])
+            self._hold(link)
+            self._links.append(link)
         else:
-            msg = f"the agent's tree has an item of type {kind!r}"
+            msg = f"the agent's tree has an item of type {shown(kind or b'')}"
             raise ProtocolError(msg)
         self._tell()
 
+    def _hold(self, item: object) -> None:
+        size = held(item)
+        self._limit.take(size)
+        self._memory.take(size)
+
     def _begin(self, kind: bytes | None) -> None:
-        self._started = True
+        self._started, self._is_file = True, kind != b"d"
         top = self._destination if kind == b"d" else os.path.dirname(self._destination)
-        os.makedirs(top, exist_ok=True)
-        self._root = os.open(top, _DIRECTORY)
+        mode = 0o777 if self._is_file else self._mode() | 0o700
+        self._descent = Descent(open_directory(top, follow_links=self._follow_links, mode=mode), "destination")
+
+    def _mode(self) -> int:
+        """Return the permission bits of the current item; who makes a file or directory with them loses the umask's."""
+        return self._current.number("mode") & 0o777
 
     def _enter(self, name: bytes) -> None:
         """Make `_directory` the existing directory of a relative name, without following a link."""
-        if self._directory >= 0 and self._directory_name == name:
-            return
-        current = os.dup(self._root)
-        try:
-            for part in name.split(b"/") if name else []:
-                below = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
-                os.close(current)
-                current = below
-        except OSError as error:
-            os.close(current)
-            raise OSError(
-                error.errno, f"{error.strerror} (links in the destination are not followed)", os.fsdecode(name)
-            ) from None
-        if self._directory >= 0:
-            os.close(self._directory)
-        self._directory, self._directory_name = current, name
+        assert self._descent is not None  # noqa: S101 - the first item, and only that, opens the root
+        self._directory = self._descent.enter(name)
 
     def _make_directory(self, name: bytes) -> None:
         if name:
             parent, _, last = name.rpartition(b"/")
             self._enter(parent)
             with contextlib.suppress(FileExistsError):
-                os.mkdir(last, 0o700, dir_fd=self._directory)
+                os.mkdir(last, self._mode() | 0o700, dir_fd=self._directory)
         self._enter(name)
         self.directories += 1
-        self._modes.append((name, self._current.number("mode"), self._current.number("mtime", 0)))
+        times = (name, self._current.number("mtime", 0))
+        self._hold(times)
+        self._times.append(times)
 
-    def _open_file(self, parts: list[bytes]) -> None:
-        self._enter(b"/".join(parts[:-1]))
+    def _open_file(self, name: bytes) -> None:
+        self._enter(name.rpartition(b"/")[0])
         self._left = self._current.number("size")
         if self._left < 0:
             msg = "the agent's tree has a file of a negative size"
             raise ProtocolError(msg)
-        self._take(self._left)
+        self._limit.take(self._left)
         self._temp = b".samebox-" + secrets.token_hex(8).encode()
         self._file = os.open(
             self._temp,
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
+            self._mode(),
             dir_fd=self._directory,
         )
         self.files += 1
@@ -268,7 +221,6 @@ class TreeUnpacker:
 
     def _close_file(self) -> None:
         mtime = self._current.number("mtime", 0)
-        os.fchmod(self._file, self._current.number("mode") & 0o777)
         os.utime(self._file, ns=(mtime, mtime))
         name = self._name.rpartition(b"/")[2] or os.path.basename(self._destination)
         # The new file replaces a link of that name, never the link's target.
@@ -278,7 +230,9 @@ class TreeUnpacker:
 
     def _link(self, name: bytes, target: bytes, mtime: int) -> None:
         if not stays_inside(name, target):
-            self.skipped.append(f"{os.fsdecode(name)}: a link that leads out, to {os.fsdecode(target)!r}")
+            words = f"{os.fsdecode(name)}: a link that leads out, to {os.fsdecode(target)!r}"
+            self._hold(words)
+            self.skipped.append(words)
             return
         parent, _, last = name.rpartition(b"/")
         self._enter(parent)
@@ -291,14 +245,6 @@ class TreeUnpacker:
             os.unlink(temp, dir_fd=self._directory)
             raise
         self.links += 1
-
-    def _take(self, size: int) -> None:
-        self._left_in_all -= size
-        if self._left_in_all < 0:
-            msg = (
-                f"the download is larger than its limit of {self._limit} bytes; give a larger `limit` if it is expected"
-            )
-            raise SandboxError(msg)
 
     def _tell(self) -> None:
         if self._progress is not None:

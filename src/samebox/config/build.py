@@ -7,12 +7,16 @@ import json
 import posixpath
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from samebox.config.environment import check_env, masked
 from samebox.config.paths import absolute_path
 from samebox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PACKAGE = {
     # PEP 508 names with extras and version clauses; no URLs, no options.
@@ -35,6 +39,10 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, masked(value) if name in {"env", "args"} else value
 
 
 class Runtime(_Model):
@@ -80,9 +88,12 @@ class Runtime(_Model):
     @field_validator("env")
     @classmethod
     def _env(cls, value: dict[str, str]) -> dict[str, str]:
+        check_env(value, "an image's environment")
         for name, text in value.items():
             if not _ENV_NAME.fullmatch(name) or re.search(r"[\0\r\n]", text):
-                raise ValueError(f"an image's environment has plain names and values of one line (see {name!r})")
+                raise ValueError(
+                    f"an image's environment has plain names and values of one line (see {name.partition('=')[0]!r})"
+                )
         return value
 
     @field_validator("setup_commands")
@@ -155,6 +166,12 @@ class ImageBuild(_Model):
             return {"context": value}
         if isinstance(value, str):
             return {"context": Path(value)} if "/" in value or value == "." else {"preset": value}
+        return value
+
+    @field_validator("args")
+    @classmethod
+    def _args(cls, value: dict[str, str]) -> dict[str, str]:
+        check_env(value, "a build's arguments")
         return value
 
     @model_validator(mode="after")

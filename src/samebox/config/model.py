@@ -21,6 +21,7 @@ from pydantic import (
 
 from samebox.capabilities import Isolation
 from samebox.config.build import ImageBuild
+from samebox.config.environment import check_env, masked
 from samebox.config.mounts import Device, Mount
 from samebox.config.paths import absolute_path
 from samebox.config.ports import HostPort, published_ports
@@ -180,7 +181,7 @@ class SandboxConfig(BaseModel):
         for name in type(self).model_fields:
             if name in self.model_fields_set:
                 value = getattr(self, name)
-                yield name, dict.fromkeys(value, "***") if name == "env" else value
+                yield name, masked(value) if name == "env" else value
 
     @model_serializer(mode="wrap")
     def _what_was_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -281,23 +282,14 @@ class SandboxConfig(BaseModel):
         return value
 
 
-def check_env(env: dict[str, str]) -> None:
-    """Check the names and values of an environment.
-
-    Raises:
-        ValueError: A name is empty or has '=' or NUL, or a value has NUL; the error's text shows no value.
-    """
-    for name, value in env.items():
-        if not name or "=" in name or "\0" in name:
-            raise ValueError(f"an environment name is not empty and has no '=' or NUL (found {name!r})")
-        if "\0" in value:
-            raise ValueError(f"the value of {name} has a NUL")
+_SECRET = frozenset({"env", "build", "options"})
 
 
 def config_error(error: ValidationError, settings: dict[str, Any], what: str = "config") -> ConfigError:
     """Turn pydantic's error into a `ConfigError` that names each field, its value and what is accepted.
 
-    The error's text never shows a value of `env`.
+    The error's text shows no value of `env`, `build` or `options`, which may hold secrets, nor of an unknown setting,
+    which may be one of those misspelt.
 
     Args:
         error: The error that pydantic raised.
@@ -315,7 +307,8 @@ def config_error(error: ValidationError, settings: dict[str, Any], what: str = "
         if detail["type"] == "extra_forbidden":
             known = ", ".join(SandboxConfig.model_fields) if what == "config" else "see the engine's documentation"
             message = f"there is no such setting; there are: {known}"
-        found = "" if name == "env" or name not in settings else f" = {_shown(settings[name])}"
+        hidden = name in _SECRET or detail["type"] == "extra_forbidden"
+        found = "" if hidden or name not in settings else f" = {_shown(settings[name])}"
         line = f"{name}{found}: {message}"
         if line not in lines:
             lines.append(line)

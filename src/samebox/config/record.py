@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from samebox.config.build import digest
+
 if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
 
 # Fields that are not part of the record. env is not part of a sandbox: each connection hands env over anew, and its
-# values belong in no metadata. The other fields decide how a sandbox is reached or used, not what the sandbox is.
+# values belong in no metadata (of the values of a build, digests do). The other fields decide how a sandbox is reached
+# or used, not what the sandbox is.
 _NOT_PART = frozenset(
     {
         "engine",
@@ -55,4 +58,12 @@ def _settings(config: SandboxConfig, *, every: bool = False) -> dict[str, Any]:
     """Return the settings that belong in a record: those that were asked for, or every one."""
     if every:
         config = config.model_construct(**{name: getattr(config, name) for name in type(config).model_fields})
-    return {name: value for name, value in config.model_dump(mode="json").items() if name not in _NOT_PART}
+    found = {name: value for name, value in config.model_dump(mode="json").items() if name not in _NOT_PART}
+    if build := found.get("build"):
+        for holder in filter(None, (build.get("args"), (build.get("runtime") or {}).get("env"))):
+            holder.update({name: _fingerprint(value) for name, value in holder.items()})
+    return found
+
+
+def _fingerprint(value: str) -> str:
+    return f"sha256:{digest(value.encode('utf-8', 'surrogateescape'))[:16]}"

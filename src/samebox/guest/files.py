@@ -170,19 +170,25 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def download(self, source: Path, destination: Path, *, progress: Progress | None = None) -> TreeCount:
+    async def download(
+        self, source: Path, destination: Path, *, progress: Progress | None = None, follow_links: bool = False
+    ) -> TreeCount:
         """Copy a file or a tree of the sandbox to this host.
 
-        Nothing is written outside the destination, whatever names and links the sandbox holds.
+        Nothing is written outside the destination, whatever names and links the sandbox holds. New files and
+        directories get their permission bits less the umask of this process.
 
         Args:
             source: A file or directory of the sandbox.
             destination: The path of the copy on the host; a directory is merged into a directory that is there already,
                 and files are replaced. Links that point out of the tree are left out and named in the result.
             progress: Called with each path and the bytes moved so far.
+            follow_links: Whether the destination's path may go through any symbolic link of this host. Otherwise links
+                are followed only in directories that this user may not write to, where no sandbox can have put them.
 
         Raises:
-            OSError: The host's file can't be written.
+            OutputLimitError: The tree is larger, deeper or of more files than a download takes.
+            OSError: The host's file can't be written, or the destination goes through a link (ELOOP).
         """
 
     async def read_text(

@@ -21,19 +21,31 @@ class OutputCore(ABC):
     """One output stream of a process, to be read as its bytes come."""
 
     @abstractmethod
-    async def read(self, size: int = -1) -> bytes:
+    async def read(self, size: int = -1, *, limit: int | None = None) -> bytes:
         """Return the bytes that have come, at most `size`, waiting for the first byte; b"" at the end of the stream.
 
-        With a `size` of -1, return everything up to the end.
+        Args:
+            size: The most bytes to return; -1: everything up to the end.
+            limit: With a `size` of -1, the most bytes to return; None: the sandbox's `output_limit`.
 
         Raises:
+            OutputLimitError: More than `limit` bytes have come; all of them can still be read with a `size`.
             SandboxGoneError: The sandbox is gone.
             ConnectionLostError: The connection ended before the stream did.
         """
 
     @abstractmethod
-    async def readline(self) -> bytes:
-        """Return the next line with its line end; the last line may lack the line end; b"" at the end of the stream."""
+    async def readline(self, *, limit: int | None = None) -> bytes:
+        """Return the next line with its line end; the last line may lack the line end; b"" at the end of the stream.
+
+        Args:
+            limit: The longest line, in bytes with its end; None: the sandbox's `output_limit`.
+
+        Raises:
+            OutputLimitError: The line is longer; all that has come of it can still be read by `read` with a size.
+            SandboxGoneError: The sandbox is gone.
+            ConnectionLostError: The connection ended before the stream did.
+        """
 
 
 class InputCore(ABC):
@@ -125,9 +137,16 @@ class OutputStream(_Holder):
         while data := self.read(1 << 20):
             yield data
 
-    def lines(self) -> Iterator[bytes]:
-        """Yield the lines as they come, each with its end."""
-        while line := self.readline():
+    def lines(self, *, limit: int | None = None) -> Iterator[bytes]:
+        """Yield the lines as they come, each with its end.
+
+        Args:
+            limit: The longest line, as `readline` takes it.
+
+        Raises:
+            OutputLimitError: A line is longer.
+        """
+        while line := self.readline(limit=limit):
             yield line
 
 
@@ -174,9 +193,16 @@ class AsyncOutputStream(_Holder):
         while data := await self.read(1 << 20):
             yield data
 
-    async def lines(self) -> AsyncIterator[bytes]:
-        """Yield the lines as they come, each with its end."""
-        while line := await self.readline():
+    async def lines(self, *, limit: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the lines as they come, each with its end.
+
+        Args:
+            limit: The longest line, as `readline` takes it.
+
+        Raises:
+            OutputLimitError: A line is longer.
+        """
+        while line := await self.readline(limit=limit):
             yield line
 
 

@@ -48,7 +48,7 @@ def stalls_for_a_slow_reader(engine: type[LocalEngine], patch: pytest.MonkeyPatc
     def receive_slowly(self: Pipe, data: bytes) -> int:
         # Not for ever: this is the thread that serves the connections of all mutants.
         deadline = time.monotonic() + 5
-        while len(self._chunks) > 1 and self._room is None and time.monotonic() < deadline:
+        while self._held.size > 64 << 10 and self._room is None and time.monotonic() < deadline:
             time.sleep(0.01)
         return receive(self, data)
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
 from mutants.results import wrap
-from samebox.agent import tree
+from samebox.agent import descent, tree
 from samebox.agent.files import AgentFiles
 from samebox.agent.guest import AgentGuest
-from samebox.agent.tree import TreeUnpacker
 
 if TYPE_CHECKING:
     import pytest
@@ -33,14 +32,7 @@ def downloads_links_that_lead_out(engine: type[LocalEngine], patch: pytest.Monke
 @mutant("links/download-does-not-write-through-links")
 def writes_outside_on_download(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A download writes through a link that is in its destination."""
-
-    def enter(self: TreeUnpacker, name: bytes) -> None:
-        if self._directory >= 0:
-            os.close(self._directory)
-        self._directory = os.open(name or b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._root)
-        self._directory_name = name
-
-    patch.setattr(TreeUnpacker, "_enter", enter)
+    patch.setattr(descent, "FLAGS", os.O_RDONLY | os.O_DIRECTORY)
 
 
 @mutant("links/write-goes-through-a-link")
