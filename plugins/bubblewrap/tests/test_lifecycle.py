@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from interpreter import run_python
+from real_engine import not_here
+from samebox.capabilities import Capability
 from samebox.config.model import SandboxConfig
 from samebox.errors import (
     EngineError,
@@ -266,6 +268,31 @@ def test_many_at_once(engine: BubblewrapEngine) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(one, range(8)))
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_no_process_is_in_the_callers_session(
+    engine: BubblewrapEngine, make_box: Callable[..., Sandbox], *, network: bool
+) -> None:
+    """What a terminal sends to the caller's group or session, as Ctrl-C and a hangup, reaches nothing of a sandbox."""
+    if network and (missing := engine.probe().missing.get(Capability.NETWORK)):
+        not_here(missing)
+    before = children()
+    box = make_box(network=network)
+    box.spawn(["sleep", "100"])
+    started = children() - before
+    assert len(started) == 1 + network
+    for pid in started:
+        assert (os.getsid(pid), os.getpgid(pid)) == (pid, pid)
+    inside = [pid for bwrap in started for pid in _descendants(bwrap)]
+    assert len(inside) >= 2
+    assert not {os.getsid(0), os.getpgid(0)} & {get(pid) for pid in inside for get in (os.getsid, os.getpgid)}
+    box.close()
+
+
+def _descendants(pid: int) -> list[int]:
+    below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return below + [other for child in below for other in _descendants(child)]
 
 
 OWNER = """

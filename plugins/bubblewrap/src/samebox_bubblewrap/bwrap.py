@@ -100,9 +100,8 @@ def _examine(path: str, source: str) -> Bwrap | str:
 
 @cache
 def _version(path: str, _changed: int) -> tuple[int, ...]:
-    done = subprocess.run(
-        [path, "--version"], capture_output=True, timeout=10, check=True, env={}, stdin=subprocess.DEVNULL
-    )
+    done = _ask([path, "--version"])
+    done.check_returncode()
     found = re.search(rb"(\d+)\.(\d+)\.(\d+)", done.stdout)
     return tuple(map(int, found.groups())) if found else ()
 
@@ -146,8 +145,21 @@ def _run(bwrap: Bwrap, extra: list[str]) -> str:
     argv += ["--ro-bind", str(agent_program().path), GUEST_PATH, *extra]
     argv += ["--", GUEST_PATH, "init", "--max-lifetime", "1"]
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=10, check=False, env={}, stdin=subprocess.DEVNULL)
+        done = _ask(argv)
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     said = done.stderr.decode(errors="replace").strip()
     return "" if done.returncode == _LIFETIME_OVER else said or f"exit code {done.returncode}"
+
+
+def _ask(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run bwrap for its answer, in a session of its own: Ctrl-C is to end no probe, whose answer is kept."""
+    return subprocess.run(
+        argv,
+        capture_output=True,
+        timeout=10,
+        check=False,
+        env={},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )

@@ -36,7 +36,7 @@ class Keeper:
     def start(
         self, argv: Sequence[str], *, fds: Sequence[int], stderr: int, within: AbstractContextManager[None]
     ) -> subprocess.Popen[bytes]:
-        """Start a program.
+        """Start a program, in a session of its own, which no signal to this process's group or session reaches.
 
         Args:
             argv: The command.
@@ -58,8 +58,16 @@ class Keeper:
                 null = subprocess.DEVNULL
                 with within:
                     # An empty environment: LD_PRELOAD and the like are not bwrap's business, nor secrets the sandbox's.
+                    # A session of its own: a terminal's Ctrl-C and hangup go to whole process groups and sessions.
                     process = subprocess.Popen(
-                        argv, env={}, stdin=null, stdout=null, stderr=stderr, pass_fds=fds, cwd="/"
+                        argv,
+                        env={},
+                        stdin=null,
+                        stdout=null,
+                        stderr=stderr,
+                        pass_fds=fds,
+                        cwd="/",
+                        start_new_session=True,
                     )
             except BaseException as error:  # noqa: BLE001 - it belongs to the caller's thread
                 if process is not None:
