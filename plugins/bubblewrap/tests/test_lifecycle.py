@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +27,7 @@ from samebox.errors import (
     SandboxNotFoundError,
     UnsupportedError,
 )
+from samebox_bubblewrap.bwrap import find_bwrap
 from samebox_bubblewrap.cgroups import hierarchies
 
 if TYPE_CHECKING:
@@ -65,7 +68,8 @@ def children() -> set[int]:
     """Return the pids of this process's children, zombies included."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 
@@ -293,6 +297,78 @@ def test_no_process_is_in_the_callers_session(
 def _descendants(pid: int) -> list[int]:
     below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return below + [other for child in below for other in _descendants(child)]
+
+
+INTERRUPTED = """
+import contextlib, gc, json, os, random, signal, sys, tempfile, time
+from pathlib import Path
+from samebox import Sandbox
+from samebox_bubblewrap.cgroups import hierarchies
+
+class Interrupted(BaseException):
+    pass
+
+def raises(number, frame):
+    raise Interrupted
+
+def left():
+    gc.collect()
+    children = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children += path.read_text().split()
+    own = f"samebox-{os.getpid()}-*"
+    groups = [str(path) for parent in hierarchies().parents.values() for path in parent.glob(own)]
+    directories = [str(path) for path in Path(tempfile.gettempdir()).glob("samebox-*")]
+    return [children, groups, directories, len(os.listdir("/proc/self/fd"))]
+
+def start(longest):
+    box = Sandbox(engine="bubblewrap", **json.loads(sys.argv[1]))
+    began = time.monotonic()
+    try:
+        try:
+            if longest:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, longest))
+            box.start()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Interrupted:
+        return True
+    finally:
+        took.append(time.monotonic() - began)
+        box.close()
+
+took = []
+signal.signal(signal.SIGALRM, raises)
+for _ in range(3):
+    start(0)
+longest = took[-1]
+before = left()
+interrupted = sum(bool(start(longest)) for _ in range(60))
+deadline = time.monotonic() + 10
+while (after := left()) != before and time.monotonic() < deadline:
+    time.sleep(0.05)
+print(json.dumps([interrupted, before, after]))
+"""
+
+
+@pytest.mark.parametrize("settings", [{}, {"network": True}], ids=["alone", "network"])
+def test_interrupted_start_leaves_nothing(
+    engine: BubblewrapEngine, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever a signal's handler raises during a start, no process, group, directory or descriptor is left."""
+    if settings and (missing := engine.probe().missing.get(Capability.NETWORK)):
+        not_here(missing)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # A program of its own, by whose name those of its processes are found that are no children any more.
+    program = tmp_path / "bwrap"
+    program.symlink_to(find_bwrap().path)
+    done = run_python(INTERRUPTED, json.dumps(settings | {"options": {"bwrap": str(program)}}))
+    assert done.returncode == 0, done.stderr
+    assert _running(str(program)) == []
+    interrupted, before, after = json.loads(done.stdout)
+    assert after == before
+    assert interrupted > 20
 
 
 OWNER = """

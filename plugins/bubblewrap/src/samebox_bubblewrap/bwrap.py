@@ -14,6 +14,7 @@ from functools import cache
 from samebox.engine.program import GUEST_PATH, agent_program
 from samebox.errors import EngineUnavailableError
 from samebox_bubblewrap.diagnosis import HostFacts, diagnose
+from samebox_bubblewrap.uninterruptible import uninterruptible
 
 __all__ = ["Bwrap", "Word", "find_bwrap", "probe_bwrap"]
 
@@ -119,6 +120,10 @@ def probe_bwrap(bwrap: Bwrap) -> str:
     Raises:
         EngineUnavailableError: Sandboxes can't be made on this host; the text has the reason and the remedy.
     """
+    return uninterruptible(lambda: _probe(bwrap))
+
+
+def _probe(bwrap: Bwrap) -> str:
     if bwrap.has_overlay:
         with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
             failure = _run(bwrap, ["--overlay-src", lower, "--tmp-overlay", "/mnt"])

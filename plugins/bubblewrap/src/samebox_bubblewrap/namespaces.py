@@ -54,6 +54,7 @@ def wait_for_setup(pid: int) -> None:
     while time.monotonic() < end:
         # Not readable for a moment, while bwrap changes its credentials.
         with contextlib.suppress(PermissionError):
+            os.stat(f"/proc/{pid}/ns/mnt")  # noqa: PTH116 - what has ended and was not reaped has none
             second = os.stat(f"/proc/{pid}/ns/user").st_ino != owner  # noqa: PTH116
             if second and Path(f"/proc/{pid}/gid_map").read_bytes():
                 return
