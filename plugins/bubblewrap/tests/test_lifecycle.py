@@ -371,6 +371,34 @@ def test_interrupted_start_leaves_nothing(
     assert interrupted > 20
 
 
+DAEMON = """
+import json, os, sys
+for descriptor in json.loads(sys.argv[1]):
+    os.close(descriptor)
+from samebox import Sandbox
+words = []
+try:
+    for settings in json.loads(sys.argv[2]):
+        with Sandbox(engine="bubblewrap", **settings) as box:
+            words.append(box.exec(["cat"], input=b"through").text)
+except BaseException as error:
+    words.append(repr(error))
+with open(sys.argv[3], "w") as file:
+    json.dump(words, file)
+"""
+
+
+@pytest.mark.parametrize("closed", [[0], [0, 1], [1, 2], [0, 1, 2]], ids=str)
+def test_caller_without_stdio(engine: BubblewrapEngine, tmp_path: Path, closed: list[int]) -> None:
+    """A daemon has closed its stdin and stdout: nothing of a sandbox's start gets their numbers."""
+    settings: list[dict[str, Any]] = [{}, {"ulimits": {"nofile": 100}}]
+    if Capability.NETWORK not in engine.probe().missing:
+        settings += [{"network": True}, {"network": True, "ports": {"80": None}}]
+    out = tmp_path / "out"
+    run_python(DAEMON, json.dumps(closed), json.dumps(settings), str(out))
+    assert json.loads(out.read_text()) == ["through"] * len(settings)
+
+
 OWNER = """
 import sys, time
 from samebox import Sandbox

@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from samebox_bubblewrap.descriptors import above_stdio
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
@@ -28,7 +30,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake = above_stdio(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._run, name="samebox-bubblewrap", daemon=True).start()

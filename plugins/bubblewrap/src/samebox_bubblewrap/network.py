@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
-from samebox_bubblewrap.descriptors import Descriptors
+from samebox_bubblewrap.descriptors import Descriptors, pipe
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.namespaces import namespace, wait_for_setup
 from samebox_bubblewrap.publishing import publish
@@ -69,7 +69,7 @@ class UserNetwork:
             raise
 
     def _start(self, pid: int, ports: Mapping[str, HostPort], fds: Descriptors) -> None:
-        self._exit_end, self._exit = os.pipe2(os.O_CLOEXEC)
+        self._exit_end, self._exit = pipe()
         ready, ready_end = fds.pipe()
         said, said_end = fds.pipe()
         os.set_blocking(said, False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from samebox.engine.streams import SocketStream
 from samebox.errors import EngineError, SandboxGoneError
-from samebox_bubblewrap.descriptors import Descriptors, read_all
+from samebox_bubblewrap.descriptors import Descriptors, pipe, read_all, socket_pair
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.namespaces import wait_for_setup
 from samebox_bubblewrap.network import UserNetwork
@@ -77,7 +77,7 @@ class SandboxProcess:
         self.exit_code: int | None = None
         self.out_of_memory = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._control, self._control_inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control, self._control_inside = socket_pair(socket.SOCK_SEQPACKET)
         self._stderr = -1
         self._first: socket.socket | None = None
         self._network: UserNetwork | None = None
@@ -96,7 +96,7 @@ class SandboxProcess:
         self._cgroup = cgroup
         try:
             with self._control_inside as control, contextlib.closing(Descriptors()) as fds:
-                self._stderr, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                self._stderr, stderr = pipe(os.O_NONBLOCK)
                 fds.adopt(stderr)
                 self._launch(control, fds, stderr=stderr, process_limit=process_limit)
             self._wait_for_init()
@@ -182,7 +182,7 @@ class SandboxProcess:
 
     def _send_connection(self, message: bytes) -> socket.socket:
         """Send init one end of a new pair of sockets, for an agent to serve, and return the other."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = socket_pair(socket.SOCK_STREAM)
         with theirs:
             self._control.setblocking(False)  # noqa: FBT003
             end = time.monotonic() + _CONNECT_LIMIT
