@@ -162,7 +162,7 @@ def make_plan(
         left = [layer for layer in [*layers[::-1], "/"] if layer not in {*writable, workdir}]
         for layer in dict.fromkeys(layer for layer in left if not is_inside(layer, targets)):
             words += ["--remount-ro", layer]
-    environment = {"PATH": DEFAULT_PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
+    environment = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **_home(identity, workdir), **rootfs.environment}
     for key, value in environment.items():
         words += ["--setenv", key, value]
     words += ["--chdir", workdir]
@@ -173,6 +173,17 @@ def make_plan(
     settings |= {path: mount.setting for mount in mounts for path in (mount.source, mount.target)}
     sources = tuple(mount.source for mount in mounts)
     return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, config.ports, sources, settings)
+
+
+def _home(identity: Identity, workdir: str) -> dict[str, str]:
+    """Return the variables that tell the user's home, and the name where the image's passwd file has none for the uid.
+
+    Such a user's home would be the root directory, which an ordinary user may not write to; programs keep their caches
+    in the home, and ask for the name where getpwuid(3) finds nothing.
+    """
+    if identity.uid != 0 and identity.name == str(identity.uid):
+        return {"HOME": workdir, "USER": identity.name}
+    return {"HOME": identity.home}
 
 
 def _processors(place: str) -> list[Word]:
