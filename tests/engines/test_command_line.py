@@ -127,6 +127,20 @@ def test_an_interrupt_reaches_the_command_and_leaves_nothing(target: Target) -> 
         assert process.wait() == 9
 
 
+def test_control_c_of_a_terminal_reaches_the_command(target: Target) -> None:
+    """A terminal sends SIGINT to the whole process group: nothing but the command sees the signal in the sandbox."""
+    script = "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done"
+    with subprocess.Popen(
+        command(target, "-q", "--", "sh", "-c", script),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()
+        assert (process.returncode, *said) == (9, b"caught\n", b"")
+
+
 def test_a_reader_that_leaves_ends_the_command(target: Target) -> None:
     """As with `| head -1`: the command ends, and so does `samebox run`, as a shell tells it."""
     with subprocess.Popen(

@@ -63,12 +63,23 @@ def test_network_is_loopback_alone(anybox: Sandbox) -> None:
 def test_host_files_are_absent(box: Sandbox) -> None:
     """Of the host there is /usr and a public part of /etc: no homes, no keys, no passwords, no engine's socket."""
     names = set(box.exec(["ls", "-A", "/"]).text.split())
-    allowed = {".samebox", "bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "tmp"}
-    assert names <= allowed | {"usr", "var", "workspace"}
-    for path in ("/root", "/etc/shadow", "/etc/gshadow", "/etc/ssh", "/etc/ssl/private", "/run/docker.sock", "/sys"):
+    allowed = {".samebox", "bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys"}
+    assert names <= allowed | {"tmp", "usr", "var", "workspace"}
+    for path in ("/root", "/etc/shadow", "/etc/gshadow", "/etc/ssh", "/etc/ssl/private", "/run/docker.sock"):
         assert not box.exists(path), path
     assert box.exec(["ls", "-A", "/home", "/run", "/tmp"]).text.split() == ["/home:", "sandbox", "/run:", "/tmp:"]
     assert {line.split(":")[0] for line in box.read_text("/etc/passwd").splitlines()} == {"root", "nobody", "sandbox"}
+
+
+def test_of_sys_there_are_the_processors_alone(anybox: Sandbox) -> None:
+    """Programs count them; nothing of /sys can be written or changed, and nothing else of the host's is there."""
+    find = anybox.sh("for dir in /sys /sys/devices /sys/devices/system; do ls -A $dir; done")
+    assert find.text.split() == ["devices", "system", "cpu"]
+    where = "/sys/devices/system/cpu"
+    online = f"{where}/online"
+    assert anybox.exec(["cat", online]).text == Path(online).read_text()
+    for attempt in (f"echo change > {where}/uevent", f"chmod 777 {online}", f"mkdir {where}/new"):
+        assert b"Read-only file system" in anybox.sh(f"({attempt}) 2>&1").stdout, attempt
 
 
 def test_mounts_show_no_path_of_the_host(box: Sandbox) -> None:
@@ -76,6 +87,9 @@ def test_mounts_show_no_path_of_the_host(box: Sandbox) -> None:
     for line in box.read_text("/proc/self/mountinfo").splitlines():
         root, target = line.split()[3:5]
         if line.partition(" - ")[2].split()[0] in {"tmpfs", "proc", "devpts", "devtmpfs"}:
+            continue
+        if target == "/sys/devices/system/cpu":
+            assert root == target.removeprefix("/sys"), line
             continue
         assert target.startswith(("/usr", "/etc/", "/lib", "/bin", "/sbin", "/dev/", "/.samebox/agent")), line
         assert target.startswith("/dev/") or target in {"/.samebox/agent", root}, line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from interpreter import run_python
+from real_engine import not_here
+from samebox.capabilities import Capability
 from samebox.config.model import SandboxConfig
 from samebox.errors import (
     EngineError,
@@ -23,6 +27,7 @@ from samebox.errors import (
     SandboxNotFoundError,
     UnsupportedError,
 )
+from samebox_bubblewrap.bwrap import find_bwrap
 from samebox_bubblewrap.cgroups import hierarchies
 
 if TYPE_CHECKING:
@@ -63,7 +68,8 @@ def children() -> set[int]:
     """Return the pids of this process's children, zombies included."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 
@@ -266,6 +272,135 @@ def test_many_at_once(engine: BubblewrapEngine) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(one, range(8)))
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_no_process_is_in_the_callers_session(
+    engine: BubblewrapEngine, make_box: Callable[..., Sandbox], *, network: bool
+) -> None:
+    """What a terminal sends to the caller's group or session, as Ctrl-C and a hangup, reaches nothing of a sandbox."""
+    if network and (missing := engine.probe().missing.get(Capability.NETWORK)):
+        not_here(missing)
+    before = children()
+    box = make_box(network=network)
+    box.spawn(["sleep", "100"])
+    started = children() - before
+    assert len(started) == 1 + network
+    for pid in started:
+        assert (os.getsid(pid), os.getpgid(pid)) == (pid, pid)
+    inside = [pid for bwrap in started for pid in _descendants(bwrap)]
+    assert len(inside) >= 2
+    assert not {os.getsid(0), os.getpgid(0)} & {get(pid) for pid in inside for get in (os.getsid, os.getpgid)}
+    box.close()
+
+
+def _descendants(pid: int) -> list[int]:
+    below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return below + [other for child in below for other in _descendants(child)]
+
+
+INTERRUPTED = """
+import contextlib, gc, json, os, random, signal, sys, tempfile, time
+from pathlib import Path
+from samebox import Sandbox
+from samebox_bubblewrap.cgroups import hierarchies
+
+class Interrupted(BaseException):
+    pass
+
+def raises(number, frame):
+    fired.append(number)
+    raise Interrupted
+
+def left():
+    gc.collect()
+    children = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children += path.read_text().split()
+    own = f"samebox-{os.getpid()}-*"
+    groups = [str(path) for parent in hierarchies().parents.values() for path in parent.glob(own)]
+    directories = [str(path) for path in Path(tempfile.gettempdir()).glob("samebox-*")]
+    return [children, groups, directories, len(os.listdir("/proc/self/fd"))]
+
+def start(longest):
+    box = Sandbox(engine="bubblewrap", **json.loads(sys.argv[1]))
+    fired.clear()
+    began = time.monotonic()
+    try:
+        try:
+            if longest:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, longest))
+            box.start()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except BaseException:  # pydantic makes another exception of the handler's
+        if not fired:
+            raise
+        return True
+    finally:
+        took.append(time.monotonic() - began)
+        box.close()
+
+took, fired = [], []
+signal.signal(signal.SIGALRM, raises)
+for _ in range(3):
+    start(0)
+longest = took[-1]
+before = left()
+interrupted = sum(bool(start(longest)) for _ in range(60))
+deadline = time.monotonic() + 10
+while (after := left()) != before and time.monotonic() < deadline:
+    time.sleep(0.05)
+print(json.dumps([interrupted, before, after]))
+"""
+
+
+@pytest.mark.parametrize("settings", [{}, {"network": True}], ids=["alone", "network"])
+def test_interrupted_start_leaves_nothing(
+    engine: BubblewrapEngine, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever a signal's handler raises during a start, no process, group, directory or descriptor is left."""
+    if settings and (missing := engine.probe().missing.get(Capability.NETWORK)):
+        not_here(missing)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # A program of its own, by whose name those of its processes are found that are no children any more.
+    program = tmp_path / "bwrap"
+    program.symlink_to(find_bwrap().path)
+    done = run_python(INTERRUPTED, json.dumps(settings | {"options": {"bwrap": str(program)}}))
+    assert done.returncode == 0, done.stderr
+    assert _running(str(program)) == []
+    interrupted, before, after = json.loads(done.stdout)
+    assert after == before
+    assert interrupted > 20
+
+
+DAEMON = """
+import json, os, sys
+for descriptor in json.loads(sys.argv[1]):
+    os.close(descriptor)
+from samebox import Sandbox
+words = []
+try:
+    for settings in json.loads(sys.argv[2]):
+        with Sandbox(engine="bubblewrap", **settings) as box:
+            words.append(box.exec(["cat"], input=b"through").text)
+except BaseException as error:
+    words.append(repr(error))
+with open(sys.argv[3], "w") as file:
+    json.dump(words, file)
+"""
+
+
+@pytest.mark.parametrize("closed", [[0], [0, 1], [1, 2], [0, 1, 2]], ids=str)
+def test_caller_without_stdio(engine: BubblewrapEngine, tmp_path: Path, closed: list[int]) -> None:
+    """A daemon has closed its stdin and stdout: nothing of a sandbox's start gets their numbers."""
+    settings: list[dict[str, Any]] = [{}, {"ulimits": {"nofile": 100}}]
+    if Capability.NETWORK not in engine.probe().missing:
+        settings += [{"network": True}, {"network": True, "ports": {"80": None}}]
+    out = tmp_path / "out"
+    run_python(DAEMON, json.dumps(closed), json.dumps(settings), str(out))
+    assert json.loads(out.read_text()) == ["through"] * len(settings)
 
 
 OWNER = """

@@ -60,6 +60,15 @@ def test_users_of_an_image(make_box: Callable[..., Sandbox], rootfs: Path, user:
     assert box.sh("touch x && ls -ln x").text.split()[2:4] == [uid, gid]
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_home_of_an_unknown_uid(make_box: Callable[..., Sandbox], rootfs: Path, *, read_only: bool) -> None:
+    """A uid that the image does not know has a home that it may write to, and a name."""
+    box = make_box(image=f"dir:{rootfs}", user="4321", read_only=read_only)
+    assert box.sh('touch "$HOME/x" && echo "$HOME $USER"').text == "/workspace 4321\n"
+    box = make_box(image=f"dir:{rootfs}", user="4321", workdir="/elsewhere", read_only=read_only)
+    assert box.sh('touch "$HOME/x" && echo "$HOME $USER"').text == "/elsewhere 4321\n"
+
+
 @pytest.mark.parametrize(
     ("user", "expected"),
     [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
+from samebox.engine import local
 from samebox.errors import SandboxNotFoundError
 from samebox.sandbox.lifecycle import Lifecycle
 
@@ -66,6 +69,17 @@ def starts_at_once(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None
 def keeps_forgotten_sandboxes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A sandbox that nobody closed stays."""
     patch.setattr("samebox.sandbox.disposal.hand_over", lambda *_: None)
+
+
+@mutant("lifecycle/interrupt-of-the-process-group")
+def shares_the_callers_session(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """The sandbox's helper is in the caller's process group, whose signals end it, and it takes the sandbox along."""
+    helper = ["sh", "-c", '"$@" & trap "kill -9 $!; exit 130" INT; wait $!', "sh"]
+
+    def popen(argv: list[str], **settings: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*helper, *argv], **(settings | {"start_new_session": False}))
+
+    patch.setattr(local, "subprocess", SimpleNamespace(**(vars(subprocess) | {"Popen": popen})))
 
 
 @mutant("lifecycle/lifetime-ends-it", patience=2)

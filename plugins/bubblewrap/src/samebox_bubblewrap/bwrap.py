@@ -14,6 +14,7 @@ from functools import cache
 from samebox.engine.program import GUEST_PATH, agent_program
 from samebox.errors import EngineUnavailableError
 from samebox_bubblewrap.diagnosis import HostFacts, diagnose
+from samebox_bubblewrap.uninterruptible import uninterruptible
 
 __all__ = ["Bwrap", "Word", "find_bwrap", "probe_bwrap"]
 
@@ -100,9 +101,8 @@ def _examine(path: str, source: str) -> Bwrap | str:
 
 @cache
 def _version(path: str, _changed: int) -> tuple[int, ...]:
-    done = subprocess.run(
-        [path, "--version"], capture_output=True, timeout=10, check=True, env={}, stdin=subprocess.DEVNULL
-    )
+    done = _ask([path, "--version"])
+    done.check_returncode()
     found = re.search(rb"(\d+)\.(\d+)\.(\d+)", done.stdout)
     return tuple(map(int, found.groups())) if found else ()
 
@@ -120,6 +120,10 @@ def probe_bwrap(bwrap: Bwrap) -> str:
     Raises:
         EngineUnavailableError: Sandboxes can't be made on this host; the text has the reason and the remedy.
     """
+    return uninterruptible(lambda: _probe(bwrap))
+
+
+def _probe(bwrap: Bwrap) -> str:
     if bwrap.has_overlay:
         with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
             failure = _run(bwrap, ["--overlay-src", lower, "--tmp-overlay", "/mnt"])
@@ -146,8 +150,21 @@ def _run(bwrap: Bwrap, extra: list[str]) -> str:
     argv += ["--ro-bind", str(agent_program().path), GUEST_PATH, *extra]
     argv += ["--", GUEST_PATH, "init", "--max-lifetime", "1"]
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=10, check=False, env={}, stdin=subprocess.DEVNULL)
+        done = _ask(argv)
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     said = done.stderr.decode(errors="replace").strip()
     return "" if done.returncode == _LIFETIME_OVER else said or f"exit code {done.returncode}"
+
+
+def _ask(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run bwrap for its answer, in a session of its own: Ctrl-C is to end no probe, whose answer is kept."""
+    return subprocess.run(
+        argv,
+        capture_output=True,
+        timeout=10,
+        check=False,
+        env={},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )

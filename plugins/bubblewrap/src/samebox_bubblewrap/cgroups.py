@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
+from samebox_bubblewrap.uninterruptible import uninterruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,9 +90,11 @@ class Cgroup:
                 self._limit_memory(memory, memory if swap is None else swap)
             if cpus is not None:
                 self._limit_cpu(cpus)
-        except OSError as error:
+        except BaseException as error:
             self.remove()
-            raise EngineError(f"the control group for the sandbox's limits can't be made: {error}") from error
+            if isinstance(error, OSError):
+                raise EngineError(f"the control group for the sandbox's limits can't be made: {error}") from error
+            raise
 
     def _write(self, controller: str, file: str, value: object) -> None:
         (self._directories[controller] / file).write_text(f"{value}\n", encoding="ascii")
@@ -170,6 +173,10 @@ def hierarchies() -> Hierarchies:
     Returns:
         What was found. Cached: a host's hierarchies stay as they are.
     """
+    return uninterruptible(_find_hierarchies)
+
+
+def _find_hierarchies() -> Hierarchies:
     mounts = _mounts()
     own = _own_groups()
     parents: dict[str, Path] = {}

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+import socket
 import time
 
-__all__ = ["Descriptors", "read_all"]
+__all__ = ["Descriptors", "above_stdio", "pipe", "read_all", "socket_pair"]
 
 _MOST = 8192
+_STDIO = 3
+
+
+def above_stdio(fd: int) -> int:
+    """Return a descriptor, or another one in its place where it is one of 0 to 2.
+
+    A caller that has closed its stdin or stdout gets their numbers for what it opens next; a program that it starts
+    takes these for its own stdin and stdout, and a `print` of the caller's writes to them.
+    """
+    if fd >= _STDIO:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDIO)
+    finally:
+        os.close(fd)
+
+
+def pipe(flags: int = 0) -> tuple[int, int]:
+    """Return a new pipe's ends, the one to read from first; none of them is one of 0 to 2."""
+    end, other = os.pipe2(os.O_CLOEXEC | flags)
+    return above_stdio(end), above_stdio(other)
+
+
+def socket_pair(kind: socket.SocketKind) -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets of this host; none of them is one of 0 to 2."""
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    return _above(one), _above(other)
+
+
+def _above(sock: socket.socket) -> socket.socket:
+    return sock if sock.fileno() >= _STDIO else socket.socket(fileno=above_stdio(sock.detach()))
 
 
 class Descriptors:
@@ -24,7 +57,7 @@ class Descriptors:
 
     def file(self, data: bytes) -> int:
         """Return a descriptor to read `data` from; one file for each use, as its position is shared."""
-        fd = os.memfd_create("samebox", os.MFD_CLOEXEC)
+        fd = above_stdio(os.memfd_create("samebox", os.MFD_CLOEXEC))
         self.adopt(fd)
         self.files.append(fd)
         os.write(fd, data)
@@ -33,7 +66,7 @@ class Descriptors:
 
     def pipe(self) -> tuple[int, int]:
         """Return a new pipe's ends, the one to read from first."""
-        ends = os.pipe2(os.O_CLOEXEC)
+        ends = pipe()
         self._open.update(ends)
         return ends
 

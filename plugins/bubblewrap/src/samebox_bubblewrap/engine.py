@@ -22,6 +22,7 @@ from samebox_bubblewrap.plan import make_plan
 from samebox_bubblewrap.process import SandboxProcess
 from samebox_bubblewrap.sandboxes import SandboxRecord, registry
 from samebox_bubblewrap.snapshot import commit
+from samebox_bubblewrap.uninterruptible import uninterruptible
 from samebox_bubblewrap.volumes import VolumeStore
 
 if TYPE_CHECKING:
@@ -176,6 +177,9 @@ class BubblewrapEngine(Engine):
 
     def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
         """Work out what to run; nothing runs yet. See `Engine.create`."""
+        return uninterruptible(lambda: self._create(config, image, name, labels))
+
+    def _create(self, config: SandboxConfig, image: str, name: str, labels: Mapping[str, str]) -> str:
         _, overlay = self._bwrap()
         if overlay and image != HOST:
             kinds = {"dir": Capability.DIRECTORY_IMAGE, "sha256": Capability.ARCHIVE_IMAGE}
@@ -200,17 +204,25 @@ class BubblewrapEngine(Engine):
     def start(self, sandbox_id: str) -> None:
         """Start a sandbox; one that was stopped begins with a fresh writable layer. See `Engine.start`."""
         record = registry.find(sandbox_id)
+        begun: list[SandboxProcess] = []
+        uninterruptible(lambda: self._start(record, begun), lambda: _kill(begun))
+
+    def _start(self, record: SandboxRecord, begun: list[SandboxProcess]) -> None:
         with record.lock:
+            if record.removed:
+                raise SandboxNotFoundError(f"the sandbox {record.name!r} was removed before its start")
             if record.process is not None and record.process.running:
                 return
             if record.process is not None and record.process.borrowed:
                 raise EngineError(f"sandbox {record.name!r} is the parent process's, which alone can start it again")
             bwrap, _ = self._bwrap()
-            cgroup, process_limit = self._limits(record.config)
+            process = SandboxProcess(bwrap, record.plan)
+            begun.append(process)
             try:
-                record.process = SandboxProcess(bwrap, record.plan, cgroup, process_limit)
+                process.start(*self._limits(record.config))
             except EngineError as error:
                 raise EngineError(_explain(str(error), record)) from None
+            record.process = process
 
     def _limits(self, config: SandboxConfig) -> tuple[Cgroup | None, int | None]:
         """Make the control group, and return the limit of processes where a resource limit has to do it."""
@@ -321,6 +333,11 @@ class BubblewrapEngine(Engine):
         if record.process is None:
             raise SandboxGoneError(f"the sandbox {record.name!r} has not been started")
         return record.process.connect()
+
+
+def _kill(processes: list[SandboxProcess]) -> None:
+    for process in processes:
+        process.kill()
 
 
 def _explain(said: str, record: SandboxRecord) -> str:

@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from samebox_bubblewrap.descriptors import above_stdio
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
@@ -28,7 +30,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake = above_stdio(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._run, name="samebox-bubblewrap", daemon=True).start()
@@ -36,7 +38,7 @@ class Keeper:
     def start(
         self, argv: Sequence[str], *, fds: Sequence[int], stderr: int, within: AbstractContextManager[None]
     ) -> subprocess.Popen[bytes]:
-        """Start a program.
+        """Start a program, in a session of its own, which no signal to this process's group or session reaches.
 
         Args:
             argv: The command.
@@ -58,8 +60,16 @@ class Keeper:
                 null = subprocess.DEVNULL
                 with within:
                     # An empty environment: LD_PRELOAD and the like are not bwrap's business, nor secrets the sandbox's.
+                    # A session of its own: a terminal's Ctrl-C and hangup go to whole process groups and sessions.
                     process = subprocess.Popen(
-                        argv, env={}, stdin=null, stdout=null, stderr=stderr, pass_fds=fds, cwd="/"
+                        argv,
+                        env={},
+                        stdin=null,
+                        stdout=null,
+                        stderr=stderr,
+                        pass_fds=fds,
+                        cwd="/",
+                        start_new_session=True,
                     )
             except BaseException as error:  # noqa: BLE001 - it belongs to the caller's thread
                 if process is not None:

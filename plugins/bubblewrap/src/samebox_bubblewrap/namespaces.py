@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
+from samebox_bubblewrap.descriptors import above_stdio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +31,9 @@ def namespace(pid: int, kind: str) -> Iterator[tuple[int, int]]:
         pid: The process.
         kind: As in /proc/PID/ns.
     """
-    found = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    found = above_stdio(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
     try:
-        user = fcntl.ioctl(found, _NS_GET_USERNS)
+        user = above_stdio(fcntl.ioctl(found, _NS_GET_USERNS))
         try:
             yield found, user
         finally:
@@ -54,6 +55,7 @@ def wait_for_setup(pid: int) -> None:
     while time.monotonic() < end:
         # Not readable for a moment, while bwrap changes its credentials.
         with contextlib.suppress(PermissionError):
+            os.stat(f"/proc/{pid}/ns/mnt")  # noqa: PTH116 - what has ended and was not reaped has none
             second = os.stat(f"/proc/{pid}/ns/user").st_ino != owner  # noqa: PTH116
             if second and Path(f"/proc/{pid}/gid_map").read_bytes():
                 return

@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
+from samebox_bubblewrap.descriptors import Descriptors, pipe
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.namespaces import namespace, wait_for_setup
 from samebox_bubblewrap.publishing import publish
@@ -56,33 +57,35 @@ class UserNetwork:
     def __init__(self, pid: int, ports: Mapping[str, HostPort]) -> None:
         self.ports: dict[str, HostPort] = {}
         """Where the ports are."""
-        self._exit_end, self._exit = os.pipe2(os.O_CLOEXEC)
-        ready, ready_end = os.pipe2(os.O_CLOEXEC)
-        said, said_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._exit_end = self._exit = -1
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            # slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second,
-            # fails with "loopback: Failed RTM_NEWADDR".
-            wait_for_setup(pid)
-            with namespace(pid, "net") as (network, user), _api_socket(ports) as api:
-                argv = [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520"]
-                argv += ["--disable-host-loopback", f"--ready-fd={ready_end}", f"--exit-fd={self._exit_end}"]
-                argv += [f"--userns-path=/proc/self/fd/{user}", "--netns-type=path", f"/proc/self/fd/{network}", "tap0"]
-                fds = [ready_end, self._exit_end, network, user]
-                argv[1:1] = [f"--api-socket={api}"] if api else []
-                self._process = keeper().start(argv, fds=fds, stderr=said_end, within=contextlib.nullcontext())
-                os.close(ready_end)
-                ready_end = -1
-                self._wait(ready, said)
-                self.ports = {port: publish(api, port, where) for port, where in ports.items()}
+            with contextlib.closing(Descriptors()) as fds:
+                self._start(pid, ports, fds)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise EngineError(f"the sandbox's network can't be made: {error}") from error
             raise
-        finally:
-            for fd in (ready, said, said_end, *([ready_end] if ready_end >= 0 else [])):
-                os.close(fd)
+
+    def _start(self, pid: int, ports: Mapping[str, HostPort], fds: Descriptors) -> None:
+        self._exit_end, self._exit = pipe()
+        ready, ready_end = fds.pipe()
+        said, said_end = fds.pipe()
+        os.set_blocking(said, False)
+        # slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second,
+        # fails with "loopback: Failed RTM_NEWADDR".
+        wait_for_setup(pid)
+        with namespace(pid, "net") as (network, user), _api_socket(ports) as api:
+            argv = [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520"]
+            argv += ["--disable-host-loopback", f"--ready-fd={ready_end}", f"--exit-fd={self._exit_end}"]
+            argv += [f"--userns-path=/proc/self/fd/{user}", "--netns-type=path", f"/proc/self/fd/{network}", "tap0"]
+            passed = [ready_end, self._exit_end, network, user]
+            argv[1:1] = [f"--api-socket={api}"] if api else []
+            self._process = keeper().start(argv, fds=passed, stderr=said_end, within=contextlib.nullcontext())
+            fds.close_only(ready_end)
+            self._wait(ready, said)
+            self.ports = {port: publish(api, port, where) for port, where in ports.items()}
 
     def _wait(self, ready: int, said: int) -> None:
         """Wait until it says that the interface is there."""

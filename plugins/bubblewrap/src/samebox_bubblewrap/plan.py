@@ -47,6 +47,8 @@ _NAMESPACES = (
     "ALL",
 )
 
+_PROCESSORS = "/sys/devices/system/cpu"
+"""What nproc, lscpu and Java's virtual machine look at to count processors; the only part of /sys that is shown."""
 _MOST_SERVERS = 3  # MAXNS in resolv.conf(5)
 
 # As Docker masks them: they tell about the host or let root change it.
@@ -137,9 +139,11 @@ def make_plan(
     own = rootfs.own_directories(identity) if ordinary else []
     if ordinary and rootfs.is_directory(workdir):
         own.append(workdir)
-    words += rootfs.base([*tmpfs, *targets, workdir], own)
+    processors = rootfs.resolve(_PROCESSORS)
+    words += rootfs.base([*tmpfs, *targets, workdir, processors], own)
     words += rootfs.files(identity, Names(hostname, config.extra_hosts, _resolver(config)), read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
+    words += _processors(processors)
     words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
     words += ["--remount-ro", MOUNT_POINT]
     places = {path: _tmpfs(path, options) for path, options in tmpfs.items()}
@@ -158,7 +162,7 @@ def make_plan(
         left = [layer for layer in [*layers[::-1], "/"] if layer not in {*writable, workdir}]
         for layer in dict.fromkeys(layer for layer in left if not is_inside(layer, targets)):
             words += ["--remount-ro", layer]
-    environment = {"PATH": DEFAULT_PATH, "HOME": identity.home, "HOSTNAME": hostname, **rootfs.environment}
+    environment = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **_home(identity, workdir), **rootfs.environment}
     for key, value in environment.items():
         words += ["--setenv", key, value]
     words += ["--chdir", workdir]
@@ -169,6 +173,23 @@ def make_plan(
     settings |= {path: mount.setting for mount in mounts for path in (mount.source, mount.target)}
     sources = tuple(mount.source for mount in mounts)
     return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, config.ports, sources, settings)
+
+
+def _home(identity: Identity, workdir: str) -> dict[str, str]:
+    """Return the variables that tell the user's home, and the name where the image's passwd file has none for the uid.
+
+    Such a user's home would be the root directory, which an ordinary user may not write to; programs keep their caches
+    in the home, and ask for the name where getpwuid(3) finds nothing.
+    """
+    if identity.uid != 0 and identity.name == str(identity.uid):
+        return {"HOME": workdir, "USER": identity.name}
+    return {"HOME": identity.home}
+
+
+def _processors(place: str) -> list[Word]:
+    """Show what the host's /sys tells of its processors, where it tells that."""
+    parents = [str(parent) for parent in PurePosixPath(place).parents][-2::-1]
+    return [*(word for parent in parents for word in _directory(parent)), "--ro-bind-try", _PROCESSORS, place]
 
 
 def _resolver(config: SandboxConfig) -> bytes | None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import select
+import signal
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from samebox.engine.streams import SocketStream
 from samebox.errors import EngineError, SandboxGoneError
-from samebox_bubblewrap.descriptors import Descriptors, read_all
+from samebox_bubblewrap.descriptors import Descriptors, pipe, read_all, socket_pair
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.namespaces import wait_for_setup
 from samebox_bubblewrap.network import UserNetwork
@@ -62,15 +63,13 @@ class SandboxProcess:
     Args:
         bwrap: The program.
         plan: What to run.
-        cgroup: The sandbox's control group, or None; removed when it has ended, or when this raises.
-        process_limit: Most processes, by resource limit, or None.
-
-    Raises:
-        EngineError: bwrap or init failed; the text has its words. Nothing is left.
     """
 
-    def __init__(self, bwrap: Bwrap, plan: Plan, cgroup: Cgroup | None, process_limit: int | None) -> None:
-        self._cgroup = cgroup
+    def __init__(self, bwrap: Bwrap, plan: Plan) -> None:
+        self._bwrap = bwrap
+        self._plan = plan
+        self._cgroup: Cgroup | None = None
+        self._killed = False
         self._borrowed = False
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -78,31 +77,36 @@ class SandboxProcess:
         self.exit_code: int | None = None
         self.out_of_memory = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._stderr, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._control, self._control_inside = socket_pair(socket.SOCK_SEQPACKET)
+        self._stderr = -1
         self._first: socket.socket | None = None
         self._network: UserNetwork | None = None
         self._ports: Mapping[str, HostPort] = {}
+
+    def start(self, cgroup: Cgroup | None, process_limit: int | None) -> None:
+        """Start it, once, where no signal's handler interrupts.
+
+        Args:
+            cgroup: The sandbox's control group, or None; removed when it has ended, or when this raises.
+            process_limit: Most processes, by resource limit, or None.
+
+        Raises:
+            EngineError: bwrap or init failed; the text has its words. Nothing is left.
+        """
+        self._cgroup = cgroup
         try:
-            with control, contextlib.closing(Descriptors()) as fds:
+            with self._control_inside as control, contextlib.closing(Descriptors()) as fds:
+                self._stderr, stderr = pipe(os.O_NONBLOCK)
                 fds.adopt(stderr)
-                self._launch(bwrap, plan, control, fds, stderr=stderr, process_limit=process_limit)
+                self._launch(control, fds, stderr=stderr, process_limit=process_limit)
             self._wait_for_init()
+            keeper().watch(self._control, self._on_end)
         except BaseException:
             self._abandon()
             raise
-        keeper().watch(self._control, self._on_end)
 
-    def _launch(
-        self,
-        bwrap: Bwrap,
-        plan: Plan,
-        control: socket.socket,
-        fds: Descriptors,
-        *,
-        stderr: int,
-        process_limit: int | None,
-    ) -> None:
+    def _launch(self, control: socket.socket, fds: Descriptors, *, stderr: int, process_limit: int | None) -> None:
+        plan = self._plan
         options = [word if isinstance(word, str) else str(fds.file(word)) for word in plan.options]
         limits = dict(plan.limits)
         if process_limit is not None:
@@ -123,8 +127,10 @@ class SandboxProcess:
         arguments = fds.file(b"".join(os.fsencode(word) + b"\0" for word in options))
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         self._first = self._send_connection(_FIRST_MESSAGE)
-        argv = [bwrap.path, "--args", str(arguments), "--", *plan.command, "--control", str(control.fileno())]
+        argv = [self._bwrap.path, "--args", str(arguments), "--", *plan.command, "--control", str(control.fileno())]
         self._process = keeper().start(argv, fds=[*passed, *fds.files], stderr=stderr, within=within)
+        if self._killed:
+            self.kill()
         control.close()
         if info is not None and release is not None:
             fds.close_only(info_end, release_end)
@@ -176,7 +182,7 @@ class SandboxProcess:
 
     def _send_connection(self, message: bytes) -> socket.socket:
         """Send init one end of a new pair of sockets, for an agent to serve, and return the other."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = socket_pair(socket.SOCK_STREAM)
         with theirs:
             self._control.setblocking(False)  # noqa: FBT003
             end = time.monotonic() + _CONNECT_LIMIT
@@ -258,29 +264,43 @@ class SandboxProcess:
             self._ended.wait(_START_LIMIT)
 
     def kill(self) -> None:
-        """Kill bwrap; the kernel kills its init with it, and so all."""
-        if self._process is not None:
+        """Kill bwrap, also one that is about to start; the kernel kills its init with it, and so all.
+
+        The kernel does so only once init runs. Until then bwrap's child is killed with it because it is in the process
+        group that bwrap leads, or sees the control socket close as soon as it is init.
+        """
+        self._killed = True
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+        if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(OSError):
-                self._process.kill()
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _on_end(self) -> None:
         """Reap bwrap and give back what belonged to the sandbox; in the keeper's thread, or after a failed start."""
         with self._lock:
             if self._ended.is_set():
                 return
-            self._reap()
-            if self._network is not None:
-                self._network.close()
-            if self._cgroup is not None:
-                self.out_of_memory = self._cgroup.out_of_memory
-                self._cgroup.remove()
-            _ = self.stderr
+            try:
+                self._reap()
+                _ = self.stderr
+                # Before the waits: what comes up in them leaves no descriptor open.
+                self._close_descriptors()
+                if self._network is not None:
+                    self._network.close()
+                if self._cgroup is not None:
+                    self.out_of_memory = self._cgroup.out_of_memory
+                    self._cgroup.remove()
+            finally:
+                self._ended.set()
+
+    def _close_descriptors(self) -> None:
+        self._control.close()
+        if self._first is not None:
+            self._first.close()
+        if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1
-            self._control.close()
-            if self._first is not None:
-                self._first.close()
-            self._ended.set()
 
     def _reap(self) -> None:
         process = self._process
@@ -289,7 +309,7 @@ class SandboxProcess:
         try:
             code = process.wait(_END_LIMIT)
         except Exception:  # noqa: BLE001 - TimeoutExpired; whatever it is, nothing may be left
-            process.kill()
+            self.kill()
             code = process.wait()
         self.exit_code = code if code >= 0 else 128 - code
 

@@ -40,6 +40,8 @@ class SandboxRecord:
     """Its volumes and its image, until it is removed."""
     process: SandboxProcess | None = None
     """The last one that was started."""
+    removed: bool = False
+    """Whether it can't be started any more."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while it is started or stopped."""
 
@@ -113,6 +115,7 @@ class Registry:
             record = self.find(sandbox_id)
             if record.process is not None and record.process.borrowed:
                 record.process.give_back()
+            record.removed = True
             record.end()
             record.leave()
             with self._lock:

@@ -346,6 +346,26 @@ def test_hostname_is_the_configs(new_box: NewBox) -> None:
     assert box.exec(["cat", "/proc/sys/kernel/hostname"], timeout=DEADLINE).stdout == b"conformance-host\n"
 
 
+def test_processors_can_be_counted(box: Sandbox) -> None:
+    """/sys/devices/system/cpu tells how many processors there are, a directory for each.
+
+    Why: lscpu, `nproc --all`, C libraries and Java's virtual machine look there, and fail or take one without it.
+    Check: what of /sys is mounted.
+    """
+    script = "cd /sys/devices/system/cpu && cat online possible && ls -d cpu[0-9]*"
+    online, possible, *directories = box.sh(script, timeout=DEADLINE).text.splitlines()
+    processors = {number for part in online.split(",") for number in _numbers(part)}
+    assert processors
+    assert processors <= {number for part in possible.split(",") for number in _numbers(part)}
+    assert {f"cpu{number}" for number in processors} <= set(directories)
+
+
+def _numbers(part: str) -> range:
+    """Return the numbers of a part of a list of processors, as "0-3" or "5"."""
+    first, _, last = part.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
 @requires(Capability.CONTAINER_IMAGE)
 @verifies("image")
 def test_container_image_runs(new_box: NewBox, harness: Harness) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 import secrets
 import signal
 import subprocess
@@ -242,6 +243,52 @@ def test_killed_owner_leaves_nothing_running_for_long(harness: Harness) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(DEADLINE)
         wait_until_gone(harness, sandbox_id, word)
+
+
+def test_interrupt_of_the_process_group(harness: Harness) -> None:
+    """A SIGINT to the whole process group of a program that waits in `exec` ends the wait, and not the sandbox.
+
+    Why: a terminal's Ctrl-C and Jupyter's interrupt go to the group, and an engine's helpers in the group die of them.
+    Check: that whatever the engine starts has a session of its own.
+    """
+    ready, ready_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        words = b"the program could not be started"
+        try:
+            os.setsid()
+            words = _interrupted(harness, ready_end).encode()
+        except BaseException as error:  # noqa: BLE001 - told by the parent
+            words = repr(error).encode()
+        finally:
+            os.write(ready_end, words)
+            os._exit(0)
+    os.close(ready_end)
+    with open(ready, "rb", buffering=0) as said:  # noqa: PTH123 - a descriptor
+        try:
+            assert said.read(1) == b"\n", said.readall()
+            time.sleep(0.5)  # until the command runs
+            os.killpg(child, signal.SIGINT)
+            found = said.readall()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert found == b"usable", found.decode(errors="replace")
+
+
+def _interrupted(harness: Harness, ready: int) -> str:
+    """Wait in `exec` until a SIGINT comes, and tell what the sandbox is then."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with harness.sandbox() as box:
+        box.write_text("kept", "content")
+        os.write(ready, b"\n")
+        try:
+            return f"not interrupted, but {box.exec(['sleep', '300'], timeout=DEADLINE)}"
+        except KeyboardInterrupt:
+            time.sleep(0.2)  # whatever the signal ends takes a moment to end
+            kept = box.exec(["cat", "kept"], timeout=DEADLINE)
+            return "usable" if kept.stdout == b"content" else repr(kept)
 
 
 @verifies("max_lifetime")
