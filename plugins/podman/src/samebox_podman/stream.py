@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.engine.program import SERVE_ARGV
 from samebox.engine.streams import MultiplexedStream, SocketStream
-from samebox.errors import EngineError
+from samebox.errors import EngineError, ProtocolError
 from samebox_podman.client import error_words
 from samebox_podman.failure import refused
 
@@ -33,18 +33,28 @@ class AttachedStream(MultiplexedStream):
 
     Podman ends it with the container only, so the first process says on stderr when that agent has ended
     (docs/protocol.md, section 8): whatever comes there is the end.
+
+    Args:
+        stream: The connection.
+        backlog: Bytes that were read already.
     """
+
+    def __init__(self, stream: SocketStream, backlog: bytes = b"") -> None:
+        super().__init__(stream, backlog)
+        self._carrier = stream
 
     def recv(self, size: int) -> bytes:
         """Return the agent's bytes; see `samebox.engine.ByteStream.recv`."""
-        if self.diagnostics():
-            return b""
         try:
-            return super().recv(size)
-        except BlockingIOError:
-            if self.diagnostics():
+            data = super().recv(size)
+        except (BlockingIOError, ProtocolError):
+            if self._stderr:
                 return b""
             raise
+        if self._stderr:
+            # Whoever waits for the descriptor learns of an end that came together with data by this alone.
+            self._carrier.shutdown()
+        return data
 
 
 def open_attached(client: PodmanClient, container: str, timeout: float) -> AttachedStream:
