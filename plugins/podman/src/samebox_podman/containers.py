@@ -100,6 +100,16 @@ class Containers:
         except SandboxError as second:
             error.add_note(f"and sandbox {name!r} could not be removed: {second}")
 
+    def give_name_back(self, container: str) -> None:
+        """Give a container that is to be removed another name, so that nobody finds it stopped by its name.
+
+        Podman lets go of a container's lock while it ends the container for a removal. Started by another process
+        then, the container would run on after Podman has forgotten it.
+        https://github.com/containers/podman/blob/v5.8.2/libpod/container_internal.go (stop)
+        """
+        with contextlib.suppress(RefusedError):
+            self._client.call("post", f"/containers/{container}/rename", params={"name": f"removed-{container[:32]}"})
+
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what Podman knows of a container, by its id or name.
 

@@ -223,6 +223,7 @@ class PodmanEngine(Engine):
         with contextlib.suppress(SandboxNotFoundError):
             container = self._containers.exact(sandbox_id)
             self._attachments.drop(container)
+            self._containers.give_name_back(container)
             remove_container(self.client, container)
             self._volumes.unmake(self._made.pop((os.getpid(), container), ()))
 

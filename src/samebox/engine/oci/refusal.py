@@ -21,8 +21,11 @@ class RefusedError(EngineError):
 
     @property
     def no_container(self) -> bool:
-        """Whether the service does not know the container."""
-        return self.status == 404 and "no such container" in self.words.lower()
+        """Whether the service does not know the container.
+
+        Podman says so with an internal error where the container was removed in the middle of the call.
+        """
+        return self.status in {404, 500} and "no such container" in self.words.lower()
 
     @property
     def name_taken(self) -> bool:
