@@ -52,7 +52,7 @@ class Containers:
         """
         name = spec["name"]
         try:
-            answer = self._client.call("post", "/containers/create", body=spec).json()
+            answer = self._client.json("/containers/create", method="post", body=spec)
         except RefusedError as error:
             raise self._not_created(spec, error) from error
         except BaseException as error:
@@ -174,7 +174,7 @@ class Containers:
             image: The id of any image, as a container has to have one.
         """
         spec = {"image": image, "entrypoint": ["/none"], "command": [], "netns": {"nsmode": "none"}}
-        container = str(self._client.call("post", "/containers/create", body=spec).json()["Id"])
+        container = str(self._client.json("/containers/create", method="post", body=spec)["Id"])
         try:
             return inspected_ulimits(self._client.json(f"/containers/{container}/json"))
         finally:
