@@ -25,7 +25,10 @@ class RefusedError(EngineError):
 
         Podman says so with an internal error where the container was removed in the middle of the call.
         """
-        return self.status in {404, 500} and "no such container" in self.words.lower()
+        words = self.words.lower()
+        if self.status == 500:
+            return "does not exist in database: no such container" in words or "has already been removed" in words
+        return self.status == 404 and "no such container" in words
 
     @property
     def name_taken(self) -> bool:
