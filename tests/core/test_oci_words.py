@@ -48,6 +48,16 @@ def test_unreachable_host() -> None:
     assert explain(ConnectionRefusedError(), None, REMEDIES) == expected
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files(number: int) -> None:
+    """It is this process's own matter, whatever the library has wrapped around it."""
+    outer = ConnectionError("aborted")
+    outer.__cause__ = OSError(number, "Too many open files")
+    found, remedy = explain(outer, "/run/x.sock", REMEDIES)
+    assert "may open no more files" in found
+    assert "ulimit -n" in remedy
+
+
 def test_causes_in_a_circle() -> None:
     """Each is told once."""
     first, second = ValueError("first"), ValueError("second")
@@ -61,6 +71,8 @@ def test_causes_in_a_circle() -> None:
         (404, "No such container: x", True, False),
         (404, "no such image", False, False),
         (500, "no such container", False, False),
+        (500, "container 1f does not exist in database: no such container", True, False),
+        (500, "container 1f is not valid: container has already been removed", True, False),
         (409, "Conflict.", False, True),
         (500, 'the container name "x" is already in use by y', False, True),
         (500, "container already exists", False, True),

@@ -30,6 +30,7 @@ ORDINARY = {
     "CgroupVersion": "2",
     "Driver": "overlay2",
     "Architecture": "x86_64",
+    "KernelVersion": "6.1.0-1",
     "DefaultRuntime": "runc",
     "Runtimes": {"runc": {"path": "runc"}, "runsc": {"path": "/usr/bin/runsc"}, "box": {"runtimeType": "io/kata.v2"}},
     "RuncCommit": {"ID": "v1.2.5-0-g59923ef"},
@@ -59,6 +60,7 @@ def test_ordinary() -> None:
         "storage driver": "overlay2",
         "cgroup": "v2, driver systemd",
         "architecture": "x86_64",
+        "kernel": "6.1.0-1",
     } == found.details
 
 

@@ -28,8 +28,11 @@ def in_use() -> str:
 
 @pytest.fixture
 def failing() -> list[tuple[dict[str, Any], str]]:
-    """Return settings of sandboxes that can't be made."""
-    return [({"user": "no-such-user"}, "no user 'no-such-user'")]
+    """Return settings of sandboxes that can't be made: a user is looked for at the creation, a network at the start."""
+    return [
+        ({"user": "no-such-user"}, "no user 'no-such-user'"),
+        ({"network": "no-such-network"}, "no-such-network"),
+    ]
 
 
 @pytest.fixture

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 import struct
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +21,6 @@ from samebox_docker.ssh import ssh_argv
 from samebox_docker.streams import ExecStream
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -48,6 +50,25 @@ def test_tls(make: Callable[..., Sandbox], relay: Callable[..., Any], certificat
     options = {option: str(certificates / file) for option, file in files.items()}
     with make(options={"url": relay(tls=tls).address, **options}) as box:
         use(box)
+
+
+def test_the_end_under_tls(certificates: Path, tls: ssl.SSLContext) -> None:
+    """A stream that another thread has shut down gives no undecrypted bytes."""
+    client = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    client.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    client.check_hostname = False
+    client.load_cert_chain(certificates / "client.pem", certificates / "client-key.pem")
+    near, far = socket.socketpair()
+    with ThreadPoolExecutor() as pool:
+        wrapped = pool.submit(tls.wrap_socket, far, server_side=True)
+        stream = SocketStream(client.wrap_socket(near))
+    with wrapped.result() as daemon:
+        daemon.sendall(b"last words")
+        stream.shutdown()
+
+        assert stream.recv(100) == b"last words"
+        assert stream.recv(100) == b""
+    stream.close()
 
 
 FAKE_SSH = """#!{python}

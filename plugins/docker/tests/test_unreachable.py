@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import re
+import resource
 import shutil
 import socket
 import threading
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from samebox import Sandbox
 
 NOBODY = 65534
 
@@ -291,3 +294,43 @@ def test_tls_that_fits(certificates: Path, tls: ssl.SSLContext, relay: Callable[
     engine = DockerEngine({"url": url, **{option: certificates / file for option, file in files.items()}})
 
     assert url == engine.probe().address
+
+
+def test_a_proxys_page(listen: Callable[..., str]) -> None:
+    """What is no answer of a daemon in the middle of one's answers is told apart from a mistake of samebox's own."""
+    where = listen(http("<html>please log in</html>", "Api-Version: 1.41\r\nConnection: close\r\n"))
+
+    probe_fails(
+        f"no Docker daemon can be used at tcp://{where} (options.url): what answers there is no Docker daemon. Correct "
+        "options.url, or look at what stands between.",
+        url=f"tcp://{where}",
+    )
+
+
+def test_too_many_open_files(url: str) -> None:
+    """The daemon is not to blame, and its log tells nothing of that."""
+    engine = DockerEngine({"url": url})
+    engine.probe()
+    engine.close()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        with pytest.raises(EngineUnavailableError, match=r"may open no more files and sockets.*ulimit -n"):
+            engine.list()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        engine.close()
+
+
+def test_a_stream_that_breaks_as_it_is_opened(
+    engine: DockerEngine, make: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon may be gone between its answer and the first look at the connection."""
+
+    def reset(_hijacked: object) -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    with make() as box:
+        monkeypatch.setattr("samebox_docker.streams._hijack", reset)
+        with pytest.raises(EngineUnavailableError, match=r"the connection broke: .*Connection reset by peer"):
+            engine.connect(box.id)

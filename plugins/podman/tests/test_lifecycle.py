@@ -19,6 +19,7 @@ from samebox.errors import (
     SandboxGoneError,
     SandboxNotFoundError,
 )
+from samebox_podman.containers import remove_container
 from samebox_podman.engine import PodmanEngine
 
 if TYPE_CHECKING:
@@ -282,3 +283,26 @@ def test_kept_and_attached_to(make: Callable[..., Sandbox], name: str) -> None:
         engine.stop(name)
     with make(name=name) as box:
         assert box.read_text("x") == "kept"
+
+
+def test_the_name_is_free_before_the_end(
+    engine: PodmanEngine, create: Callable[..., str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found stopped in the middle of its removal, a sandbox is started again, and Podman forgets it as it runs."""
+    sandbox = create()
+    engine.start(sandbox)
+    found: list[type[Exception]] = []
+
+    def look(*arguments: Any) -> None:
+        for call in (engine.inspect, engine.start):
+            with pytest.raises(SandboxNotFoundError) as caught:
+                call(name)
+            found.append(caught.type)
+        remove_container(*arguments)
+
+    monkeypatch.setattr("samebox_podman.engine.remove_container", look)
+    engine.remove(sandbox)
+
+    assert found == [SandboxNotFoundError] * 2
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(sandbox)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -175,7 +176,7 @@ ANSWERS = [
     (b'HTTP/1.1 409 Conflict\r\nContent-Length: 26\r\n\r\n{"message": "not running"}', "refused: not running (HTTP"),
     (b'HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n12\r\n{"message": "no x"}\r\n0\r\n\r\n', "no x"),
     (b"SSH-2.0-OpenSSH\r\n\r\n", "what answered is no Podman service: 'SSH-2.0-OpenSSH'"),
-    (b"x" * 70000, "Podman's answer has no end of its head"),
+    (b"x" * 70000, "its answer has no end of its head"),
     (b"HTTP/1.1 101", "the connection broke: the connection ended before the answer"),
 ]
 
@@ -243,3 +244,41 @@ def test_many_threads_and_a_fork(url: str) -> None:
     engine.close()
     assert isinstance(engine.list(), list)  # closing gives connections back, not the engine up
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "call"),
+    [
+        ("GET /info", PodmanEngine.probe),
+        ("GET /containers/x/json", lambda engine: engine.inspect("x")),
+        ("GET /containers/json", PodmanEngine.list),
+        ("GET /volumes/json", PodmanEngine.volumes),
+        ("POST /containers/" + "0" * 64 + "/exec", lambda engine: engine.connect("0" * 64)),
+    ],
+)
+def test_a_proxys_page_in_place_of_an_answer(fake: Any, answer: str, call: Callable[[PodmanEngine], object]) -> None:
+    """It is told apart from a mistake of samebox's own."""
+    fake.answers[answer] = (200, "<html>please log in</html>")
+    engine = PodmanEngine({"url": fake.url})
+    with contextlib.closing(engine), pytest.raises(EngineUnavailableError) as caught:
+        call(engine)
+    assert str(caught.value) == (
+        f"no Podman service can be used at {fake.url} (options.url): what answers there is no Podman, it said "
+        "'<html>please log in</html>'. Correct options.url, or look at what stands between."
+    )
+
+
+def test_too_many_open_files(fake: Any) -> None:
+    """The service is not to blame, and its log tells nothing of that."""
+    with contextlib.closing(PodmanEngine({"url": fake.url})) as engine:
+        engine.probe()
+        engine.close()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with pytest.raises(EngineUnavailableError, match=r"may open no more files and sockets.*ulimit -n"):
+                engine.probe()
+            with pytest.raises(EngineUnavailableError, match=r"may open no more files and sockets.*ulimit -n"):
+                engine.client.connect_socket()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)

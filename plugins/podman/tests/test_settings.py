@@ -77,6 +77,14 @@ def test_ports_without_network(network: str) -> None:
         check_settings(SandboxConfig(ports={80: None}, network=network), rootless=False)
 
 
+@pytest.mark.parametrize("network", [False, True])
+def test_low_ports(make: Callable[..., Sandbox], network: bool) -> None:  # noqa: FBT001
+    """Any user may bind them, as on Docker: they are those of the sandbox alone."""
+    with make(user="65534:65534", network=network) as box:
+        box.exec(["busybox", "httpd", "-p", "80"]).check()
+        box.wait_for_port(80, 10)
+
+
 def test_network_modes() -> None:
     """What is no mode is a network's name."""
     modes: dict[bool | str, str] = {

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import select
+import socket
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, strategies as st
 
 from forks import true_in_a_fork
 from samebox.config.model import SandboxConfig
+from samebox.engine.streams import SocketStream
 from samebox.errors import ConnectionLostError, EngineError, SandboxError
 from samebox_podman import stream as stream_module
 from samebox_podman.stream import AttachedStream
@@ -269,3 +274,29 @@ def test_big_input_and_output(make: Callable[..., Sandbox]) -> None:
         assert box.exec(["cat"], input=data, timeout=60).stdout == data
         box.write_bytes("big", data)
         assert box.read_bytes("big") == data
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), max_size=4), st.integers(0, 13), st.data())
+def test_the_agents_end_is_told_however_it_is_cut(parts: list[bytes], more: int, data: st.DataObject) -> None:
+    """Also where it comes in one read with the agent's last bytes: a reader that waits for the descriptor finds it."""
+    frames = [struct.pack(">BxxxI", 1, len(part)) + part for part in parts]
+    end = struct.pack(">BxxxI", 2, 5) + b"ended"
+    whole = b"".join(frames) + end + end[:more]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    near, far = socket.socketpair()
+    stream = AttachedStream(SocketStream(near))
+    found = b""
+    with far, contextlib.closing(stream):
+        for first, last in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+            with contextlib.suppress(BrokenPipeError):  # once the end was read
+                far.sendall(whole[first:last])
+            while select.select([near], [], [], 0)[0]:
+                try:
+                    part = stream.recv(100)
+                except BlockingIOError:
+                    continue
+                if not part:
+                    assert found == b"".join(parts)
+                    return
+                found += part
+    pytest.fail("the end was not told")

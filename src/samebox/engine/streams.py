@@ -52,9 +52,13 @@ class SocketStream(ByteStream):
             raise BlockingIOError(str(error)) from None
 
     def shutdown(self) -> None:
-        """End both directions, so that a thread that reads finds the end; the descriptor stays open until `close`."""
+        """End both directions: the descriptor becomes readable, and `recv` finds what has come already and the end.
+
+        The descriptor stays open until `close`.
+        """
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # Not TLS's own `shutdown`: after that one, `recv` returns what has come as it is, encrypted.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket and its owner."""

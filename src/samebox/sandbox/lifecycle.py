@@ -6,6 +6,7 @@ import functools
 import os
 import secrets
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from samebox.agent.connections import AgentConnections
@@ -44,7 +45,13 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-_TRIES = 20
+_PATIENCE = 60.0
+"""How long a name is tried for that other processes take and give back, in seconds."""
+_CREATION = 30.0
+"""How long a sandbox may take from its creation to its start before it counts as abandoned, in seconds."""
+_SETTLING = 2.0
+"""How long an engine may take to tell that a sandbox which can't be reached has ended, in seconds."""
+_PAUSE = 0.05
 
 
 def _new_name() -> str:
@@ -158,36 +165,58 @@ class Lifecycle:
     def _named(self, engine: Engine) -> AgentConnections:
         """Attach to the sandbox of the config's name, or make it.
 
-        Of two processes that do so at once, one process makes the sandbox and the other attaches to it.
+        Of two processes that do so at once, one process makes and starts the sandbox and the other attaches to it.
         """
-        for _ in range(_TRIES):
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
             try:
                 status = engine.inspect(self._name)
             except SandboxNotFoundError:
                 try:
                     return self._make(engine)
                 except SandboxExistsError:
-                    continue  # another process was faster
-            if status.labels.get(MANAGED) != "1":
-                what = f"something of the name {status.name!r} that samebox did not make"
-                msg = f"{engine.name} has {what}; choose another name"
-                raise SandboxExistsError(msg)
-            if self.config.on_conflict == "error":
-                msg = (
-                    f"{engine.name} has a sandbox of the name {status.name!r} already; use another name or on_conflict"
-                )
-                raise SandboxExistsError(msg)
-            if self.config.on_conflict == "replace":
-                self._progress(f"replacing {self._name}")
-                engine.remove(status.id)
-                continue
-            try:
-                return self._attach(engine, status)
-            except (SandboxNotFoundError, SandboxGoneError):
-                continue  # the sandbox's owner removed it meanwhile, or its first start failed
-        how = f"kept coming and going, {_TRIES} times; another process may be replacing it"
+                    time.sleep(_PAUSE)  # another process was faster, or the engine is still removing it
+                    continue
+            if (connections := self._found(engine, status)) is not None:
+                return connections
+        how = f"kept coming and going for {_PATIENCE:g} s; another process may be replacing it"
         msg = f"{engine.name}: the sandbox {self._name!r} {how}"
         raise SandboxExistsError(msg)
+
+    def _found(self, engine: Engine, status: SandboxStatus) -> AgentConnections | None:
+        """Attach to the sandbox that has the name; return None if the name has to be looked for anew."""
+        if status.labels.get(MANAGED) != "1":
+            what = f"something of the name {status.name!r} that samebox did not make"
+            msg = f"{engine.name} has {what}; choose another name"
+            raise SandboxExistsError(msg)
+        if self.config.on_conflict == "error":
+            msg = f"{engine.name} has a sandbox of the name {status.name!r} already; use another name or on_conflict"
+            raise SandboxExistsError(msg)
+        if self.config.on_conflict == "replace":
+            self._progress(f"replacing {self._name}")
+            engine.remove(status.id)
+        elif status.state == "created":
+            self._await_start(engine, status)
+        else:
+            try:
+                return self._attach(engine, status)
+            except SandboxExistsError:
+                raise
+            except (EngineError, SandboxGoneError, ConnectionLostError):
+                if not _changes(engine, status, _SETTLING):
+                    raise
+        return None
+
+    def _await_start(self, engine: Engine, status: SandboxStatus) -> None:
+        """Wait until its maker starts a sandbox that was created; remove one that nobody is about to start.
+
+        To start it here would come before its maker is done with it, or after its maker has begun to remove it.
+        """
+        owner = Owner.parse(status.labels.get(OWNER, ""))
+        dead = owner is not None and owner.alive is False
+        if dead or not _changes(engine, status, _CREATION):
+            self._progress(f"making {self._name} anew, which was never started")
+            engine.remove(status.id)
 
     def _attach(self, engine: Engine, status: SandboxStatus) -> AgentConnections:
         if different := differences(self.config, status.labels.get(CONFIG, "")):
@@ -346,6 +375,19 @@ class Lifecycle:
     def abandon(self) -> None:
         """Close it from another thread, as soon as what is under way allows that."""
         hand_over(self.close)
+
+
+def _changes(engine: Engine, status: SandboxStatus, within: float) -> bool:
+    """Return whether a sandbox comes into another state, or is gone, within some seconds."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            if engine.inspect(status.id).state != status.state:
+                return True
+        except SandboxNotFoundError:
+            return True
+        time.sleep(_PAUSE)
+    return False
 
 
 def _dispose(engine: Engine, sandbox_id: str, config: SandboxConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import KeptSubject, mutant
+from samebox.errors import EngineError, SandboxExistsError
 from samebox.sandbox.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -75,3 +76,29 @@ def replaces_what_has_stopped(engine: type[LocalEngine], patch: pytest.MonkeyPat
 def leaves_it_to_others(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """The owner leaves it when others have attached."""
     patch.setattr("samebox.sandbox.lifecycle._dispose", lambda *_: None)
+
+
+@mutant("reuse/one-name-opened-at-once", base=KeptSubject)
+def fails_where_another_was_faster(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A name that another took since the look is an error."""
+    make = Lifecycle._make
+
+    def make_or_fail(self: Lifecycle, *args: Any) -> Any:
+        try:
+            return make(self, *args)
+        except SandboxExistsError as error:
+            raise EngineError(str(error)) from error
+
+    patch.setattr(Lifecycle, "_make", make_or_fail)
+
+
+@mutant("reuse/one-name-opened-at-once", base=KeptSubject)
+def starts_what_another_has_just_made(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A sandbox that its maker has not started yet is started by whoever finds it."""
+    patch.setattr(Lifecycle, "_await_start", lambda _, engine, status: engine.start(status.id))
+
+
+@mutant("reuse/name-that-is-closed-meanwhile", base=KeptSubject)
+def fails_where_another_has_removed_it(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A sandbox that was removed since the look is an error."""
+    patch.setattr("samebox.sandbox.lifecycle._changes", lambda *_: False)

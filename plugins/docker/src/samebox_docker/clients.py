@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -139,9 +140,10 @@ class ClientPool:
         except requests.exceptions.HTTPError as error:  # docker-py's APIError is one
             status = error.response.status_code if error.response is not None else 0
             raise refused(self.address, status, _words(error)) from None
-        except requests.exceptions.JSONDecodeError:
+        except (json.JSONDecodeError, requests.exceptions.JSONDecodeError, docker.errors.StreamParseError):
             found = "what answers there is no Docker daemon"
-            raise no_docker(self.address, found, f"Correct {self.address.named}.") from None
+            remedy = f"Correct {self.address.named}, or look at what stands between."
+            raise no_docker(self.address, found, remedy) from None
         except (
             requests.exceptions.RequestException,
             docker.errors.DockerException,

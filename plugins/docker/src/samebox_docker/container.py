@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from samebox.engine.oci.limits import CPU_PERIOD, limits
@@ -28,6 +29,7 @@ def container_body(
     runtime: str | None,
     workdir: str,
     rootless: bool = False,
+    ipv6: bool = False,
 ) -> dict[str, Any]:
     """Return what is posted to /containers/create.
 
@@ -47,7 +49,17 @@ def container_body(
         runtime: The OCI runtime, or None for the daemon's default.
         workdir: Where the first process starts; Docker makes the directory if it is not there.
         rootless: Whether the daemon is an ordinary user's.
+        ipv6: Whether the daemon's kernel is known to have IPv6.
     """
+    network = _network_mode(config.network)
+    settings = host_settings(config, rootless=rootless)
+    hostname = config.hostname
+    if network == "none":
+        # Docker takes ::1 off a loopback that is alone, and makes an entry for the own name with an address alone.
+        if ipv6:
+            settings["Sysctls"] = {"net.ipv6.conf.all.disable_ipv6": "0"}
+        hostname = hostname or secrets.token_hex(6)  # as Docker's own, the beginning of an id that is not made yet
+        settings["ExtraHosts"] = [*settings.get("ExtraHosts", ()), f"{hostname}:127.0.0.1"]
     return {
         "Image": image,
         "Entrypoint": init_argv(config),
@@ -58,10 +70,10 @@ def container_body(
         # A health check of the image would run commands in the sandbox by itself.
         "Healthcheck": {"Test": ["NONE"]},
         **({"User": config.user} if config.user is not None else {}),
-        **({"Hostname": config.hostname} if config.hostname is not None else {}),
+        **({"Hostname": hostname} if hostname is not None else {}),
         "ExposedPorts": exposed_ports(config),
         "HostConfig": {
-            "NetworkMode": _network_mode(config.network),
+            "NetworkMode": network,
             # Docker gives a privileged container all of them, whatever is dropped.
             "CapDrop": [] if config.privileged else kernel_names(config.cap_drop),
             "CapAdd": kernel_names(config.cap_add),
@@ -76,7 +88,7 @@ def container_body(
             # What the first process says is nobody's; commands have their own streams. A log on disk could be filled
             # from inside.
             "LogConfig": {"Type": "none"},
-            **host_settings(config, rootless=rootless),
+            **settings,
             **_limits(config, missing),
             **({"Runtime": runtime} if runtime is not None else {}),
         },

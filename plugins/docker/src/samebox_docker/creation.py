@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
 from samebox.engine.oci.status import image_label
 from samebox.engine.program import agent_program
 from samebox.errors import EngineError
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from samebox.engine.oci.image_facts import ImageFacts
     from samebox_docker.daemon import Daemon
     from samebox_docker.users import Owner
+
+_DISABLE_IPV6 = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 
 
 class Creation:
@@ -101,7 +105,13 @@ class Creation:
             # Docker would make a missing workdir, and an old runc take the memory file system's mode from it.
             workdir="/" if self._on_tmpfs(owner) else config.workdir,
             rootless=self._info.rootless,
+            ipv6=self._has_ipv6(),
         )
+
+    def _has_ipv6(self) -> bool:
+        """Return whether the daemon's kernel is this host's, and has IPv6: without it a setting of it is an error."""
+        here = self._daemon.address.scheme == "unix" and self._info.details.get("kernel") == platform.release()
+        return here and self._info.isolation <= Isolation.ROOTLESS and _DISABLE_IPV6.exists()
 
     def _give_workdir(self, container: str, owner: Owner) -> None:
         mount = mount_of(self._config, self._config.workdir)

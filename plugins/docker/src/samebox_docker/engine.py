@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -49,6 +50,8 @@ class DockerEngine(Engine):
         self._found: tuple[int, Daemon] | None = None
         self._info: EngineInfo | None = None
         self._hides_modes = False
+        self._made: dict[tuple[int, str], list[str]] = {}
+        """Volumes that were made for what this object has created and not started, by process and id."""
 
     @property
     def _daemon(self) -> Daemon:
@@ -104,8 +107,11 @@ class DockerEngine(Engine):
         check_mounts(config)
         info, daemon = self.probe(), self._daemon
         creation = Creation(daemon, info, config, daemon.images.facts(image), self.options.runtime)
-        with daemon.volumes.made(volume_names(config)):
-            return creation.run(name, self.default_image, labels, hides_modes=self._hides_modes)
+        with daemon.volumes.made(volume_names(config)) as made:
+            sandbox_id = creation.run(name, self.default_image, labels, hides_modes=self._hides_modes)
+        if made:
+            self._made[os.getpid(), sandbox_id] = made
+        return sandbox_id
 
     def start(self, sandbox_id: str) -> None:
         """Start a container; nothing happens to a running one.
@@ -114,7 +120,9 @@ class DockerEngine(Engine):
             SandboxNotFoundError: It is not there.
             EngineError: It can't be started; the text has Docker's words.
         """
-        self._daemon.containers.start(sandbox_id)
+        container = self._daemon.containers.exact(sandbox_id)
+        self._daemon.containers.start(container)
+        self._made.pop((os.getpid(), container), None)
 
     def stop(self, sandbox_id: str, grace: float = 0.0) -> None:
         """End a container's processes; nothing happens to a stopped one.
@@ -129,8 +137,14 @@ class DockerEngine(Engine):
         self._daemon.containers.stop(sandbox_id, grace)
 
     def remove(self, sandbox_id: str) -> None:
-        """End and remove a container, with the volumes that its image asked for; nothing happens if it is not there."""
-        self._daemon.containers.remove(sandbox_id)
+        """End and remove a container, with the volumes that its image asked for; nothing happens if it is not there.
+
+        Named volumes that were made for a container which was never started are removed as well.
+        """
+        with contextlib.suppress(SandboxNotFoundError):
+            container = self._daemon.containers.exact(sandbox_id)
+            self._daemon.containers.remove(container)
+            self._daemon.volumes.unmake(self._made.pop((os.getpid(), container), ()))
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what Docker knows of a container, by its id or name.

@@ -9,7 +9,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from samebox.engine.oci.refusal import RefusedError
-from samebox.engine.oci.unreachable import Remedies, causes, explain, user_name, words
+from samebox.engine.oci.unreachable import Remedies, causes, explain, out_of_files, user_name, words
 from samebox.errors import EngineUnavailableError
 from samebox_docker.address import DEFAULT_SOURCE
 
@@ -39,7 +39,7 @@ def unreachable(address: Address, error: BaseException, said: str = "") -> Engin
         said: What ssh wrote to stderr.
     """
     found = list(causes(error))
-    if address.scheme == "ssh":
+    if address.scheme == "ssh" and not out_of_files(found):
         return _unavailable(address, *_ssh(address, said or words(found)))
     for cause in found:
         if (explained := _tls(address, cause)) is not None:

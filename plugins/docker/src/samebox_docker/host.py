@@ -67,6 +67,7 @@ def engine_info(address: Address, greeting: Greeting, info: Mapping[str, Any], r
             "storage driver": str(info.get("Driver") or ""),
             "cgroup": f"v{info.get('CgroupVersion') or '1'}, driver {info.get('CgroupDriver') or 'none'}",
             "architecture": str(info.get("Architecture") or ""),
+            "kernel": str(info.get("KernelVersion") or ""),
         },
     )
 

@@ -123,8 +123,8 @@ class Images:
         changes = [f"LABEL {label}={json.dumps(value)}" for label, value in labels.items()]
         with self._pool.client() as client:
             answer = client.import_image_from_data(data, repository=repository, tag=tag, changes=changes)
-        for _ in follow(parse_lines(answer)):
-            pass
+            for _ in follow(parse_lines(answer)):
+                pass
 
     def remove(self, image: str) -> None:
         """Remove an image by its id; see `samebox.engine.oci.local_images.ImageStore`."""

@@ -128,8 +128,11 @@ def open_exec(pool: ClientPool, container: str, user: str | None, *, watched: bo
         # In "/", as the user may not enter every workdir; the agent goes there itself and says what is wrong with it.
         created = client.exec_create(container, list(SERVE_ARGV), stdin=True, user=user or "", workdir="/")
         hijacked: Any = client.exec_start(created["Id"], socket=True)
+        connected, backlog = _hijack(hijacked)
+        stack.callback(connected.close)
+        stream = ExecStream(connected, backlog) if end is None else WatchedStream(connected, backlog, end)
         stack.pop_all()
-    return ExecStream(*_hijack(hijacked)) if end is None else WatchedStream(*_hijack(hijacked), end)
+    return stream
 
 
 def _hijack(hijacked: Any) -> tuple[SocketStream, bytes]:
@@ -148,4 +151,7 @@ def _hijack(hijacked: Any) -> tuple[SocketStream, bytes]:
         backlog = response.raw._fp.fp.peek()  # noqa: SLF001 - there is no other way to a buffer below urllib3
     except (BlockingIOError, ssl.SSLWantReadError):
         backlog = b""
+    except BaseException:
+        stream.close()
+        raise
     return stream, bytes(backlog)

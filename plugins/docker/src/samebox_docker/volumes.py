@@ -28,16 +28,20 @@ class Volumes:
         self._pool = pool
 
     @contextlib.contextmanager
-    def made(self, names: Iterable[str]) -> Iterator[None]:
-        """Remove those of some volumes again that a block has made, as by a container, if the block raises."""
+    def made(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """Tell which of some volumes a block makes, as by a container; they are removed again if the block raises."""
         absent = [name for name in names if self._inspect(name) is None]
         try:
-            yield
+            yield absent
         except BaseException:
-            for name in absent:
-                with contextlib.suppress(EngineError):  # another sandbox may use it by now
-                    self.remove(name)
+            self.unmake(absent)
             raise
+
+    def unmake(self, names: Iterable[str]) -> None:
+        """Remove volumes that were made for a sandbox that has come to nothing."""
+        for name in names:
+            with contextlib.suppress(EngineError):  # another sandbox may use it by now
+                self.remove(name)
 
     def list(self) -> list[VolumeStatus]:
         """Return the volumes that samebox made for sandboxes."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SETTLED = 60.0
 """How old a volume is that no other process can still be filling, in seconds."""
+_CHUNK = 64 << 10
 
 
 class AgentVolume:
@@ -39,7 +40,7 @@ class AgentVolume:
         response = self._client.call("get", f"/volumes/{volume_name(program)}/json", accept=(404,))
         if response.status_code == 404:
             return False
-        created = datetime.fromisoformat(response.json()["CreatedAt"])
+        created = datetime.fromisoformat(self._client.decoded(response)["CreatedAt"])
         # By the service's clock, which made the volume.
         now = parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else datetime.now(UTC)
         return (now - created).total_seconds() > SETTLED
@@ -59,7 +60,7 @@ class AgentVolume:
             "labels": {LABEL: program.digest},
             "volumes": [{"Name": name, "Dest": MOUNT_POINT, "Options": ["rw", "nocopy"]}],
         }
-        return str(self._client.call("post", "/containers/create", body=spec).json()["Id"])
+        return str(self._client.json("/containers/create", method="post", body=spec)["Id"])
 
     def held(self, installer: str, program: AgentProgram) -> bytes:
         """Return what the volume has as the agent; see `samebox.engine.oci.agent_volume.AgentStore`."""
@@ -72,11 +73,21 @@ class AgentVolume:
         with contextlib.closing(response):
             if response.status_code == 404:
                 return b""
+            size = program.path.stat().st_size
+            data = io.BytesIO()
             try:
-                with tarfile.open(fileobj=response.raw, mode="r|") as archive:
-                    return _first_file(archive, program.path.stat().st_size)
-            except tarfile.TarError:
-                return b""
+                for chunk in response.iter_content(_CHUNK):
+                    data.write(chunk)
+                    if data.tell() > size + _CHUNK:
+                        break
+            except OSError as error:
+                raise self._client.unreachable(error) from error
+        data.seek(0)
+        try:
+            with tarfile.open(fileobj=data, mode="r:") as archive:
+                return _first_file(archive, size)
+        except tarfile.TarError:
+            return b""
 
     def put(self, installer: str, data: bytes) -> None:
         """Put the agent into the volume; see `samebox.engine.oci.agent_volume.AgentStore`."""

@@ -96,18 +96,34 @@ class PodmanClient:
         arguments["timeout"] = (CONNECT, timeout or self._timeout)
         try:
             response = self._send(method, path, arguments)
+            if response.status_code < 400 or response.status_code in accept:
+                return response
+            with contextlib.closing(response):
+                words = error_words(response.content[:_WORDS])
         except EngineUnavailableError:
             raise
         except OSError as error:  # podman-py's APIError and every error of requests are one
             raise self.unreachable(error) from error
-        if response.status_code < 400 or response.status_code in accept:
-            return response
-        with contextlib.closing(response):
-            raise refused(self.address, response.status_code, error_words(response.content[:_WORDS]))
+        raise refused(self.address, response.status_code, words)
 
-    def json(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        """Return the decoded answer of a GET; see `call`."""
-        return self.call("get", path, params=params).json()
+    def json(
+        self, path: str, params: Mapping[str, Any] | None = None, *, method: str = "get", body: object = None
+    ) -> Any:
+        """Return the decoded answer of a call; see `call`."""
+        return self.decoded(self.call(method, path, params=params, body=body))
+
+    def decoded(self, response: APIResponse) -> Any:
+        """Return what an answer says in JSON.
+
+        Raises:
+            EngineUnavailableError: It is no JSON, as from a proxy or another program.
+        """
+        try:
+            return response.json()
+        except ValueError:
+            found = f"what answers there is no Podman, it said {response.text[:200]!r}"
+            remedy = f"Correct {self.address.source}, or look at what stands between."
+            raise unavailable(self.address, found, remedy) from None
 
     def _send(self, method: str, path: str, arguments: dict[str, Any]) -> APIResponse:
         response: APIResponse
@@ -162,10 +178,13 @@ class PodmanClient:
         """
         address = tunnel_to(self.address).ensure() if self.address.scheme == "ssh" else self.address
         try:
-            return _connected(address)
-        except OSError as error:
-            if self._revived(error):
+            try:
+                return _connected(address)
+            except OSError as error:
+                if not self._revived(error):
+                    raise
                 return _connected(self.address)
+        except OSError as error:
             raise self.unreachable(error) from error
 
     def unreachable(self, error: BaseException) -> EngineUnavailableError:

@@ -52,7 +52,7 @@ class Containers:
         """
         name = spec["name"]
         try:
-            answer = self._client.call("post", "/containers/create", body=spec).json()
+            answer = self._client.json("/containers/create", method="post", body=spec)
         except RefusedError as error:
             raise self._not_created(spec, error) from error
         except BaseException as error:
@@ -99,6 +99,16 @@ class Containers:
             remove_container(self._client, sandbox_id)
         except SandboxError as second:
             error.add_note(f"and sandbox {name!r} could not be removed: {second}")
+
+    def give_name_back(self, container: str) -> None:
+        """Give a container that is to be removed another name, so that nobody finds it stopped by its name.
+
+        Podman lets go of a container's lock while it ends the container for a removal. Started by another process
+        then, the container would run on after Podman has forgotten it.
+        https://github.com/containers/podman/blob/v5.8.2/libpod/container_internal.go (stop)
+        """
+        with contextlib.suppress(RefusedError):
+            self._client.call("post", f"/containers/{container}/rename", params={"name": f"removed-{container[:32]}"})
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what Podman knows of a container, by its id or name.
@@ -164,7 +174,7 @@ class Containers:
             image: The id of any image, as a container has to have one.
         """
         spec = {"image": image, "entrypoint": ["/none"], "command": [], "netns": {"nsmode": "none"}}
-        container = str(self._client.call("post", "/containers/create", body=spec).json()["Id"])
+        container = str(self._client.json("/containers/create", method="post", body=spec)["Id"])
         try:
             return inspected_ulimits(self._client.json(f"/containers/{container}/json"))
         finally:

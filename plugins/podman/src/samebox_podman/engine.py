@@ -223,6 +223,7 @@ class PodmanEngine(Engine):
         with contextlib.suppress(SandboxNotFoundError):
             container = self._containers.exact(sandbox_id)
             self._attachments.drop(container)
+            self._containers.give_name_back(container)
             remove_container(self.client, container)
             self._volumes.unmake(self._made.pop((os.getpid(), container), ()))
 
@@ -248,7 +249,7 @@ class PodmanEngine(Engine):
             if user is None and (stream := self._attachments.take(container)) is not None:
                 return stream
             body = exec_request(user)
-            exec_id = str(self.client.call("post", f"/containers/{container}/exec", body=body).json()["Id"])
+            exec_id = str(self.client.json(f"/containers/{container}/exec", method="post", body=body)["Id"])
             return open_exec(self.client, exec_id, self.options.timeout)
         except (SandboxNotFoundError, RefusedError) as error:
             words = error.words if isinstance(error, RefusedError) else str(error)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from samebox.engine.oci.image_facts import image_facts
 from samebox.engine.oci.reference import LOCAL, has_registry, split_reference
 from samebox.errors import ConfigError, EngineUnavailableError, ImageNotFoundError
+from samebox_podman.client import error_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,14 +137,14 @@ def inspect_image(client: PodmanClient, name: str, reference: str | None = None)
     """
     response = client.call("get", f"/images/{quote(name, safe='')}/json", accept=(400, 404, 500))
     if response.status_code != 200:
-        words = str(response.json().get("message", ""))
+        words = error_words(response.content)
         if "invalid reference format" in words:
             raise ConfigError(
                 f"wrong config: image = {reference or name!r}: it is no image reference (Podman: {words}); a name is "
                 "like 'busybox', 'python:3' or 'registry.example.com/team/name:tag', in lower case"
             )
         return None
-    return image_facts(response.json())
+    return image_facts(client.decoded(response))
 
 
 def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[str], None], platform: str | None) -> str:

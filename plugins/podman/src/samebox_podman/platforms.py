@@ -60,10 +60,10 @@ def _try(client: PodmanClient, volume: str, image: ImageFacts) -> str:
         "labels": {LABEL: ""},
         "volumes": [{"Name": volume, "Dest": MOUNT_POINT, "Options": ["ro", "nocopy"]}],
     }
-    container = str(client.call("post", "/containers/create", body=spec).json()["Id"])
+    container = str(client.json("/containers/create", method="post", body=spec)["Id"])
     try:
         client.call("post", f"/containers/{container}/start")
-        code = client.call("post", f"/containers/{container}/wait").json()
+        code = client.json(f"/containers/{container}/wait", method="post")
     except RefusedError as error:
         return error.words
     finally:

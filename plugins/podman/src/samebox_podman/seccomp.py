@@ -55,7 +55,7 @@ def delivered(client: PodmanClient, image: str, config: SandboxConfig) -> Iterat
         "labels": {LABEL: ""},
         "volumes": [{"Name": "", "Dest": _PLACE, "Options": ["rw", "nocopy"]}],
     }
-    container = str(client.call("post", "/containers/create", body=spec).json()["Id"])
+    container = str(client.json("/containers/create", method="post", body=spec)["Id"])
     try:
         (volume,) = client.json(f"/containers/{container}/json")["Mounts"]
         where = f"/containers/{container}/archive"

@@ -75,12 +75,12 @@ def _address(directory: Path) -> Address:
 
 
 def _listens(directory: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(READY)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(READY)
             probe.connect(str(directory / "podman.sock"))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

@@ -20,7 +20,9 @@ UNLIMITED = (1 << 64) - 1
 """How Podman's API is told of no limit, where its inspect says -1."""
 _JOINED = ("container", "ns")
 """Network modes that join what somebody else has made."""
-_MODES = frozenset({"none", "host", "bridge", "private", "slirp4netns", "pasta"})
+OWN_NETWORKS = frozenset({"none", "bridge", "private", "slirp4netns", "pasta"})
+"""Network modes in which the sandbox has a network namespace to itself."""
+_MODES = OWN_NETWORKS | {"host"}
 
 
 def network_mode(network: bool | str) -> str:  # noqa: FBT001 - the config's field

@@ -15,7 +15,7 @@ from samebox.engine.oci.mounts import tmpfs_options
 from samebox.engine.oci.settings import SHARED_MEMORY, kernel_names
 from samebox.engine.program import MOUNT_POINT, init_argv
 from samebox_podman.mounts import bind_mounts, binds_compared, volume_mounts
-from samebox_podman.settings import network_mode, settings_compared, settings_spec
+from samebox_podman.settings import OWN_NETWORKS, network_mode, settings_compared, settings_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -98,6 +98,9 @@ def container_spec(
         **settings_spec(config, default_ulimits),
         **seccomp,
     }
+    if network_mode(config.network) in OWN_NETWORKS:
+        # As Docker: every user may bind the ports below 1024, which here are nobody else's.
+        spec["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
     if config.user is not None:
         spec["user"] = config.user
     if config.hostname is not None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.engine.program import SERVE_ARGV
 from samebox.engine.streams import MultiplexedStream, SocketStream
-from samebox.errors import EngineError
+from samebox.errors import ProtocolError
 from samebox_podman.client import error_words
-from samebox_podman.failure import refused
+from samebox_podman.failure import refused, unavailable
 
 if TYPE_CHECKING:
     import socket
@@ -33,18 +33,28 @@ class AttachedStream(MultiplexedStream):
 
     Podman ends it with the container only, so the first process says on stderr when that agent has ended
     (docs/protocol.md, section 8): whatever comes there is the end.
+
+    Args:
+        stream: The connection.
+        backlog: Bytes that were read already.
     """
+
+    def __init__(self, stream: SocketStream, backlog: bytes = b"") -> None:
+        super().__init__(stream, backlog)
+        self._carrier = stream
 
     def recv(self, size: int) -> bytes:
         """Return the agent's bytes; see `samebox.engine.ByteStream.recv`."""
-        if self.diagnostics():
-            return b""
         try:
-            return super().recv(size)
-        except BlockingIOError:
-            if self.diagnostics():
+            data = super().recv(size)
+        except (BlockingIOError, ProtocolError):
+            if self._stderr:
                 return b""
             raise
+        if self._stderr:
+            # Whoever waits for the descriptor learns of an end that came together with data by this alone.
+            self._carrier.shutdown()
+        return data
 
 
 def open_attached(client: PodmanClient, container: str, timeout: float) -> AttachedStream:
@@ -119,7 +129,7 @@ def _upgrade(client: PodmanClient, path: str, body: bytes, timeout: float) -> tu
         connection.settimeout(timeout)
         try:
             connection.sendall(request.encode() + body)
-            status, head, rest = _read_head(connection)
+            status, head, rest = _read_head(client, connection)
             if status not in {101, 200}:
                 rest = _read_rest(connection, head, rest)
         except OSError as error:
@@ -130,11 +140,11 @@ def _upgrade(client: PodmanClient, path: str, body: bytes, timeout: float) -> tu
     return connection, rest
 
 
-def _read_head(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+def _read_head(client: PodmanClient, connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     data = bytearray()
     while (end := data.find(b"\r\n\r\n")) < 0:
         if len(data) > _HEAD:
-            raise EngineError("Podman's answer has no end of its head")
+            raise unavailable(client.address, "its answer has no end of its head", f"Correct {client.address.source}.")
         part = connection.recv(4096)
         if not part:
             raise ConnectionResetError("the connection ended before the answer")
@@ -142,7 +152,8 @@ def _read_head(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     first, *lines = data[:end].decode("latin-1").split("\r\n")
     words = first.split(" ", 2)
     if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
-        raise EngineError(f"what answered is no Podman service: {first[:200]!r}")
+        found = f"what answered is no Podman service: {first[:200]!r}"
+        raise unavailable(client.address, found, f"Correct {client.address.source}.")
     head = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return int(words[1]), head, bytes(data[end + 4 :])
 

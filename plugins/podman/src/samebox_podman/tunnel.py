@@ -73,7 +73,7 @@ class Tunnel:
             return OwnedProcess(argv, _forwards, within=READY, stdin=True)
         except FileNotFoundError:
             raise unavailable(self._address, "there is no ssh program in PATH", "Install OpenSSH's client.") from None
-        except HelperError as error:
+        except (HelperError, OSError) as error:
             login = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
             port = f" -p {parts.port}" if parts.port else ""
             remedy = f"Check that `ssh -o BatchMode=yes{port} {login} podman version` works: keys and host key known."
@@ -88,11 +88,11 @@ class Tunnel:
 
 
 def _forwards(directory: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(str(directory / "podman.sock"))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

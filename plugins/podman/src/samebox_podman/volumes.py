@@ -68,7 +68,7 @@ class Volumes:
         """
         response = self._client.call("get", f"/volumes/{name}/json", accept=(404,))
         # Podman takes the beginning of a name as well.
-        if response.status_code == 404 or (found := volume_status(response.json())).name != name:
+        if response.status_code == 404 or (found := volume_status(self._client.decoded(response))).name != name:
             return
         check_ours(self._client.engine, found)
         try:

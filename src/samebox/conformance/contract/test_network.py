@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from samebox.conformance.contract.conftest import NewBox
     from samebox.sandbox.sandbox import Sandbox
+
+_ONE = "0" * 31 + "1"
 
 
 def interfaces(box: Sandbox) -> set[str]:
@@ -114,6 +117,32 @@ def test_loopback_works(box: Sandbox) -> None:
     """
     with server(box, "hello") as port:
         box.wait_for_port(port, DEADLINE)
+
+
+@requires(Capability.NETWORK_NONE)
+def test_loopback_has_both_addresses(box: Sandbox) -> None:
+    """Loopback has ::1 beside 127.0.0.1, on a host that has it.
+
+    Why: `localhost` may be either, and a server that listens on ::1 alone can't start without that.
+    Check: what the engine does to IPv6 where there is no network.
+    """
+    enforced(box, Capability.NETWORK_NONE)
+    host = Path("/proc/net/if_inet6")
+    if not host.exists() or _ONE not in host.read_text("ascii"):
+        pytest.skip("this host has no ::1")
+    assert _ONE in box.exec(["cat", "/proc/net/if_inet6"], timeout=DEADLINE).text
+
+
+@requires(Capability.DNS)
+def test_own_name_is_known(box: Sandbox) -> None:
+    """The sandbox's own name has an address, with the network off too.
+
+    Why: much looks its own name up as it starts, a Java program or a mail server, and fails or waits for a resolver.
+    Check: /etc/hosts inside.
+    """
+    name = box.read_text("/proc/sys/kernel/hostname").strip()
+    lines = [line.partition("#")[0].split() for line in box.read_text("/etc/hosts").splitlines()]
+    assert name in {each for line in lines for each in line[1:]}, lines
 
 
 def test_wait_for_port_gives_up(box: Sandbox) -> None:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import secrets
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from samebox.capabilities import Capability
+from samebox.config.model import SandboxConfig
+from samebox.config.record import record
 from samebox.conformance.contract.harness import DEADLINE, requires, verifies
-from samebox.engine.registry import make_engine
+from samebox.engine.labels import CONFIG, MANAGED, NAME, OWNER
+from samebox.engine.registry import make_engine, registry
 from samebox.errors import SandboxError, SandboxExistsError
+from samebox.sandbox.owner import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from samebox.conformance.contract.conftest import NewBox
     from samebox.conformance.contract.harness import Harness
+    from samebox.engine import ByteStream, Engine, SandboxStatus
 
 
 @pytest.fixture
@@ -172,14 +181,106 @@ def test_another_config_is_an_error(new_box: NewBox, harness: Harness, name: str
 
 
 @requires(Capability.PERSISTENT)
-def test_one_name_opened_at_once(new_box: NewBox, name: str) -> None:
-    """Of several threads that open one name at once, one makes the sandbox and all have the same sandbox.
+def test_one_name_opened_at_once(new_box: NewBox, harness: Harness, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several threads that open one name at once, one makes and starts the sandbox and all have the same sandbox.
 
-    Why: looking and then making is a race, and the loser gets the engine's "name in use".
-    Check: what is done about the engine's refusal.
+    Why: looking and then making is a race, and the loser gets the engine's "name in use", or starts what its maker is
+    not done with.
+    Check: what is done about the engine's refusal, and about a sandbox that is created and not started.
     """
+    engine = registry().get(harness.engine)
+    inspect, start = engine.inspect, engine.start
+    looks, all_have_looked, one_has_seen = itertools.count(), threading.Barrier(4), threading.Event()
+    started: list[str] = []
+
+    def look(self: Engine, sandbox_id: str) -> SandboxStatus:
+        try:
+            status = inspect(self, sandbox_id)
+            if status.state == "created":
+                one_has_seen.set()
+            return status
+        finally:
+            if next(looks) < 4:
+                all_have_looked.wait(DEADLINE)
+
+    def start_late(self: Engine, sandbox_id: str) -> None:
+        started.append(sandbox_id)
+        one_has_seen.wait(2)
+        start(self, sandbox_id)
+
+    monkeypatch.setattr(engine, "inspect", look)
+    monkeypatch.setattr(engine, "start", start_late)
     with ThreadPoolExecutor(4) as pool:
         boxes = list(pool.map(lambda _: new_box(name=name), range(4)))
+    assert started == [boxes[0].id]
     assert len({box.id for box in boxes}) == 1
     assert [box.attached for box in boxes].count(False) == 1
     assert [box.exec(["echo", "ok"], timeout=DEADLINE).stdout for box in boxes] == [b"ok\n"] * 4
+
+
+@requires(Capability.PERSISTENT)
+def test_name_that_was_never_started(new_box: NewBox, harness: Harness, name: str) -> None:
+    """A sandbox whose maker died before its start is made anew by who opens its name.
+
+    Why: it lacks what its maker had not come to yet, as the agent or the workdir.
+    Check: what is done about a sandbox that is created and not started.
+    """
+    config = SandboxConfig(**harness.settings(name=name))
+    dead = dataclasses.replace(Owner.current(), started=1)
+    labels = {MANAGED: "1", NAME: name, OWNER: str(dead), CONFIG: record(config)}
+    with contextlib.closing(make_engine(harness.engine, harness.options)) as engine:
+        image = engine.ensure_image(config, lambda _line: None)
+        engine.create(config, image=image, name=name, labels=labels)
+        box = new_box(name=name)
+        assert (box.attached, box.exec(["echo", "ok"], timeout=DEADLINE).stdout) == (False, b"ok\n")
+        assert [status.id for status in engine.list() if status.name == name] == [box.id]
+
+
+@requires(Capability.PERSISTENT)
+def test_name_that_is_closed_meanwhile(
+    new_box: NewBox, harness: Harness, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox that its owner closes while another opens its name is made anew.
+
+    Why: what was found by its name a moment ago is no reason to fail.
+    Check: what is done when the agent of a sandbox that was found can't be reached.
+    """
+    first = new_box(name=name)
+    engine = registry().get(harness.engine)
+    connect = engine.connect
+    closing = [first]
+
+    def connect_late(self: Engine, *arguments: Any) -> ByteStream:
+        if closing:
+            closing.pop().close()
+        return connect(self, *arguments)
+
+    monkeypatch.setattr(engine, "connect", connect_late)
+    second = new_box(name=name)
+    assert not second.attached
+    assert second.exec(["echo", "ok"], timeout=DEADLINE).stdout == b"ok\n"
+
+
+@requires(Capability.PERSISTENT)
+def test_name_opened_while_its_owner_closes(new_box: NewBox, harness: Harness, name: str) -> None:
+    """Opening a name while its owner closes it attaches to the sandbox or makes another one, at any moment.
+
+    Why: a removal takes several steps, and an engine that is asked between two of them gives all kinds of errors, or
+    starts what is being removed and forgets it.
+    Check: which of the engine's states and errors mean that the sandbox is gone.
+    """
+    for delay in (0.0, 0.005, 0.01, 0.02, 0.04, 0.08):
+        first = new_box(name=name)
+        with ThreadPoolExecutor(1) as pool:
+            closing = pool.submit(first.close)
+            time.sleep(delay)
+            second = harness.sandbox(name=name).start()
+            closing.result(DEADLINE)
+        try:
+            if not second.attached:
+                assert second.exec(["echo", "ok"], timeout=DEADLINE).stdout == b"ok\n"
+            else:
+                with pytest.raises(SandboxError):
+                    second.exec(["true"], timeout=DEADLINE)
+        finally:
+            second.close()

@@ -21,8 +21,14 @@ class RefusedError(EngineError):
 
     @property
     def no_container(self) -> bool:
-        """Whether the service does not know the container."""
-        return self.status == 404 and "no such container" in self.words.lower()
+        """Whether the service does not know the container.
+
+        Podman says so with an internal error where the container was removed in the middle of the call.
+        """
+        words = self.words.lower()
+        if self.status == 500:
+            return "does not exist in database: no such container" in words or "has already been removed" in words
+        return self.status == 404 and "no such container" in words
 
     @property
     def name_taken(self) -> bool:

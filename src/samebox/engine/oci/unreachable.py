@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,9 @@ def explain(error: BaseException, socket_path: str | None, remedies: Remedies) -
         What was found, and what to do.
     """
     found = list(causes(error))
+    if out_of_files(found):
+        remedy = "Raise its limit (`ulimit -n`), or close sandboxes and files that are not used any more."
+        return "this process, or the whole system, may open no more files and sockets", remedy
     for cause in found:
         if socket_path is not None and isinstance(cause, OSError) and (known := _socket(socket_path, cause, remedies)):
             return known
@@ -51,6 +54,11 @@ def explain(error: BaseException, socket_path: str | None, remedies: Remedies) -
         return "there was no answer in time", f"{what} to wait."
     broken = f"the connection broke: {words(found)}"
     return broken, f"See whether the {remedies.service} still runs, and read its log."
+
+
+def out_of_files(found: Iterable[BaseException]) -> bool:
+    """Return whether one of the causes is that there are too many open files."""
+    return any(isinstance(cause, OSError) and cause.errno in {errno.EMFILE, errno.ENFILE} for cause in found)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
