@@ -380,3 +380,12 @@ def test_killed_supervisor(wire: Wire) -> None:
     assert (result["errno"], result["kind"]) == (errno.EIO, b"spawn")
     assert not stream.stdout or gone(int(stream.stdout))
     assert wire.sh("exit 4").result == {"exit_code": 4}
+
+
+def test_timeout_of_a_command_without_outputs(wire: Wire) -> None:
+    """A command that has closed its outputs is ended in time: telling their end changes no deadline."""
+    began = time.monotonic()
+    done = wire.sh("exec >&- 2>&-; sleep 60", timeout=500, grace=100)
+    assert done.result is not None
+    assert done.result["reason"] == b"timeout"
+    assert time.monotonic() - began < 1.5

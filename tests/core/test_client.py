@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -272,3 +273,123 @@ def test_an_idle_agent_is_not_asked(peer: Peer, monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(TimeoutError):
         peer.frame()
+
+
+def test_a_host_that_only_listens_says_something(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that hears nothing takes its host for dead, and a line a second needs no credit for a day."""
+    monkeypatch.setattr(client, "QUIET", 0.3)
+    monkeypatch.setattr(transport, "TICK", 0.05)
+    call = peer.connection.call(1, [("argv", b"x")], {1: Pipe()})
+    heard: list[int] = []
+
+    def chat() -> None:
+        peer.socket.settimeout(0.02)
+        for _ in range(60):
+            peer.socket.sendall(frame(frames.DATA, call.stream, b"\x01line\n"))
+            with contextlib.suppress(TimeoutError):
+                stream, kind, payload = peer.frame()
+                heard.append(kind)
+                if kind == frames.PING:
+                    peer.socket.sendall(frame(frames.PONG, stream, payload))
+        peer.end(call)
+
+    threading.Thread(target=chat).start()
+    peer.result(call)
+    assert heard.count(frames.PING) >= 2
+
+
+def test_a_pong_is_read_though_no_call_is_under_way(peer: Peer) -> None:
+    """The call that asked may have ended meanwhile; the connection is a good one."""
+    call = peer.connection.call(1, [("argv", b"x")])
+    peer.frame()
+    peer.end(call)
+    peer.result(call)
+    asked = peer.connection.ask()
+    stream, kind, payload = peer.frame()
+    assert kind == frames.PING
+    assert peer.connection.expects
+    peer.socket.sendall(frame(frames.PONG, stream, payload))
+
+    call.until(asked, 10).wait()
+    assert not peer.connection.expects
+
+
+def test_waiters_that_gave_up_are_forgotten(peer: Peer) -> None:
+    """Polling with `wait(timeout)` for a day held two kilobytes for each poll."""
+    call = peer.connection.call(1, [("argv", b"x")])
+    for _ in range(50):
+        with pytest.raises(TimeoutError):
+            call.until(call.outcome(), 0.001).wait()
+    assert len(call._waiters) <= 1
+    waiter = call.outcome()
+    peer.end(call)
+    assert call.until(waiter, 10).wait().number("exit_code") == 0
+    assert call.outcome().result(1).number("exit_code") == 0
+
+
+def test_each_writer_of_one_input_is_woken(peer: Peer) -> None:
+    """Two threads that write to one stdin both go on, and both learn of the end."""
+    call = peer.connection.call(1, [("argv", b"x")])
+    call.write(bytes(frames.WINDOW))
+    rooms = [call.room(), call.room()]
+    peer.connection.keep_reading()
+    peer.socket.sendall(frame(frames.CREDIT, call.stream, b"\0" + (10).to_bytes(4, "big")))
+    assert [room.result(10) for room in rooms] == [True, True]
+    call.write(bytes(10))
+    rooms = [call.room(), call.room()]
+    peer.end(call)
+    assert [room.result(10) for room in rooms] == [False, False]
+
+
+def test_a_forked_child_sends_nothing_on_its_parents_connection(peer: Peer) -> None:
+    """Leaving a block in the child killed the parent's command."""
+    call = peer.connection.call(1, [("argv", b"x")])
+    peer.frame()
+
+    def leave() -> bool:
+        call.cancel()
+        return True
+
+    assert true_in_a_fork(leave)
+    peer.end(call)
+    assert peer.result(call)
+    peer.socket.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        peer.frame()
+
+
+class Stuck(Messages):
+    """A stream without a descriptor whose other side takes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = threading.Event()
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Block until the stream is closed, but for the first exchange."""
+        if data[8] != frames.HELLO:
+            self.released.wait(20)
+            raise OSError
+        return super().send(data)
+
+    def close(self) -> None:
+        """Let the sender go."""
+        self.released.set()
+        super().close()
+
+
+def test_a_blocked_send_holds_up_nobody_else() -> None:
+    """One sandbox whose stream takes nothing would hang the thread that serves all, and its own end."""
+    stream = Stuck()
+    connection = Connection(stream, "sandbox 'x' on remote")
+    stream.incoming.put(WELCOME)
+    connection.hello([])
+    call = connection.call(1, [("argv", b"x")])
+    time.sleep(0.1)
+    began = time.monotonic()
+    connection.tend()
+    connection.close()
+
+    assert time.monotonic() - began < 5
+    with pytest.raises(ConnectionLostError):
+        call.finished.result(5)

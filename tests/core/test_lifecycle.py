@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import pickle
@@ -15,6 +16,8 @@ import pytest
 from samebox import AsyncSandbox, Sandbox
 from samebox.engine.local import LocalEngine
 from samebox.errors import EngineError, SandboxClosedError, SandboxGoneError
+from samebox.guest.operation import Blocking, drive
+from samebox.guest.results import ExecTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -165,3 +168,90 @@ def test_a_sandbox_that_is_gone_is_gone_for_every_call() -> None:
             process.wait(10)
         with pytest.raises(SandboxGoneError):
             process.poll()
+
+
+def test_a_worker_is_waited_for_at_the_end_of_its_loop() -> None:
+    """At the end of `asyncio.run` every task is cancelled, and what a thread still uses must not be released."""
+    events: list[str] = []
+
+    def work() -> None:
+        events.append("begin")
+        time.sleep(0.3)
+        events.append("end")
+
+    async def operation() -> None:
+        try:
+            await Blocking(work, whole=True)
+        finally:
+            events.append("released")
+
+    async def main() -> None:
+        task = asyncio.create_task(drive(operation()))
+        await asyncio.sleep(0.1)
+        assert not task.done()
+
+    asyncio.run(main())
+    assert events == ["begin", "end", "released"]
+
+
+def test_a_handler_may_close_what_its_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain lock waits for itself there."""
+    start = LocalEngine.start
+    box = Sandbox(**LOCAL)
+
+    def interrupted(self: LocalEngine, sandbox_id: str) -> None:
+        start(self, sandbox_id)
+        box.close()
+
+    monkeypatch.setattr(LocalEngine, "start", interrupted)
+    with pytest.raises((SandboxClosedError, SandboxGoneError)):
+        box.start()
+    assert box.engine is None or not box.engine.list()
+
+
+def test_a_short_wait_is_short_after_the_commands_own_deadline() -> None:
+    """It was longer by what the deadline was over."""
+    with Sandbox(**LOCAL) as box:
+        process = box.spawn(["sh", "-c", "kill -STOP $PPID; sleep 40"], timeout=0.2, stdin=False)
+        time.sleep(3)
+        began = time.monotonic()
+        with pytest.raises((TimeoutError, ExecTimeoutError)):
+            process.wait(timeout=0.3)
+        assert time.monotonic() - began < 2
+
+
+def test_a_start_that_is_stopped_ends_by_the_commands_timeout() -> None:
+    """The code in the sandbox may stop the process that starts it before that has told of the start."""
+    with Sandbox(**LOCAL) as box:
+        for _ in range(12):
+            with (
+                contextlib.suppress(ExecTimeoutError),
+                box.spawn(["sh", "-c", "kill -STOP $PPID; sleep 40"], timeout=0.2, stdin=False),
+            ):
+                pass
+
+
+def test_a_cancelled_spawn_leaves_no_call() -> None:
+    """Output that nobody will read kept the call, and so the sandbox in use for ever."""
+
+    async def scenario() -> None:
+        async with AsyncSandbox(**LOCAL) as box:
+            await box.exec(["true"])
+            connections = box._lifecycle._connections
+            assert connections is not None
+            for number in range(20):
+                task = asyncio.create_task(box.spawn(["head", "-c", "3000000", "/dev/zero"], stdin=False))
+                await asyncio.sleep(0.001 * (number % 10))
+                task.cancel()
+                done = await asyncio.gather(task, return_exceptions=True)
+                if not isinstance(done[0], BaseException):
+                    async with done[0]:
+                        pass
+            connection = connections.current(None)
+            assert connection is not None
+            deadline = time.monotonic() + 20
+            while connection.expects:
+                assert time.monotonic() < deadline, "calls are left"
+                await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+import contextlib
+from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from samebox.agent import frames
@@ -63,7 +64,8 @@ class Call:
         self.finished: Future[Record] = Future()
         self.over = False
         """Whether the agent has given its last answer, or the connection is lost."""
-        self._room: Future[bool] | None = None
+        self._rooms: list[Future[bool]] = []
+        self._waiters: list[Future[Record]] = []
         self._pending = memoryview(b"")
         self._pending_end = False
 
@@ -112,7 +114,7 @@ class Call:
             if self.over or self._connection.protocol.sendable(self.stream):
                 future.set_result(not self.over)
             else:
-                self._room = future
+                self._rooms = [*(other for other in self._rooms if not other.done()), future]
             return future
 
     def credit(self, channel: int, size: int) -> None:
@@ -130,6 +132,10 @@ class Call:
     def outcome(self) -> Future[Record]:
         """Return a future of the call's end for one waiter, who may cancel it."""
         waiter: Future[Record] = Future()
+        with self._connection.lock:
+            if not self.over:
+                self._waiters = [*(other for other in self._waiters if not other.done()), waiter]
+                return waiter
         self.finished.add_done_callback(lambda done: _hand_on(done, waiter))
         return waiter
 
@@ -197,7 +203,7 @@ class Call:
         except SandboxError as error:
             # Only this call fails: its agent is asked to end it, and the rest of its output is dropped.
             self.cancel()
-            self._sinks = dict.fromkeys(self._sinks, Collector(0))
+            self._sinks = {channel: Collector(0) for channel in self._sinks}
             resolve(self.finished, None, error)
 
     def lost(self, error: BaseException) -> None:
@@ -205,20 +211,24 @@ class Call:
         self._end(None, error)
 
     def _end(self, record: Record | None, error: BaseException | None) -> None:
-        self.over = True
+        with self._connection.lock:
+            self.over = True
+            waiters, self._waiters = self._waiters, []
         # `finished` tells the agent's answer; the sinks, which may still be read, are told only of a lost connection.
         lost = error if isinstance(error, ConnectionLostError) else None
         for sink in self._sinks.values():
             sink.finish(lost)
         if self._started is not None:
             resolve(self._started, record, error)
-        resolve(self.finished, record, error)
+        for future in (self.finished, *waiters):
+            resolve(future, record, error)
         self._pending, self._pending_end = memoryview(b""), False
         self._wake_writer(more=False)
 
     def _wake_writer(self, *, more: bool) -> None:
-        room, self._room = self._room, None
-        if room is not None:
+        with self._connection.lock:
+            rooms, self._rooms = self._rooms, []
+        for room in rooms:
             resolve(room, more)
 
 
@@ -233,9 +243,10 @@ def _hand_on(done: Future[Record], waiter: Future[Record]) -> None:
 
 def resolve(future: Future[Any], result: object, error: BaseException | None = None) -> None:
     """Resolve a future that may be resolved or cancelled already."""
-    if future.done() or not future.set_running_or_notify_cancel():  # a cancelled waiter cancels its future
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+    with contextlib.suppress(RuntimeError, InvalidStateError):  # another thread resolves it at this moment
+        if future.done() or not future.set_running_or_notify_cancel():  # a cancelled waiter cancels its future
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)

@@ -136,8 +136,8 @@ class Connection:
 
         The caller holds the lock.
         """
-        if not data or self._over is not None:
-            return
+        if not data or self._over is not None or self._pid != os.getpid():
+            return  # nor for a forked child: the stream is its parent's
         self.used = time.monotonic()
         view = memoryview(data)
         try:
@@ -186,7 +186,8 @@ class Connection:
             if self._asked is not None and self._asked >= self._heard:
                 left = self._asked + PATIENCE - now
             else:
-                left = self._heard + QUIET - now
+                # An agent that hears nothing of its host takes the host for dead, however much the agent sends.
+                left = min(self._heard, self.used) + QUIET - now
                 if left <= 0:
                     self._asked, left = now, PATIENCE
                     self.queue(self.protocol.ping())
@@ -210,20 +211,23 @@ class Connection:
             TimeoutError: The timeout, in seconds, is over.
             ConnectionLostError: The connection belongs to the process that this process was forked from.
         """
-        if self._pid != os.getpid():
-            msg = f"the connection to the agent in {self._where} belongs to process {self._pid}, which forked this one"
-            raise ConnectionLostError(msg)
+        self._check_process()
         self._watch.read_until(future, timeout)
 
     def keep_reading(self) -> None:
         """Have another thread read the answers as long as calls are under way."""
-        if self._pid == os.getpid():
-            self._watch.keep_reading()
+        self._check_process()
+        self._watch.keep_reading()
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            msg = f"the connection to the agent in {self._where} belongs to process {self._pid}, which forked this one"
+            raise ConnectionLostError(msg)
 
     @property
     def expects(self) -> bool:
         """Whether calls are under way."""
-        return bool(self._calls)
+        return bool(self._calls or self._asking)
 
     def fileno(self) -> int | None:
         """Return the stream's descriptor, or None."""
@@ -261,6 +265,8 @@ class Connection:
 
     def writable(self) -> bool:
         """Write what is queued, in the transport's thread; return whether part of the queue is left."""
+        if self._stream.fileno() is None:
+            return self._write_blocking()
         with self.lock:
             try:
                 while self._outgoing and self._over is None:
@@ -277,6 +283,28 @@ class Connection:
                 self._outgoing.clear()  # see `queue`
             self._waiting_to_write = False
             return False
+
+    def _write_blocking(self) -> bool:
+        """Write a piece of what is queued to a stream that may block, without the lock: others must not wait for it."""
+        with self.lock:
+            if not self._outgoing or self._over is not None:
+                self._waiting_to_write = False
+                return False
+            view = self._outgoing[0]
+        try:
+            sent = self._stream.send(view)
+        except OSError:
+            with self.lock:
+                self._outgoing.clear()  # see `queue`
+                self._waiting_to_write = False
+            return False
+        self._heard = time.monotonic()
+        with self.lock:
+            if self._outgoing and sent < len(view):
+                self._outgoing[0] = view[sent:]
+            elif self._outgoing:
+                self._outgoing.popleft()
+        return True
 
     def closed(self) -> None:
         """Close the stream itself; the transport calls this when no thread waits on the stream any more."""

@@ -50,7 +50,7 @@ class AgentConnections:
         self._id = sandbox_id
         self._where = f"sandbox {name!r} on {engine.name}"
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler that calls samebox may come while this thread has it
         self._pid = os.getpid()
         self._open: dict[str | None, Connection] = {}
         self._closed = False
@@ -75,7 +75,7 @@ class AgentConnections:
         """
         if self._pid != os.getpid():
             # A lock that another thread held at the fork would never be free in this process.
-            self._lock, self._pid, self._open = threading.Lock(), os.getpid(), {}
+            self._lock, self._pid, self._open = threading.RLock(), os.getpid(), {}
         with self._lock:
             if self._closed:
                 msg = f"{self._where} was closed"
@@ -83,6 +83,10 @@ class AgentConnections:
             connection = self.current(user)
             if connection is None:
                 connection = self._open[user] = self._connect(user, prove=prove)
+            if self._closed:
+                connection.close()
+                msg = f"{self._where} was closed"
+                raise SandboxClosedError(msg)
             return connection
 
     def _connect(self, user: str | None, *, prove: bool) -> Connection:
@@ -171,7 +175,7 @@ class AgentConnections:
         """Close every connection, for good."""
         self._closed = True
         if self._pid == os.getpid():
-            for connection in self._open.values():
+            for connection in list(self._open.values()):
                 connection.close()
             self._open.clear()
 

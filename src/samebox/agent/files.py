@@ -145,10 +145,11 @@ class AgentCaller:
         Raises:
             TimeoutError: The caller's time is over.
         """
-        if deadline is None or (timeout is not None and timeout <= deadline):
+        deadline = None if deadline is None else max(0.0, deadline)
+        if deadline is None or (timeout is not None and timeout <= deadline + _ANSWER):
             return await self._settled(call, call.outcome(), path, user, timeout)
         try:
-            return await self._settled(call, call.outcome(), path, user, max(0.0, deadline))
+            return await self._settled(call, call.outcome(), path, user, deadline)
         except TimeoutError as error:
             if isinstance(error, SandboxError):
                 raise

@@ -130,7 +130,7 @@ class Pipe:
         self._held = Blocks()
         self._ended = False
         self._error: BaseException | None = None
-        self._waiter: Future[None] | None = None
+        self._waiters: list[Future[None]] = []
         self._owed = 0
         self._room: int | None = None
         self.truncated = False
@@ -169,9 +169,10 @@ class Pipe:
             self._wake()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and waiter.set_running_or_notify_cancel():
-            waiter.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.set_running_or_notify_cancel():
+                waiter.set_result(None)
 
     def take(self) -> tuple[bytes | None, int]:
         """Return the next bytes (None: none yet, b"": the end) and how much credit to give for them.
@@ -201,8 +202,7 @@ class Pipe:
             if self._held or self._ended:
                 future.set_result(None)
             else:
-                self._wake()
-                self._waiter = future
+                self._waiters = [*(other for other in self._waiters if not other.done()), future]
             return future
 
     def release(self, limit: int) -> int:

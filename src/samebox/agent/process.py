@@ -30,6 +30,8 @@ _SIGNALS = 64
 """The highest signal of Linux."""
 _PIECE = 64 << 10
 """A size for `read` that an error names, in bytes."""
+_START = 60.0
+"""How long the start of a command may take, in seconds."""
 _SLACK = 1.0
 """How much later than a command's timeout and grace the agent's answer may come, in seconds."""
 
@@ -71,11 +73,30 @@ class AgentProcess(ProcessCore):
     async def begun(self, started: Future[Record], cwd: Path | None) -> None:
         """Wait until the command runs; raises the errors of `Guest.spawn`."""
         try:
-            record = await self._caller._settled(self._call, started, cwd, self._user)  # noqa: SLF001
-        except BaseException:
+            last = deadline(self._timeout)
+            record = await self._caller._settled(  # noqa: SLF001
+                self._call, started, cwd, self._user, _START if last is None else min(last, _START)
+            )
+        except BaseException as error:
             self._call.cancel()
+            self._drop_output()
+            if isinstance(error, TimeoutError) and not isinstance(error, SandboxError):
+                raise self._not_started() from None
             raise
         self.pid = record.number("pid", 0)
+
+    def _not_started(self) -> SandboxError:
+        if self._timeout is not None and self._timeout < _START:
+            return not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+        how = (
+            f"was not started within {_START:g} s; its sandbox is overloaded, or what starts commands there was stopped"
+        )
+        return ConnectionLostError(f"{display(self._argv)} {how}")
+
+    def _drop_output(self) -> None:
+        """Let the agent send all of the output, which nobody reads: it ends the command's stream only then."""
+        for channel, pipe in self._pipes.items():
+            self._call.credit(channel, pipe.release(0))
 
     async def explained(self, error: ConnectionLostError) -> SandboxError:
         """Return the error that the end of the connection means."""
@@ -116,8 +137,7 @@ class AgentProcess(ProcessCore):
         """See `ProcessCore.leave`."""
         if not self._call.over:
             await self.kill()
-            for channel, pipe in self._pipes.items():
-                self._call.credit(channel, pipe.release(0))
+            self._drop_output()
 
     async def terminate(self) -> None:
         """See `ProcessCore.terminate`."""

@@ -49,7 +49,7 @@ class Transport:
     """Serves channels from one daemon thread, which starts with the first channel."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler that calls samebox may come while this thread has it
         self._epoll = select.epoll()
         self._watches: dict[int, Served] = {}
         self._blocking: set[Served] = set()
@@ -106,7 +106,7 @@ class Transport:
 
 
 _current: Transport | None = None
-_current_lock = threading.Lock()
+_current_lock = threading.RLock()
 
 
 def transport() -> Transport:
@@ -122,7 +122,7 @@ def _after_fork_in_child() -> None:
     # The transport's thread stays in the parent; a selector shared with the parent would steal the parent's events.
     global _current, _current_lock  # noqa: PLW0603
     _current = None
-    _current_lock = threading.Lock()
+    _current_lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -169,16 +169,19 @@ class Watch:
         poll.register(channel, select.POLLIN)
         bell = self._own_bell()
         poll.register(bell.descriptor, select.POLLIN)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        wait = due = transports.TICK
+        now = time.monotonic()
+        deadline = None if timeout is None else now + timeout
+        due = now + transports.TICK
         while not future.done() and not self._removed:
-            if deadline is not None and (wait := min(due, deadline - time.monotonic())) <= 0:
+            now = time.monotonic()
+            if deadline is not None and deadline <= now:
                 raise TimeoutError
+            if due <= now:
+                due = now + min(self._channel.tend(), transports.TICK)
+                continue
             shield.lift()
-            found = poll.poll(wait * 1000)
+            found = poll.poll(((due if deadline is None else min(due, deadline)) - now) * 1000)
             shield.lower()
-            if not found:
-                due = wait = min(self._channel.tend(), transports.TICK)
             for descriptor, _ in found:
                 if descriptor == channel:
                     self._read()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import time
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
@@ -61,9 +62,13 @@ class Wait(Generic[T]):
 
     def wait(self) -> T:
         """Wait in this thread."""
-        if self.reader is not None:
-            self.reader.read_until(self.future, self.timeout)
-        return self.future.result(self.timeout)
+        try:
+            if self.reader is not None:
+                self.reader.read_until(self.future, self.timeout)
+            return self.future.result(self.timeout)
+        except TimeoutError:
+            self.future.cancel()  # as `wait_async` does: nobody waits for it any more
+            raise
 
     async def wait_async(self) -> T:
         """Wait in the event loop."""
@@ -97,7 +102,9 @@ class Blocking(Generic[T]):
         """Make the call in a worker thread."""
         if not self.whole:
             return await asyncio.to_thread(self.call)
-        worker = asyncio.ensure_future(asyncio.to_thread(self.call))
+        # A future and no task: at the end of its loop, asyncio cancels every task, and a thread runs on.
+        context = contextvars.copy_context()
+        worker = asyncio.get_running_loop().run_in_executor(None, functools.partial(context.run, self.call))
         try:
             return await asyncio.shield(worker)
         except asyncio.CancelledError:

@@ -73,7 +73,7 @@ class Lifecycle:
     def __init__(self, config: SandboxConfig, progress: Callable[[str], None] | None = None) -> None:
         self.config = with_runtime(config)
         self._progress = progress or silent
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close what this thread starts
         self._pid = os.getpid()
         self._choice: Choice | None = None
         self._selection: Selection | None = None
@@ -140,12 +140,16 @@ class Lifecycle:
                 self._choice = Choice(self.config)
                 self._selection = self._choice.next()
             self._connections = self._connected(self._choice)
+            if self._closed:  # by a signal's handler
+                self.close()
+                msg = f"sandbox {self._name!r} was closed"
+                raise SandboxClosedError(msg)
             self._guest = AgentGuest(self._connections, self.config.file_limit, self.config.output_limit)
 
     def _belong_here(self) -> None:
         """Belong to the process that uses it first, which a fork may have made."""
         if self._pid != os.getpid():
-            self._pid, self._lock = os.getpid(), threading.Lock()
+            self._pid, self._lock = os.getpid(), threading.RLock()
             self._choice = self._selection = None
             if self.config.name is None:
                 self._name = _new_name()

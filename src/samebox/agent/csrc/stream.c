@@ -140,12 +140,15 @@ int streams_expire(void)
             now = now_ms(CLOCK_MONOTONIC);
         if (s->deadline <= now) {
             s->deadline = -1;
-            s->type->expire(s);
-        } else if (nearest < 0 || s->deadline < nearest)
+            s->type->expire(s); /* which may set another one */
+        }
+        if (!s->closed && s->deadline >= 0 && (nearest < 0 || s->deadline < nearest))
             nearest = s->deadline;
     }
     if (nearest < 0)
         return -1;
+    if (nearest <= now)
+        return 0;
     return nearest - now > 60000 ? 60000 : (int)(nearest - now);
 }
 
