@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from samebox.agent.call import Call
-    from samebox.agent.files import Connections
+    from samebox.agent.caller import Connections
     from samebox.agent.records import Field, Record
     from samebox.guest.files import Path
     from samebox.guest.guest import Argv, Input

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from samebox.agent.call import Call
-    from samebox.agent.files import AgentCaller
+    from samebox.agent.caller import AgentCaller
     from samebox.agent.output import Collector, Pipe
     from samebox.agent.records import Record
     from samebox.guest.files import Path

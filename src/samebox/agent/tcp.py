@@ -11,7 +11,7 @@ from samebox.guest.guest import SocketCore
 
 if TYPE_CHECKING:
     from samebox.agent.call import Call
-    from samebox.agent.files import AgentCaller
+    from samebox.agent.caller import AgentCaller
     from samebox.agent.records import Field, Record
 
 CONNECT = 30
