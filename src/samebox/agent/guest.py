@@ -73,6 +73,7 @@ class AgentGuest(AgentFiles, Guest):
             call.cancel()
             raise
         if record is None:
+            call.cancel()
             raise not_ended(tuple(argv), (stdout, stderr), timeout)
         if feeder is not None and feeder.error is not None:
             raise feeder.error

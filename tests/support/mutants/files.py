@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mutants.mutant import mutant
 from mutants.results import wrap
 from samebox import errors
-from samebox.agent import files
+from samebox.agent import caller
 from samebox.agent.guest import AgentGuest
 from samebox.errors import PathNotFoundError, SandboxOSError
 
@@ -80,14 +80,14 @@ def raises_one_error_for_all(engine: type[LocalEngine], patch: pytest.MonkeyPatc
     def os_error(number: int, path: str | None, **_more: Any) -> SandboxOSError:
         return SandboxOSError(number, "it failed", path)
 
-    patch.setattr(files, "os_error", os_error)
+    patch.setattr(caller, "os_error", os_error)
 
 
 @mutant("files/missing-file-raises")
 def raises_bare_errors(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """Errors have no errno and no filename."""
     original = errors.os_error
-    patch.setattr(files, "os_error", lambda number, path, **more: type(original(number, path, **more))("it failed"))
+    patch.setattr(caller, "os_error", lambda number, path, **more: type(original(number, path, **more))("it failed"))
 
 
 @mutant("files/file-in-place-of-a-directory-raises")
@@ -100,7 +100,7 @@ def mistakes_not_a_directory(engine: type[LocalEngine], patch: pytest.MonkeyPatc
             return PathNotFoundError(errno.ENOENT, "No such file or directory", path)
         return original(number, path, **more)
 
-    patch.setattr(files, "os_error", os_error)
+    patch.setattr(caller, "os_error", os_error)
 
 
 @mutant("files/exists-is-a-plain-question")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
 from mutants.results import wrap
-from samebox.agent import files, guest, records, tree
+from samebox.agent import files, guest, names, packer, records
 from samebox.agent.guest import AgentGuest
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def lists_a_thousand(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> No
 @mutant("names/name-made-inside-is-seen[not-utf-8]")
 def replaces_bytes_of_names(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """Bytes of names that are no UTF-8 are replaced."""
-    patch.setattr(records, "decode_path", lambda data: data.decode("utf-8", "replace"))
+    patch.setattr(names, "decode_path", lambda data: data.decode("utf-8", "replace"))
 
 
 @mutant("names/nul-in-a-name-is-refused", "exec/nul-is-refused")
@@ -109,7 +109,7 @@ def uploads_without_modes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) 
             [(name, 0o644 if name == "mode" and ("file_type", "f") in fields else text) for name, text in fields]
         )
 
-    patch.setattr(tree, "encode_item", encode_item)
+    patch.setattr(packer, "encode_item", encode_item)
 
 
 @mutant("trees/progress-is-told")

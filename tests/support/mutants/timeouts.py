@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import mutant
 from mutants.results import wrap
-from samebox.agent import frames, guest
+from samebox.agent import caller, frames, guest
 from samebox.agent.call import Call
 from samebox.agent.guest import AgentGuest
 from samebox.guest.results import ExecResult, ExecTimeoutError
@@ -27,8 +27,8 @@ def _kept_by_the_host(patch: pytest.MonkeyPatch) -> None:
     """Keep timeouts on the host's side alone."""
     original = guest.command_fields
     patch.setattr(guest, "command_fields", lambda argv, cwd, env, _timeout: original(argv, cwd, env, None))
-    patch.setattr(guest, "GRACE", 0.0)
-    patch.setattr(guest, "_BACKSTOP", 0.0)
+    patch.setattr(guest, "deadline", lambda timeout: timeout)
+    patch.setattr(caller, "_BACKSTOP", 0.0)
 
 
 @mutant(

@@ -330,6 +330,7 @@ def test_block_that_is_left_drops_unread_output(box: Sandbox) -> None:
     """
     with box.spawn(["sh", "-c", "exec yes"], timeout=DEADLINE) as process:
         assert process.stdout.read(2) == b"y\n"
+        time.sleep(0.5)  # until no more output can be on its way without a reader
     deadline = time.monotonic() + DEADLINE
     while process.poll() is None:
         assert time.monotonic() < deadline, "the process is not over"
