@@ -128,9 +128,9 @@ def test_loopback_has_both_addresses(box: Sandbox) -> None:
     """
     enforced(box, Capability.NETWORK_NONE)
     host = Path("/proc/net/if_inet6")
-    if not host.exists() or _ONE not in host.read_text("ascii"):
-        pytest.skip("this host has no ::1")
-    assert _ONE in box.exec(["cat", "/proc/net/if_inet6"], timeout=DEADLINE).text
+    expected = host.exists() and _ONE in host.read_text("ascii")
+    inside = box.sh("cat /proc/net/if_inet6", timeout=DEADLINE).text
+    assert _ONE in inside or not expected, inside
 
 
 @requires(Capability.DNS)
