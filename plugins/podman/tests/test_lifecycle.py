@@ -218,6 +218,7 @@ def test_a_removal_that_podman_refuses_at_first(
     with pytest.raises(RefusedError, match="busy"):
         engine.remove(sandbox)
     left[0] = 0
+    engine.remove(sandbox)
 
 
 def test_a_user_that_is_not_there(make: Callable[..., Sandbox], engine: PodmanEngine, name: str) -> None:

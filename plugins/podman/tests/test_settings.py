@@ -156,9 +156,9 @@ def test_a_kernel_without_swap_accounting(engine: PodmanEngine, name: str, monke
     """More than the memory can't be limited there, and Podman only warns; nothing is left."""
     ask = engine.client.json
 
-    def forget(path: str, params: Any = None) -> Any:
-        found = ask(path, params)
-        if path.startswith("/containers/") and isinstance(found, dict):
+    def forget(path: str, *arguments: Any, **settings: Any) -> Any:
+        found = ask(path, *arguments, **settings)
+        if path.startswith("/containers/") and isinstance(found, dict) and "HostConfig" in found:
             found["HostConfig"]["MemorySwap"] = 0
         return found
 
@@ -272,8 +272,8 @@ def carriers(client: PodmanClient, monkeypatch: pytest.MonkeyPatch) -> Callable[
     seen: list[str] = []
     ask = PodmanClient.json
 
-    def spy(self: PodmanClient, path: str, params: Any = None) -> Any:
-        found = ask(self, path, params)
+    def spy(self: PodmanClient, path: str, *arguments: Any, **settings: Any) -> Any:
+        found = ask(self, path, *arguments, **settings)
         if isinstance(found, dict) and str(found.get("Name")).startswith("samebox-seccomp-"):
             seen.extend((f"/containers/{found['Id']}/json", f"/volumes/{found['Mounts'][0]['Name']}/json"))
         return found

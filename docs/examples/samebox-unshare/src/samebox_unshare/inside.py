@@ -20,8 +20,8 @@ def check(result: int, what: str) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Mount something; a file system of a kind on a directory that is made for it."""
-    if kind:
+    """Mount something; a file system of a kind, or a directory, on a directory that is made for it."""
+    if kind or os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     check(libc.mount(*(w.encode() or None for w in (source, target, kind)), flags, data.encode()), f"mount {target}")
 
@@ -41,13 +41,14 @@ devices = [f"dev/{name}" for name in ("null", "zero", "full", "random", "urandom
 for source, target in [(agent, ".samebox/agent"), *((f"/{device}", device) for device in devices)]:
     os.close(os.open(target, os.O_CREAT))
     mount(source, target, flags=BIND)
+# Where programs count the processors; the rest of /sys stays outside.
+mount("/sys/devices/system/cpu", "sys/devices/system/cpu", flags=BIND)
 # /proc as well: for the kernel, root in here may be root outside, whose files in /proc/sys need no capability.
-for target in (".samebox/agent", ".samebox", "proc"):
+for target in (".samebox/agent", ".samebox", "proc", "sys/devices/system/cpu"):
     mount("", target, flags=REMOUNT | BIND | READ_ONLY | NOSUID)
 
-fcntl.ioctl(
-    socket.socket(), 0x8914, b"lo".ljust(16, b"\0") + b"\1".ljust(24, b"\0")
-)  # loopback is up, as programs expect
+# Loopback is up, as programs expect.
+fcntl.ioctl(socket.socket(), 0x8914, b"lo".ljust(16, b"\0") + b"\1".ljust(24, b"\0"))
 # The old root is not covered but gone: what is a mere chroot can be left.
 check(libc.syscall({"x86_64": 155, "aarch64": 41}[os.uname().machine], b".", b"."), "pivot_root")
 check(libc.umount2(b".", DETACH), "umount")
