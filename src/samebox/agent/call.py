@@ -69,12 +69,6 @@ class Call:
         self._pending = memoryview(b"")
         self._pending_end = False
 
-    def feed(self, data: bytes) -> None:
-        """Hand over the whole input, which is sent as the agent takes it, without a thread."""
-        with self._connection.lock:
-            self._pending, self._pending_end = memoryview(data), True
-            self._connection.queue(self._pump())
-
     def write(self, data: bytes | memoryview) -> int:
         """Send as much of the input as the agent takes now, and return the number of bytes.
 
