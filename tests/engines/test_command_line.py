@@ -169,8 +169,8 @@ def test_a_signal_during_an_upload_leaves_nothing(target: Target, number: int, t
             assert process.stderr.readline().startswith(b"samebox: ")
             time.sleep(0.3)
             process.send_signal(number)
-            process.stderr.read()
-            assert process.wait(40) == 128 + number
+            said = process.stderr.read()
+            assert process.wait(40) == 128 + number, said
         owners = [status.labels.get("samebox.owner", "") for status in engine.list()]
     assert not [owner for owner in owners if f"/{process.pid}." in owner], owners
 

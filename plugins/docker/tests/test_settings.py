@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.config.model import SandboxConfig
+from samebox.engine.oci.default_profile import default_profile_text
 from samebox.errors import ConfigError, EngineError, UnsupportedError
 from samebox_docker.container import container_body
 from samebox_docker.settings import check_settings, host_settings, security_options
@@ -105,6 +106,10 @@ def test_security_options(tmp_path: Path) -> None:
     found = security_options(SandboxConfig(security_opt=options, no_new_privileges=False))
 
     assert [f"seccomp={json.dumps(profile)}", *options[1:]] == found
+    own = f"seccomp={default_profile_text()}"
+    assert ["no-new-privileges:true", own] == security_options(SandboxConfig())
+    assert ["no-new-privileges:true"] == security_options(SandboxConfig(), seccomp=False)
+    assert ["no-new-privileges:true"] == security_options(SandboxConfig(privileged=True))
     assert ["no-new-privileges:true", "seccomp=unconfined"] == security_options(
         SandboxConfig(security_opt=["seccomp=unconfined"])
     )

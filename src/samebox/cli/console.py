@@ -31,16 +31,31 @@ def fail(message: str, code: int = OWN_FAILURE) -> NoReturn:
 
 @contextlib.contextmanager
 def ended_in_order() -> Iterator[None]:
-    """Leave blocks at SIGTERM and SIGHUP too, so that nothing stays, with the exit code of a death by the signal."""
+    """Leave blocks at SIGTERM and SIGHUP too, so that nothing stays, with the exit code of a death by the signal.
+
+    Both come as KeyboardInterrupt, by way of SIGINT, which operations hold back where they must not be left halfway.
+    """
+    ended: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
 
     def end(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
+        ended.append(number)
+        signal.raise_signal(signal.SIGINT)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def interrupt(_number: int, _frame: object) -> None:
+        if ended or callable(before):  # else SIGINT is ignored, as in the background of a shell script
+            raise KeyboardInterrupt
+
+    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: end, signal.SIGHUP: end}
+    replaced = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
+    except KeyboardInterrupt:
+        if not ended:
+            raise
+        sys.exit(128 + ended[0])
     finally:
-        for number, handler in before.items():
+        for number, handler in replaced.items():
             signal.signal(number, handler)
 
 

@@ -59,6 +59,16 @@ def claims_persistence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> 
     engine.capabilities |= {Capability.PERSISTENT}
 
 
+@mutant(
+    "system-calls/ways-out-are-refused",
+    "system-calls/mounting-in-a-namespace-of-its-own-is-refused",
+    "system-calls/calls-of-another-abi-are-refused",
+)
+def claims_a_filter(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """SECCOMP is claimed, and every call reaches the kernel."""
+    engine.capabilities |= {Capability.SECCOMP}
+
+
 def _overlook(patch: pytest.MonkeyPatch, capability: Capability) -> None:
     """Let the core pass what the engine does not claim."""
     original = requirements.required

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from samebox.capabilities import Capability
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.errors import ConfigError, UnsupportedError
+from samebox_bubblewrap.filter import chosen_filter
 from samebox_bubblewrap.mounts import check_workdir, host_mounts, is_inside
 from samebox_bubblewrap.network import RESOLVER
-from samebox_bubblewrap.profile import chosen_filter
 from samebox_bubblewrap.rootfs import Names, host_resolver
 from samebox_bubblewrap.ulimits import resource_limits
 

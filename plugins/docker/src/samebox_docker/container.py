@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from samebox.capabilities import Capability
 from samebox.engine.oci.limits import CPU_PERIOD, limits
 from samebox.engine.oci.settings import kernel_names
 from samebox.engine.program import init_argv
@@ -13,7 +14,6 @@ from samebox_docker.settings import exposed_ports, host_settings, security_optio
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from samebox.capabilities import Capability
     from samebox.config.model import SandboxConfig
 
 
@@ -77,7 +77,7 @@ def container_body(
             # Docker gives a privileged container all of them, whatever is dropped.
             "CapDrop": [] if config.privileged else kernel_names(config.cap_drop),
             "CapAdd": kernel_names(config.cap_add),
-            "SecurityOpt": security_options(config),
+            "SecurityOpt": security_options(config, seccomp=Capability.SECCOMP not in missing),
             "ReadonlyRootfs": config.read_only,
             "Tmpfs": dict(tmpfs),
             "Mounts": mounts,

@@ -23,6 +23,7 @@ LIMITS = (
     (Capability.PIDS_LIMIT, "PidsLimit", "pids"),
     (Capability.SWAP_LIMIT, "SwapLimit", "swap"),
 )
+_NO_SECCOMP = "the daemon or its kernel has no seccomp (SecurityOptions)"
 DELEGATION = "https://docs.docker.com/engine/security/rootless/tips/#limiting-resources"
 
 
@@ -59,7 +60,7 @@ def engine_info(address: Address, greeting: Greeting, info: Mapping[str, Any], r
         isolation=isolation,
         address=address.url,
         rootless=rootless,
-        missing=_missing(info, security) | _lacks(info, security) | _gvisor(runtimes.get(used) or {}, isolation),
+        missing=_missing(info) | _lacks(info, security) | _gvisor(runtimes.get(used) or {}, isolation),
         details={
             "address from": address.source,
             "API version": greeting.api_version,
@@ -94,7 +95,7 @@ def _isolation(name: str, runtime: Mapping[str, Any], *, rootless: bool) -> Isol
     return Isolation.ROOTLESS if rootless else Isolation.CONTAINER
 
 
-def _missing(info: Mapping[str, Any], security: list[str]) -> dict[Capability, str]:
+def _missing(info: Mapping[str, Any]) -> dict[Capability, str]:
     missing: dict[Capability, str] = {}
     none = info.get("CgroupDriver") == "none"
     for capability, field, controller in LIMITS:
@@ -108,10 +109,6 @@ def _missing(info: Mapping[str, Any], security: list[str]) -> dict[Capability, s
                 f"the daemon has no {controller} controller to use ({field} is false), so the limit would be ignored. "
                 f"For a rootless daemon delegate it: {DELEGATION}; else enable it in the kernel's command line"
             )
-    if not any(_filters(option) for option in security):
-        missing[Capability.SECCOMP] = (
-            "the daemon runs without a seccomp profile (SecurityOptions has none, or an unconfined one)"
-        )
     return missing
 
 
@@ -120,7 +117,7 @@ def _lacks(info: Mapping[str, Any], security: list[str]) -> dict[Capability, str
     names = {option.split(",")[0].removeprefix("name=") for option in security}
     missing: dict[Capability, str] = {}
     if "seccomp" not in names:
-        missing[Capability.SECCOMP_PROFILE] = "the daemon or its kernel has no seccomp (SecurityOptions)"
+        missing |= dict.fromkeys((Capability.SECCOMP, Capability.SECCOMP_PROFILE), _NO_SECCOMP)
     if "apparmor" not in names:
         missing[Capability.APPARMOR] = "the daemon's host has no AppArmor switched on (SecurityOptions)"
     if "selinux" not in names:
@@ -173,8 +170,3 @@ def _gvisor(runtime: Mapping[str, Any], isolation: Isolation) -> dict[Capability
         reason = "the daemon runs gVisor with --network=none"
         missing |= {Capability.NETWORK: reason, Capability.NETWORK_NAMED: reason, Capability.PORTS: reason}
     return missing
-
-
-def _filters(option: str) -> bool:
-    parts = option.split(",")
-    return parts[0] == "name=seccomp" and "profile=unconfined" not in parts

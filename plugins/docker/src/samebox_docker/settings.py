@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.engine.oci import settings
-from samebox.engine.oci.seccomp import OPTION, UNCONFINED, check_profile, read_profile
+from samebox.engine.oci.default_profile import default_profile_text
+from samebox.engine.oci.seccomp import OPTION, UNCONFINED, check_profile, chosen_profile, read_profile
 from samebox.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -30,13 +31,19 @@ def check_settings(config: SandboxConfig) -> None:
         raise UnsupportedError(Capability.SECCOMP_PROFILE, "docker", reason)
 
 
-def security_options(config: SandboxConfig) -> list[str]:
+def security_options(config: SandboxConfig, *, seccomp: bool = True) -> list[str]:
     """Return SecurityOpt; a seccomp profile is sent by its content, as its file is on this host.
+
+    Args:
+        config: What the sandbox is asked to be.
+        seccomp: Whether the daemon takes a profile; samebox's own is left out where it does not.
 
     Raises:
         ConfigError: The profile can't be read, or is none.
     """
     options = ["no-new-privileges:true"] if config.no_new_privileges else []
+    if seccomp and not config.privileged and chosen_profile(config.security_opt) is None:
+        options.append(OPTION + default_profile_text())
     for option in config.security_opt:
         path = option.removeprefix(OPTION)
         options.append(OPTION + json.dumps(read_profile(path)) if path not in {option, UNCONFINED} else option)

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from samebox.engine.oci.agent_volume import LABEL, volume_name
+from samebox.engine.oci.default_profile import default_profile_text
 from samebox.engine.oci.path_stat import HEADER, parse_path_stat
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 SETTLED = 60.0
 """How old a volume is that no other process can still be filling, in seconds."""
+PROFILE = "seccomp.json"
+"""The file beside the agent with the sandboxes' seccomp profile: Podman reads one from its own host, by a path."""
+_AGENT = GUEST_PATH.rpartition("/")[2]
 _CHUNK = 64 << 10
 
 
@@ -45,6 +49,10 @@ class AgentVolume:
         now = parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else datetime.now(UTC)
         return (now - created).total_seconds() > SETTLED
 
+    def profile_path(self, program: AgentProgram) -> str:
+        """Return the path, on the service's host, of the profile in the volume, which is there."""
+        return f"{self._client.json(f'/volumes/{volume_name(program)}/json')['Mountpoint']}/{PROFILE}"
+
     def make_installer(self, program: AgentProgram, image: str) -> str:
         """Create the container that delivers; see `samebox.engine.oci.agent_volume.AgentStore`."""
         self._make_volume(program)
@@ -64,16 +72,22 @@ class AgentVolume:
 
     def held(self, installer: str, program: AgentProgram) -> bytes:
         """Return what the volume has as the agent; see `samebox.engine.oci.agent_volume.AgentStore`."""
-        path = f"/containers/{installer}/archive"
-        root = self._client.call("head", path, params={"path": MOUNT_POINT})
+        root = self._client.call("head", f"/containers/{installer}/archive", params={"path": MOUNT_POINT})
         stat = root.headers.get(HEADER)
         if stat is None or parse_path_stat(stat).mode & 0o555 != 0o555:
             return b""
-        response = self._client.call("get", path, params={"path": GUEST_PATH}, stream=True, accept=(404,))
+        profile = default_profile_text().encode()
+        if self._read(installer, PROFILE, len(profile), 0o444) != profile:
+            return b""
+        return self._read(installer, _AGENT, program.path.stat().st_size, 0o555)
+
+    def _read(self, installer: str, name: str, size: int, mode: int) -> bytes:
+        """Return the content of a file in the volume; b"" if it has not that size, or lacks one of those mode bits."""
+        path, where = f"/containers/{installer}/archive", {"path": f"{MOUNT_POINT}/{name}"}
+        response = self._client.call("get", path, params=where, stream=True, accept=(404,))
         with contextlib.closing(response):
             if response.status_code == 404:
                 return b""
-            size = program.path.stat().st_size
             data = io.BytesIO()
             try:
                 for chunk in response.iter_content(_CHUNK):
@@ -85,7 +99,7 @@ class AgentVolume:
         data.seek(0)
         try:
             with tarfile.open(fileobj=data, mode="r:") as archive:
-                return _first_file(archive, size)
+                return _first_file(archive, size, mode)
         except tarfile.TarError:
             return b""
 
@@ -93,10 +107,13 @@ class AgentVolume:
         """Put the agent into the volume; see `samebox.engine.oci.agent_volume.AgentStore`."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name, kind, size in (("./", tarfile.DIRTYPE, 0), ("agent", tarfile.REGTYPE, len(data))):
+            root = tarfile.TarInfo("./")
+            root.type, root.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(root)
+            for name, content, mode in ((PROFILE, default_profile_text().encode(), 0o644), (_AGENT, data, 0o755)):
                 member = tarfile.TarInfo(name)
-                member.type, member.size, member.mode = kind, size, 0o755
-                archive.addfile(member, io.BytesIO(data))
+                member.size, member.mode = len(content), mode
+                archive.addfile(member, io.BytesIO(content))
         params = {"path": MOUNT_POINT, "copyUIDGID": "false"}
         self._client.call("put", f"/containers/{installer}/archive", params=params, data=buffer.getvalue())
 
@@ -120,11 +137,11 @@ class AgentVolume:
                 raise
 
 
-def _first_file(archive: tarfile.TarFile, size: int) -> bytes:
-    """Return the content of a file of that size that each user may start; b"" if there is another thing."""
+def _first_file(archive: tarfile.TarFile, size: int, mode: int) -> bytes:
+    """Return the content of a file of that size that has those mode bits; b"" if there is another thing."""
     for member in archive:
         content = archive.extractfile(member) if member.isreg() else None
-        if content is None or member.size != size or member.mode & 0o555 != 0o555:
+        if content is None or member.size != size or member.mode & mode != mode:
             return b""
         with content:
             return content.read(size)

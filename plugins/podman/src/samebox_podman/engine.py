@@ -144,6 +144,8 @@ class PodmanEngine(Engine):
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
         check_runnable(self.client, self._host, agent, volume, facts)
+        if not seccomp and not config.privileged and Capability.SECCOMP not in info.missing:
+            seccomp = {"seccomp_profile_path": self._host.whole_agents[volume]}
         directories = SandboxDirectories(self.client, self._host, facts, config)
         ulimits = self._default_ulimits(facts.id) if config.ulimits and not info.rootless else {}
         while True:
@@ -162,7 +164,13 @@ class PodmanEngine(Engine):
             )
             if MANAGED in facts.labels:  # made of a sandbox, whose HOSTNAME Podman puts into its environment
                 spec["unsetenv"] = ["HOSTNAME"]
-            sandbox_id = self._containers.create(spec)
+            try:
+                sandbox_id = self._containers.create(spec)
+            except EngineError as error:
+                # A prune or a full disk took the profile's file, which Podman reads before all else.
+                if "seccomp" in str(error) and self.heal_agent():
+                    continue
+                raise
             try:
                 if directories.learnt(sandbox_id, plan) and directories.plan() != plan:
                     remove_container(self.client, sandbox_id)
@@ -198,7 +206,8 @@ class PodmanEngine(Engine):
     def _deliver(self, agent: AgentProgram, image: str) -> str:
         store, name, whole = AgentVolume(self.client), volume_name(agent), self._host.whole_agents
         self._agents.ensure(store, agent, image, lambda: name in whole or store.settled(agent))
-        whole.add(name)
+        if name not in whole:
+            whole[name] = store.profile_path(agent)
         return name
 
     def start(self, sandbox_id: str) -> None:

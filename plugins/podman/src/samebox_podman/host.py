@@ -54,8 +54,8 @@ class PodmanHost:
     info: dict[str, Any] | None = None
     info_of: str = ""
     """The version that the service called itself when `info` was asked."""
-    whole_agents: set[str] = field(default_factory=set)
-    """Names of agent volumes that were seen to be whole."""
+    whole_agents: dict[str, str] = field(default_factory=dict)
+    """By the names of the agent volumes that were seen to be whole, the paths of their seccomp profiles."""
     images: dict[str, ImageFacts] = field(default_factory=dict)
     """By id."""
     present: dict[tuple[str, str], PathStat | None] = field(default_factory=dict)
@@ -177,8 +177,6 @@ def _missing(client: PodmanClient, whole_info: dict[str, Any], *, rootless: bool
     if not security.get("seccompEnabled"):
         reason = "this Podman was built without seccomp, or the kernel has none"
         yield from ((capability, reason) for capability in (Capability.SECCOMP, Capability.SECCOMP_PROFILE))
-    elif security.get("seccompProfilePath") == "unconfined":
-        yield Capability.SECCOMP, "containers.conf on the host of Podman sets seccomp_profile = unconfined"
     if rootless and not any((info.get(helper) or {}).get("executable") for helper in ("slirp4netns", "pasta")):
         reason = "a rootless network needs slirp4netns or pasta on the host of Podman; install one of them"
         yield from ((capability, reason) for capability in (Capability.NETWORK, Capability.PORTS))

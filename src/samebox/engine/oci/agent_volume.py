@@ -10,6 +10,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from samebox.engine.oci.default_profile import default_profile_text
 from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import ConfigError, EngineError
 
@@ -55,8 +56,8 @@ class AgentStore(Protocol):
 
 
 def volume_name(program: AgentProgram) -> str:
-    """Return the name of an agent's volume."""
-    return PREFIX + program.digest[:16]
+    """Return the name of an agent's volume, which has the profile of the sandboxes too where an engine needs a file."""
+    return PREFIX + hashlib.sha256(f"{program.digest} {default_profile_text()}".encode()).hexdigest()[:16]
 
 
 def check_volume_names(config: SandboxConfig) -> None:

@@ -1,0 +1,54 @@
+"""Filters: the seccomp programs of samebox's own profile, and of those that a config names."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from samebox.engine.oci.default_profile import DEFAULT_PROFILE
+from samebox.engine.oci.seccomp import OPTION, UNCONFINED, chosen_profile, read_profile
+from samebox.errors import ConfigError
+from samebox_bubblewrap.seccomp import compile_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@cache
+def default_filter(machine: str, kernel: tuple[int, int]) -> bytes:
+    """Return the default profile as a filter program.
+
+    Args:
+        machine: "x86_64" or "aarch64".
+        kernel: Version of the running kernel.
+
+    Returns:
+        The program for `bwrap --seccomp`.
+    """
+    return compile_profile(DEFAULT_PROFILE, machine=machine, kernel=kernel)
+
+
+def chosen_filter(options: Sequence[str], machine: str, kernel: tuple[int, int]) -> bytes | None:
+    """Return the filter that a config asks for, the default one unless it does.
+
+    Args:
+        options: The config's `security_opt`.
+        machine: "x86_64" or "aarch64".
+        kernel: Version of the running kernel.
+
+    Returns:
+        The program for `bwrap --seccomp`; None: no filter.
+
+    Raises:
+        ConfigError: The profile can't be read, is not in Docker's format, or two are named.
+    """
+    path = chosen_profile(options)
+    if path is None:
+        return default_filter(machine, kernel)
+    if path == UNCONFINED:
+        return None
+    profile = read_profile(path)
+    try:
+        return compile_profile(profile, machine=machine, kernel=kernel)
+    except ConfigError as error:
+        raise ConfigError(f"wrong config: security_opt = {OPTION + path!r}: {error}") from None
