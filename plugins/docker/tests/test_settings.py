@@ -12,7 +12,7 @@ from samebox.config.model import SandboxConfig
 from samebox.engine.oci.default_profile import default_profile_text
 from samebox.errors import ConfigError, EngineError, UnsupportedError
 from samebox_docker.container import container_body
-from samebox_docker.settings import check_settings, host_settings, security_options
+from samebox_docker.settings import check_capabilities, check_settings, host_settings, security_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +96,19 @@ def test_words_of_the_api() -> None:
     assert ({"size": str(1 << 30)}, "host", True) == (host["StorageOpt"], host["UsernsMode"], host["Privileged"])
     assert [] == body["HostConfig"]["CapDrop"]
     assert {} == host_settings(SandboxConfig())
+
+
+@pytest.mark.parametrize("user", ["1000", "nobody", "1000:0", "00001"])
+def test_capabilities_without_effect_are_refused(user: str) -> None:
+    """Docker has no ambient capabilities; without `cap_add` any user is fine, and root with it."""
+    why = f"Docker gives capabilities to root alone, and the user is {user}; leave out cap_add"
+    with pytest.raises(UnsupportedError, match=why):
+        check_settings(SandboxConfig(cap_add=["CHOWN"], user=user))
+    with pytest.raises(UnsupportedError, match=why):
+        check_capabilities(SandboxConfig(cap_add=["CHOWN"]), user)
+    check_settings(SandboxConfig(user=user))
+    for root in (None, "", "0", "root", "root:1000", "00"):
+        check_capabilities(SandboxConfig(cap_add=["CHOWN"]), root)
 
 
 def test_security_options(tmp_path: Path) -> None:

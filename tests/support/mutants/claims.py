@@ -59,6 +59,23 @@ def claims_persistence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> 
     engine.capabilities |= {Capability.PERSISTENT}
 
 
+@mutant("hardening/capability-of-an-ordinary-user")
+def claims_capabilities(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """CAP_ADD and USER are claimed, and both settings are dropped."""
+    engine.capabilities |= {Capability.CAP_ADD, Capability.USER}
+
+
+@mutant("hardening/another-user-has-no-weaker-walls[root]", "hardening/an-ordinary-user-has-no-weaker-walls")
+def claims_walls_for_every_user(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """CAP_DROP, NO_NEW_PRIVILEGES, USER and EXEC_USER are claimed, and every command is the host's own user's."""
+    engine.capabilities |= {
+        Capability.CAP_DROP,
+        Capability.NO_NEW_PRIVILEGES,
+        Capability.USER,
+        Capability.EXEC_USER,
+    }
+
+
 @mutant(
     "system-calls/ways-out-are-refused",
     "system-calls/mounting-in-a-namespace-of-its-own-is-refused",

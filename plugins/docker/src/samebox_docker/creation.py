@@ -13,6 +13,7 @@ from samebox.engine.program import agent_program
 from samebox.errors import EngineError
 from samebox_docker.container import container_body
 from samebox_docker.mounts import device_mounts, mount_of, split_mounts, targets
+from samebox_docker.settings import check_capabilities
 from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Creation:
         self._runtime = runtime
         self._program = agent_program(facts.architecture)
         self._user = facts.user if config.user is None else config.user
+        check_capabilities(config, self._user)
         self._mounted = (*facts.volumes, *targets(config))
 
     def run(self, name: str, default_image: str | None, labels: Mapping[str, str], *, hides_modes: bool) -> str:

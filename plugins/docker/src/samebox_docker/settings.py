@@ -26,9 +26,32 @@ def check_settings(config: SandboxConfig) -> None:
     if config.userns not in {None, "host"}:
         reason = f"the daemon decides on the user namespace; userns={config.userns!r} is not 'host', the one other mode"
         raise UnsupportedError(Capability.USERNS, "docker", reason)
+    check_capabilities(config, config.user)
     if check_profile(config.security_opt) not in {None, UNCONFINED} and config.privileged:
         reason = "a privileged container has no filter, whatever the profile; leave out the profile or privileged"
         raise UnsupportedError(Capability.SECCOMP_PROFILE, "docker", reason)
+
+
+def check_capabilities(config: SandboxConfig, user: str | None) -> None:
+    """Refuse capabilities for a user who would not get them.
+
+    Docker puts them into the bounding set of such a user's processes alone, where they are without effect: its API has
+    no ambient set. https://github.com/moby/moby/issues/8460
+
+    Args:
+        config: What the sandbox is asked to be.
+        user: Who its processes are, the image's user among them; None: not known yet.
+
+    Raises:
+        UnsupportedError: `cap_add` names capabilities, and the user is not root.
+    """
+    name = (user or "").partition(":")[0]
+    if config.cap_add and not config.privileged and name not in {"", "root"} and name.strip("0"):
+        reason = (
+            f"Docker gives capabilities to root alone, and the user is {user}; leave out cap_add, choose user='root', "
+            "or engine podman, which gives them to every user"
+        )
+        raise UnsupportedError(Capability.CAP_ADD, "docker", reason)
 
 
 def security_options(config: SandboxConfig, *, seccomp: bool = True) -> list[str]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability, Isolation
-from samebox.conformance.contract.harness import DEADLINE, enforced, requires, verifies
+from samebox.conformance.contract.harness import DEADLINE, ORDINARY_USER, enforced, requires, verifies
 from samebox.conformance.contract.hostview import marked_process
-from samebox.errors import IsolationError
+from samebox.errors import IsolationError, UnsupportedError
 
 if TYPE_CHECKING:
     from samebox.conformance.contract.conftest import NewBox
@@ -26,14 +26,24 @@ SYS_TIME = 25
 """Numbers of Linux capabilities, from capabilities(7)'s header."""
 
 
-def status(box: Sandbox) -> dict[str, str]:
+def status(box: Sandbox, user: str | None = None) -> dict[str, str]:
     """Return what /proc says of a command in a sandbox."""
-    lines = box.exec(["cat", "/proc/self/status"], timeout=DEADLINE).text.splitlines()
+    lines = box.exec(["cat", "/proc/self/status"], user=user, timeout=DEADLINE).text.splitlines()
     found = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if "NoNewPrivs" not in found:  # as in gVisor's /proc; prctl(2) tells it everywhere
-        dump = box.exec(["setpriv", "-d"], timeout=DEADLINE).text
+        dump = box.exec(["setpriv", "-d"], user=user, timeout=DEADLINE).text
         found["NoNewPrivs"] = "1" if "no_new_privs: 1\n" in dump else f"not set: {dump}"
     return found
+
+
+def check_walls(found: dict[str, str], user: str) -> None:
+    """Check a command's capabilities and no_new_privs, and that its groups are none but those of uid:gid."""
+    capabilities = {name: int(value, 16) for name, value in found.items() if name.startswith("Cap")}
+    assert capabilities.keys() >= {"CapInh", "CapPrm", "CapEff", "CapBnd"}, found
+    assert not any(capabilities.values()), found
+    assert found["NoNewPrivs"] == "1"
+    if user != "root":
+        assert set(found["Groups"].split()) <= {user.partition(":")[2]}, found
 
 
 def has_own_kernel(box: Sandbox, harness: Harness) -> bool:
@@ -86,6 +96,53 @@ def test_capability_can_be_given_back(new_box: NewBox) -> None:
     assert int(found["CapBnd"], 16) == wanted, found
     if found["Uid"].split()[1] == "0":
         assert int(found["CapEff"], 16) == wanted, found
+
+
+@requires(Capability.CAP_ADD, Capability.USER)
+@verifies("cap_add")
+def test_capability_of_an_ordinary_user(new_box: NewBox) -> None:
+    """`cap_add` gives an ordinary user the capability too, or is refused with the reason.
+
+    Why: Docker puts it where it has no effect for such a user, and Podman gives it for some spellings of the user.
+    Check: CapEff and CapAmb of commands under `user=`.
+    """
+    wanted = 1 << NET_BIND_SERVICE
+    assert int(status(new_box(cap_add=["NET_BIND_SERVICE"]))["CapBnd"], 16) == wanted
+    for user in (ORDINARY_USER, ORDINARY_USER.partition(":")[0]):
+        said = ""
+        try:
+            found = status(new_box(cap_add=["NET_BIND_SERVICE"], user=user))
+        except UnsupportedError as error:
+            said = str(error)
+        if said:
+            assert user in said, "the reason does not name the user"
+        else:
+            assert (int(found["CapEff"], 16), int(found["CapAmb"], 16)) == (wanted, wanted), found
+
+
+@requires(Capability.CAP_DROP, Capability.NO_NEW_PRIVILEGES, Capability.USER)
+def test_an_ordinary_user_has_no_weaker_walls(user_box: Sandbox) -> None:
+    """Commands under `user=` have no capability, no new privileges and no further groups.
+
+    Why: a process that changes its user keeps its groups, and what its capability sets had for the next program.
+    Check: the five capability sets, NoNewPrivs and Groups in /proc/self/status.
+    """
+    enforced(user_box, Capability.CAP_DROP, Capability.NO_NEW_PRIVILEGES)
+    check_walls(status(user_box), ORDINARY_USER)
+
+
+@requires(Capability.CAP_DROP, Capability.NO_NEW_PRIVILEGES, Capability.EXEC_USER)
+@pytest.mark.parametrize("user", [ORDINARY_USER, "root"])
+def test_another_user_has_no_weaker_walls(box: Sandbox, user: str) -> None:
+    """Commands under `exec(user=)` have no capability, no new privileges, no further groups, and the same cgroup.
+
+    Why: Docker's exec starts a new process, with limits and groups that are not the first one's.
+    Check: the five capability sets, NoNewPrivs and Groups in /proc/self/status, and /proc/self/cgroup.
+    """
+    enforced(box, Capability.CAP_DROP, Capability.NO_NEW_PRIVILEGES)
+    check_walls(status(box, user), user)
+    own, others = (box.exec(["cat", "/proc/self/cgroup"], user=each, timeout=DEADLINE).text for each in (None, user))
+    assert own == others
 
 
 @requires(Capability.NO_NEW_PRIVILEGES)
