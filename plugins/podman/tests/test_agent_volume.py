@@ -74,7 +74,7 @@ def test_delivered_once(make: Callable[..., Sandbox], client: PodmanClient, agen
     name = volume_name(agent)
     assert not AgentVolume(client).settled(agent)
     with make() as box:
-        assert box.sh("stat -c '%u %g %a' /.samebox /.samebox/agent").text == "0 0 755\n0 0 755\n"
+        assert box.sh("stat -c '%u %g %a' /.samebox /.samebox/agent").text == "0 0 755\n0 0 111\n"
     found = client.json(f"/volumes/{name}/json")
     assert found["Labels"] == {"samebox.agent": agent.digest}
     filled = found["CreatedAt"]

@@ -6,7 +6,7 @@ import contextlib
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from samebox.engine.oci.agent_volume import LABEL, AgentVolumes, volume_name
+from samebox.engine.oci.agent_volume import LABEL, MODE, AgentVolumes, volume_name
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, SERVE_ARGV
 from samebox.errors import EngineError, EngineUnavailableError
@@ -43,7 +43,7 @@ class AgentVolume:
         }
 
     def ensure(self, program: AgentProgram, *, container: str, image: str) -> None:
-        """See that the volume holds the agent; one look for each daemon.
+        """See that the volume holds the agent; it is read once for each daemon.
 
         Args:
             program: The agent.
@@ -53,13 +53,7 @@ class AgentVolume:
         Raises:
             EngineError: The delivery failed.
         """
-
-        def seems_whole() -> bool:
-            # A delivery shows the file under its name only when it is whole.
-            state = path_state(self._pool, container, GUEST_PATH)
-            return state is not None and state.size == program.path.stat().st_size and bool(state.mode & 0o111)
-
-        self._volumes.ensure(self, program, image, seems_whole)
+        self._volumes.ensure(self, program, image, lambda: self.held(container, program) == program.data)
 
     def heal(self) -> bool:
         """Deliver anew what differs; see `samebox.engine.oci.agent_volume.AgentVolumes.heal`."""
@@ -84,7 +78,7 @@ class AgentVolume:
         """Return what the volume has as the agent; see `samebox.engine.oci.agent_volume.AgentStore`."""
         try:
             state = path_state(self._pool, installer, GUEST_PATH)
-            if state is None or state.mode & 0o555 != 0o555:
+            if state is None or state.mode & 0o777 != MODE:
                 return b""
             return read_file(self._pool, installer, GUEST_PATH, program.path.stat().st_size + 1)
         except EngineUnavailableError:
@@ -111,7 +105,7 @@ def _package(data: bytes) -> bytes:
     all.
     """
     file = tarfile.TarInfo(f".{_FILE}.new")
-    file.mode = 0o555
+    file.mode = MODE
     link = tarfile.TarInfo(_FILE)
-    link.type, link.linkname, link.mode = tarfile.LNKTYPE, file.name, 0o555
+    link.type, link.linkname, link.mode = tarfile.LNKTYPE, file.name, MODE
     return tar_of((file, data), (link, b""))

@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from samebox.engine.oci.agent_volume import LABEL, volume_name
+from samebox.engine.oci.agent_volume import LABEL, MODE, volume_name
 from samebox.engine.oci.default_profile import default_profile_text
-from samebox.engine.oci.path_stat import HEADER, parse_path_stat
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT
 from samebox_podman.containers import remove_container
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from samebox.engine.program import AgentProgram
     from samebox_podman.client import PodmanClient
 
@@ -26,6 +27,7 @@ PROFILE = "seccomp.json"
 """The file beside the agent with the sandboxes' seccomp profile: Podman reads one from its own host, by a path."""
 _AGENT = GUEST_PATH.rpartition("/")[2]
 _CHUNK = 64 << 10
+_OPEN, _READABLE = 0o755, 0o644
 
 
 class AgentVolume:
@@ -72,19 +74,9 @@ class AgentVolume:
 
     def held(self, installer: str, program: AgentProgram) -> bytes:
         """Return what the volume has as the agent; see `samebox.engine.oci.agent_volume.AgentStore`."""
-        root = self._client.call("head", f"/containers/{installer}/archive", params={"path": MOUNT_POINT})
-        stat = root.headers.get(HEADER)
-        if stat is None or parse_path_stat(stat).mode & 0o555 != 0o555:
-            return b""
-        profile = default_profile_text().encode()
-        if self._read(installer, PROFILE, len(profile), 0o444) != profile:
-            return b""
-        return self._read(installer, _AGENT, program.path.stat().st_size, 0o555)
-
-    def _read(self, installer: str, name: str, size: int, mode: int) -> bytes:
-        """Return the content of a file in the volume; b"" if it has not that size, or lacks one of those mode bits."""
-        path, where = f"/containers/{installer}/archive", {"path": f"{MOUNT_POINT}/{name}"}
+        path, where = f"/containers/{installer}/archive", {"path": MOUNT_POINT}
         response = self._client.call("get", path, params=where, stream=True, accept=(404,))
+        profile, size = default_profile_text().encode(), program.path.stat().st_size
         with contextlib.closing(response):
             if response.status_code == 404:
                 return b""
@@ -92,25 +84,29 @@ class AgentVolume:
             try:
                 for chunk in response.iter_content(_CHUNK):
                     data.write(chunk)
-                    if data.tell() > size + _CHUNK:
+                    if data.tell() > size + len(profile) + _CHUNK:
                         break
             except OSError as error:
                 raise self._client.unreachable(error) from error
         data.seek(0)
         try:
             with tarfile.open(fileobj=data, mode="r:") as archive:
-                return _first_file(archive, size, mode)
+                found = dict(_files(archive, max(size, len(profile))))
         except tarfile.TarError:
             return b""
+        if found.pop("", None) != (_OPEN, b"") or found.pop(PROFILE, None) != (_READABLE, profile):
+            return b""
+        mode, content = found.pop(_AGENT, (0, b""))
+        return content if mode == MODE and not found else b""
 
     def put(self, installer: str, data: bytes) -> None:
         """Put the agent into the volume; see `samebox.engine.oci.agent_volume.AgentStore`."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             root = tarfile.TarInfo("./")
-            root.type, root.mode = tarfile.DIRTYPE, 0o755
+            root.type, root.mode = tarfile.DIRTYPE, _OPEN
             archive.addfile(root)
-            for name, content, mode in ((PROFILE, default_profile_text().encode(), 0o644), (_AGENT, data, 0o755)):
+            for name, content, mode in ((PROFILE, default_profile_text().encode(), _READABLE), (_AGENT, data, MODE)):
                 member = tarfile.TarInfo(name)
                 member.size, member.mode = len(content), mode
                 archive.addfile(member, io.BytesIO(content))
@@ -137,12 +133,12 @@ class AgentVolume:
                 raise
 
 
-def _first_file(archive: tarfile.TarFile, size: int, mode: int) -> bytes:
-    """Return the content of a file of that size that has those mode bits; b"" if there is another thing."""
-    for member in archive:
-        content = archive.extractfile(member) if member.isreg() else None
-        if content is None or member.size != size or member.mode & mode != mode:
-            return b""
-        with content:
-            return content.read(size)
-    return b""
+def _files(archive: tarfile.TarFile, size: int) -> Iterator[tuple[str, tuple[int, bytes]]]:
+    """Yield the modes and contents of what a directory's archive has, by name; "" is the directory, which comes first.
+
+    Versions of Podman differ in whether the archive's names begin with the directory's.
+    """
+    for position, member in enumerate(archive):
+        content = archive.extractfile(member) if member.isreg() and member.size <= size else None
+        name = member.name.rpartition("/")[2] if position else ""
+        yield name, (member.mode & 0o7777, content.read() if content is not None else b"")

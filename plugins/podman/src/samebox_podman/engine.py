@@ -172,6 +172,7 @@ class PodmanEngine(Engine):
                     continue
                 raise
             try:
+                self._prove(agent, sandbox_id)
                 if directories.learnt(sandbox_id, plan) and directories.plan() != plan:
                     remove_container(self.client, sandbox_id)
                     continue
@@ -209,6 +210,15 @@ class PodmanEngine(Engine):
         if name not in whole:
             whole[name] = store.profile_path(agent)
         return name
+
+    def _prove(self, agent: AgentProgram, sandbox_id: str) -> None:
+        """Compare the agent that a sandbox has with this installation's, once for each service; heal what differs."""
+        proven, name = self._host.proven_agents, volume_name(agent)
+        if name not in proven:
+            store = AgentVolume(self.client)
+            if store.held(sandbox_id, agent) != agent.data:
+                self._agents.heal(store)
+            proven.add(name)
 
     def start(self, sandbox_id: str) -> None:
         """Start a sandbox; see `samebox.engine.Engine.start`."""

@@ -56,6 +56,8 @@ class PodmanHost:
     """The version that the service called itself when `info` was asked."""
     whole_agents: dict[str, str] = field(default_factory=dict)
     """By the names of the agent volumes that were seen to be whole, the paths of their seccomp profiles."""
+    proven_agents: set[str] = field(default_factory=set)
+    """Those of them that were read and compared."""
     images: dict[str, ImageFacts] = field(default_factory=dict)
     """By id."""
     present: dict[tuple[str, str], PathStat | None] = field(default_factory=dict)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LABEL = "samebox.agent"
 """The label, with the agent's digest, of all that is there for the agent's sake."""
 PREFIX = "samebox-agent-"
+MODE = 0o111
+"""The agent's permission bits. Nobody inside may read it: so the kernel keeps code of the same user from tracing it,
+from its first instruction on, and from opening what /proc shows of it. ptrace(2), PR_SET_DUMPABLE in prctl(2)."""
 WAIT = 20.0
 """How long another process may take for a delivery before it is held for dead, in seconds."""
 
@@ -46,7 +49,7 @@ class AgentStore(Protocol):
         """
 
     def held(self, installer: str, program: AgentProgram) -> bytes:
-        """Return the volume's agent, at most one byte more than the agent has; b"" if no user could start it."""
+        """Return the volume's agent, at most one byte more than the agent has; b"" if its mode is not `MODE`."""
 
     def put(self, installer: str, data: bytes) -> None:
         """Put the agent into the volume; no running agent may suffer by it."""
@@ -57,7 +60,7 @@ class AgentStore(Protocol):
 
 def volume_name(program: AgentProgram) -> str:
     """Return the name of an agent's volume, which has the profile of the sandboxes too where an engine needs a file."""
-    return PREFIX + hashlib.sha256(f"{program.digest} {default_profile_text()}".encode()).hexdigest()[:16]
+    return PREFIX + hashlib.sha256(f"{program.digest} {MODE} {default_profile_text()}".encode()).hexdigest()[:16]
 
 
 def check_volume_names(config: SandboxConfig) -> None:
