@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox.engine.oci.default_profile import DEFAULT_PROFILE
+from samebox.engine.oci.default_profile import default_profile
 from samebox.errors import ConfigError
 from samebox_bubblewrap.filter import default_filter
 from samebox_bubblewrap.seccomp import compile_profile
@@ -67,10 +67,11 @@ def rule(name: str, *args: dict[str, Any], action: str = "SCMP_ACT_ALLOW", **mor
 @pytest.mark.parametrize("machine", list(ARCH))
 def test_every_call_of_the_default_profile(machine: str) -> None:
     """Each call without conditions is allowed or EPERM if the profile names it, and does not exist if not."""
-    program = default_filter(machine, (6, 1))
-    always = set(DEFAULT_PROFILE["syscalls"][0]["names"]) | {"process_vm_readv", "process_vm_writev", "ptrace"}
+    program = default_filter(machine, (6, 1), lasting=False)
+    rules = default_profile(lasting=False)["syscalls"]
+    always = set(rules[0]["names"]) | {"process_vm_readv", "process_vm_writev", "ptrace"}
     always |= {"arch_prctl", "modify_ldt"} if machine == "x86_64" else set()
-    named = {name for rule in DEFAULT_PROFILE["syscalls"] for name in rule["names"]}
+    named = {name for rule in rules for name in rule["names"]}
     assert len(set(syscall_numbers(machine)) - named) < 10
     for name, number in syscall_numbers(machine).items():
         if name in {"clone", "clone3", "socket", "personality"}:
@@ -83,7 +84,7 @@ def test_every_call_of_the_default_profile(machine: str) -> None:
 @pytest.mark.parametrize("machine", list(ARCH))
 def test_conditions_of_the_default_profile(machine: str) -> None:
     """No new namespaces, no clone3, no way to a hypervisor, no odd personality."""
-    program = default_filter(machine, (6, 1))
+    program = default_filter(machine, (6, 1), lasting=False)
     numbers = syscall_numbers(machine)
 
     def verdict(name: str, *args: int) -> int:
@@ -100,9 +101,32 @@ def test_conditions_of_the_default_profile(machine: str) -> None:
     assert [verdict("personality", value) for value in (0, 8, 0xFFFFFFFF, 0x40000)] == [ALLOW] * 3 + [ENOSYS]
 
 
+@pytest.mark.parametrize("machine", list(ARCH))
+def test_no_setuid_files_where_they_last(machine: str) -> None:
+    """No call makes a file setuid or setgid; the mode of an open that makes no file does not matter."""
+    program = default_filter(machine, (6, 1), lasting=True)
+    numbers = syscall_numbers(machine)
+
+    def verdict(name: str, *args: int) -> int:
+        return run(program, numbers[name], *args, machine=machine)
+
+    places = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "creat": 1, "mknod": 1, "mknodat": 2}
+    for name, index in places.items():
+        if name in numbers:
+            verdicts = [verdict(name, *[0] * index, mode) for mode in (0o777, 0o1777, 0o4755, 0o2755, 1 << 40 | 0o6000)]
+            assert verdicts == [ALLOW, ALLOW, EPERM, EPERM, EPERM], name
+    for name, index in {"open": 1, "openat": 2}.items():
+        if name in numbers:
+            for flags in (0o100, 0o20200002, 0o20200102):
+                verdicts = [verdict(name, *[0] * index, flags, mode) for mode in (0o644, 0o4755, 0o2755)]
+                assert verdicts == [ALLOW, EPERM, EPERM], (name, flags)
+            assert verdict(name, *[0] * index, 0o2, 0o4755) == ALLOW
+    assert verdict("openat2") == ENOSYS
+
+
 def test_other_abis_are_refused() -> None:
     """A 32-bit call is death, an x32 one has no such call: both were ways around filters."""
-    program = default_filter("x86_64", (6, 1))
+    program = default_filter("x86_64", (6, 1), lasting=False)
     assert run(program, 39) == ALLOW
     assert run(program, 39, arch=0x40000003) == KILL
     assert run(program, 0x40000000 | 39) == ENOSYS

@@ -119,8 +119,11 @@ def test_security_options(tmp_path: Path) -> None:
     found = security_options(SandboxConfig(security_opt=options, no_new_privileges=False))
 
     assert [f"seccomp={json.dumps(profile)}", *options[1:]] == found
-    own = f"seccomp={default_profile_text()}"
+    own = f"seccomp={default_profile_text(lasting=False)}"
     assert ["no-new-privileges:true", own] == security_options(SandboxConfig())
+    lasting = f"seccomp={default_profile_text(lasting=True)}"
+    assert ["no-new-privileges:true", lasting] == security_options(SandboxConfig(mounts=["/tmp:/tmp"]))
+    assert ["no-new-privileges:true", own] == security_options(SandboxConfig(mounts=["/tmp:/tmp:ro"]))
     assert ["no-new-privileges:true"] == security_options(SandboxConfig(), seccomp=False)
     assert ["no-new-privileges:true"] == security_options(SandboxConfig(privileged=True))
     assert ["no-new-privileges:true", "seccomp=unconfined"] == security_options(

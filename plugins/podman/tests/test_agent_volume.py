@@ -103,7 +103,8 @@ def test_an_image_can_not_bring_its_own(
     for user in ("nobody", None):
         with make(image="localhost/samebox-test-hostile", user=user) as box:
             assert box.sh("stat -c '%u %a' /.samebox").text == "0 755\n"
-            assert box.sh("ls -a /.samebox").text.split() == [".", "..", "agent", "seccomp.json"]
+            files = ["agent", "seccomp-lasting.json", "seccomp.json"]
+            assert box.sh("ls -a /.samebox").text.split() == [".", "..", *files]
     assert not deliver(AgentVolume(client), agent, image)
 
 

@@ -59,6 +59,12 @@ def claims_persistence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> 
     engine.capabilities |= {Capability.PERSISTENT}
 
 
+@mutant("mounts/no-setuid-file-is-left-on-the-host", "mounts/bind-mount-is-the-hosts-directory")
+def claims_bind_mounts(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """BIND_MOUNTS and SECCOMP are claimed, and nothing is mounted or filtered."""
+    engine.capabilities |= {Capability.BIND_MOUNTS, Capability.SECCOMP}
+
+
 @mutant("hardening/capability-of-an-ordinary-user")
 def claims_capabilities(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """CAP_ADD and USER are claimed, and both settings are dropped."""

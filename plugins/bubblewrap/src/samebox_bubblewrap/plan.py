@@ -166,7 +166,7 @@ def make_plan(
     for key, value in environment.items():
         words += ["--setenv", key, value]
     words += ["--chdir", workdir]
-    if (filter_program := chosen_filter(config.security_opt, *_machine())) is not None:
+    if (filter_program := chosen_filter(config, *_machine())) is not None:
         words += ["--seccomp", filter_program]
     settings = {rootfs.resolve(path): f"tmpfs[{path!r}]" for path in config.tmpfs}
     settings[workdir] = f"workdir={config.workdir!r}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.engine.oci import settings
-from samebox.engine.oci.default_profile import default_profile_text
+from samebox.engine.oci.default_profile import default_profile_text, writes_last
 from samebox.engine.oci.seccomp import OPTION, UNCONFINED, check_profile, chosen_profile, read_profile
 from samebox.errors import UnsupportedError
 
@@ -66,7 +66,7 @@ def security_options(config: SandboxConfig, *, seccomp: bool = True) -> list[str
     """
     options = ["no-new-privileges:true"] if config.no_new_privileges else []
     if seccomp and not config.privileged and chosen_profile(config.security_opt) is None:
-        options.append(OPTION + default_profile_text())
+        options.append(OPTION + default_profile_text(lasting=writes_last(config)))
     for option in config.security_opt:
         path = option.removeprefix(OPTION)
         options.append(OPTION + json.dumps(read_profile(path)) if path not in {option, UNCONFINED} else option)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SETTLED = 60.0
 """How old a volume is that no other process can still be filling, in seconds."""
-PROFILE = "seccomp.json"
-"""The file beside the agent with the sandboxes' seccomp profile: Podman reads one from its own host, by a path."""
+PROFILES = {False: "seccomp.json", True: "seccomp-lasting.json"}
+"""The files beside the agent with the seccomp profiles, by `lasting`: Podman reads one from its own host, by a path."""
 _AGENT = GUEST_PATH.rpartition("/")[2]
 _CHUNK = 64 << 10
 _OPEN, _READABLE = 0o755, 0o644
@@ -51,9 +51,9 @@ class AgentVolume:
         now = parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else datetime.now(UTC)
         return (now - created).total_seconds() > SETTLED
 
-    def profile_path(self, program: AgentProgram) -> str:
-        """Return the path, on the service's host, of the profile in the volume, which is there."""
-        return f"{self._client.json(f'/volumes/{volume_name(program)}/json')['Mountpoint']}/{PROFILE}"
+    def directory(self, program: AgentProgram) -> str:
+        """Return the path of the volume, which is there, on the service's host."""
+        return str(self._client.json(f"/volumes/{volume_name(program)}/json")["Mountpoint"])
 
     def make_installer(self, program: AgentProgram, image: str) -> str:
         """Create the container that delivers; see `samebox.engine.oci.agent_volume.AgentStore`."""
@@ -76,7 +76,8 @@ class AgentVolume:
         """Return what the volume has as the agent; see `samebox.engine.oci.agent_volume.AgentStore`."""
         path, where = f"/containers/{installer}/archive", {"path": MOUNT_POINT}
         response = self._client.call("get", path, params=where, stream=True, accept=(404,))
-        profile, size = default_profile_text().encode(), program.path.stat().st_size
+        profiles = _profiles()
+        largest = sum(map(len, profiles.values())) + program.path.stat().st_size
         with contextlib.closing(response):
             if response.status_code == 404:
                 return b""
@@ -84,20 +85,19 @@ class AgentVolume:
             try:
                 for chunk in response.iter_content(_CHUNK):
                     data.write(chunk)
-                    if data.tell() > size + len(profile) + _CHUNK:
+                    if data.tell() > largest + _CHUNK:
                         break
             except OSError as error:
                 raise self._client.unreachable(error) from error
         data.seek(0)
         try:
             with tarfile.open(fileobj=data, mode="r:") as archive:
-                found = dict(_files(archive, max(size, len(profile))))
+                found = dict(_files(archive, largest))
         except tarfile.TarError:
             return b""
-        if found.pop("", None) != (_OPEN, b"") or found.pop(PROFILE, None) != (_READABLE, profile):
-            return b""
         mode, content = found.pop(_AGENT, (0, b""))
-        return content if mode == MODE and not found else b""
+        others = {"": (_OPEN, b""), **{name: (_READABLE, profile) for name, profile in profiles.items()}}
+        return content if mode == MODE and found == others else b""
 
     def put(self, installer: str, data: bytes) -> None:
         """Put the agent into the volume; see `samebox.engine.oci.agent_volume.AgentStore`."""
@@ -106,7 +106,8 @@ class AgentVolume:
             root = tarfile.TarInfo("./")
             root.type, root.mode = tarfile.DIRTYPE, _OPEN
             archive.addfile(root)
-            for name, content, mode in ((PROFILE, default_profile_text().encode(), _READABLE), (_AGENT, data, MODE)):
+            profiles = [(name, profile, _READABLE) for name, profile in _profiles().items()]
+            for name, content, mode in (*profiles, (_AGENT, data, MODE)):
                 member = tarfile.TarInfo(name)
                 member.size, member.mode = len(content), mode
                 archive.addfile(member, io.BytesIO(content))
@@ -131,6 +132,11 @@ class AgentVolume:
         except RefusedError as error:
             if "already exists" not in error.words.lower():
                 raise
+
+
+def _profiles() -> dict[str, bytes]:
+    """Return the files with the seccomp profiles, by name."""
+    return {name: default_profile_text(lasting=lasting).encode() for lasting, name in PROFILES.items()}
 
 
 def _files(archive: tarfile.TarFile, size: int) -> Iterator[tuple[str, tuple[int, bytes]]]:

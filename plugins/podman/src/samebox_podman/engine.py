@@ -10,6 +10,7 @@ from samebox.capabilities import Capability
 from samebox.engine import Engine, EngineInfo, SandboxStatus
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, volume_name
+from samebox.engine.oci.default_profile import writes_last
 from samebox.engine.oci.local_images import local_image
 from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
@@ -18,7 +19,7 @@ from samebox.engine.oci.status import image_label
 from samebox.engine.program import AgentProgram, agent_program
 from samebox.errors import EngineError, SandboxNotFoundError
 from samebox_podman import discovery
-from samebox_podman.agent_volume import AgentVolume
+from samebox_podman.agent_volume import PROFILES, AgentVolume
 from samebox_podman.attachments import Attachments
 from samebox_podman.client import PodmanClient
 from samebox_podman.containers import Containers, remove_container
@@ -145,7 +146,8 @@ class PodmanEngine(Engine):
         volume = self._deliver(agent, facts.id)
         check_runnable(self.client, self._host, agent, volume, facts)
         if not seccomp and not config.privileged and Capability.SECCOMP not in info.missing:
-            seccomp = {"seccomp_profile_path": self._host.whole_agents[volume]}
+            profile = PROFILES[writes_last(config)]
+            seccomp = {"seccomp_profile_path": f"{self._host.whole_agents[volume]}/{profile}"}
         directories = SandboxDirectories(self.client, self._host, facts, config)
         ulimits = self._default_ulimits(facts.id) if config.ulimits and not info.rootless else {}
         while True:
@@ -208,7 +210,7 @@ class PodmanEngine(Engine):
         store, name, whole = AgentVolume(self.client), volume_name(agent), self._host.whole_agents
         self._agents.ensure(store, agent, image, lambda: name in whole or store.settled(agent))
         if name not in whole:
-            whole[name] = store.profile_path(agent)
+            whole[name] = store.directory(agent)
         return name
 
     def _prove(self, agent: AgentProgram, sandbox_id: str) -> None:

@@ -55,7 +55,7 @@ class PodmanHost:
     info_of: str = ""
     """The version that the service called itself when `info` was asked."""
     whole_agents: dict[str, str] = field(default_factory=dict)
-    """By the names of the agent volumes that were seen to be whole, the paths of their seccomp profiles."""
+    """By the names of the agent volumes that were seen to be whole, their paths on the service's host."""
     proven_agents: set[str] = field(default_factory=set)
     """Those of them that were read and compared."""
     images: dict[str, ImageFacts] = field(default_factory=dict)

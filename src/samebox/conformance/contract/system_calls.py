@@ -21,17 +21,22 @@ class Call(NamedTuple):
     arguments: tuple[int, ...] = ()
 
 
-def program(calls: Sequence[Call], machine: str) -> bytes:
+DATA = _BASE + _HEADERS
+"""The address of a program's data."""
+
+
+def program(calls: Sequence[Call], machine: str, data: bytes = b"") -> bytes:
     """Return a static ELF program that makes the calls in their order, and prints each result as 8 bytes.
 
     Args:
         calls: What it tries; all of them in one process.
         machine: The processor architecture, as `uname -m` prints it: "x86_64" or "aarch64".
+        data: What lies at the address `DATA`, for calls that take a pointer.
     """
     make, leave, kind = (_x86, _x86_exit(), 62) if machine == "x86_64" else (_arm, _arm_exit(), 183)
     number = [getattr(call, machine) for call in calls]
     code = b"".join(make(each, call.arguments) for each, call in zip(number, calls, strict=True)) + leave
-    return _elf(code, kind)
+    return _elf(code, kind, data)
 
 
 def foreign_program() -> bytes:
@@ -46,11 +51,12 @@ def results(output: bytes) -> list[int]:
     return [value for (value,) in struct.iter_unpack("<q", output)]
 
 
-def _elf(code: bytes, machine: int) -> bytes:
-    size = _HEADERS + len(code)
+def _elf(code: bytes, machine: int, data: bytes = b"") -> bytes:
+    data += bytes(-len(data) % 16)
+    size = _HEADERS + len(data) + len(code)
     header = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000) + code
+    header += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, DATA + len(data), 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000) + data + code
 
 
 def _x86(number: int, arguments: Sequence[int]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
+import struct
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.contract.harness import DEADLINE, ORDINARY_USER, requires, verifies
+from samebox.conformance.contract.harness import DEADLINE, ORDINARY_USER, enforced, requires, verifies
+from samebox.conformance.contract.system_calls import DATA, Call, program, results
 from samebox.engine.registry import make_engine
 from samebox.errors import SandboxError, UnsupportedError
 
@@ -76,6 +78,37 @@ def test_read_only_mount_refuses_writes(new_box: NewBox, shared_dir: Path) -> No
     assert not box.sh("echo x > /mnt/shared/new", timeout=DEADLINE).ok
     assert [path.name for path in shared_dir.iterdir()] == ["mark"]
     assert (shared_dir / "mark").read_text() == "of the host"
+
+
+@requires(Capability.BIND_MOUNTS, Capability.SECCOMP)
+@verifies("mounts")
+def test_no_setuid_file_is_left_on_the_host(new_box: NewBox, shared_dir: Path) -> None:
+    """Nobody in a sandbox can make a setuid or setgid file where the host sees it.
+
+    Why: root in a sandbox may be root on the host, and a setuid program in a shared directory then gives the host's
+    root to every user there.
+    Check: chmod(2) and its relatives, and the modes of openat(2) and mknodat(2), in a bind mount; the file's mode here.
+    """
+    box = new_box(mounts=[f"{shared_dir}:/mnt/shared"])
+    enforced(box, Capability.SECCOMP)
+    box.sh("cd /mnt/shared || exit; touch a b; chmod 4755 a; chmod g+s b; umask 0; mkdir -m 2755 c", timeout=DEADLINE)
+    paths = b"".join(f"/mnt/shared/{name}".encode().ljust(32, b"\0") for name in "defg")
+    at = [DATA + 32 * number for number in range(4)]
+    how = DATA + len(paths)
+    calls = [
+        Call(257, 56, (-100, at[0], 0o102, 0o4755)),
+        Call(259, 33, (-100, at[1], 0o104755, 0)),
+        Call(257, 56, (-100, at[2], 0o102, 0o755)),
+        Call(452, 452, (-100, at[2], 0o4755, 0)),
+        Call(437, 437, (-100, at[3], how, 24)),
+    ]
+    machine = box.exec(["uname", "-m"], timeout=DEADLINE).text.strip()
+    box.write_bytes("./calls", program(calls, machine, paths + struct.pack("<3Q", 0o102, 0o4755, 0)), mode=0o755)
+    answers = results(box.exec(["./calls"], timeout=DEADLINE).check().stdout)
+    modes = {each.name: oct(each.stat().st_mode) for each in shared_dir.iterdir()}
+    assert {name for name, mode in modes.items() if int(mode, 8) & 0o6000} == set(), modes
+    assert answers[2] >= 0, f"an ordinary file could not be made: {answers}"
+    assert "f" in modes, modes
 
 
 @requires(Capability.BIND_MOUNTS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from samebox.engine.oci.default_profile import default_profile_text
@@ -58,9 +59,11 @@ class AgentStore(Protocol):
         """Remove a container by its id or name; nothing happens if it is not there."""
 
 
+@cache
 def volume_name(program: AgentProgram) -> str:
-    """Return the name of an agent's volume, which has the profile of the sandboxes too where an engine needs a file."""
-    return PREFIX + hashlib.sha256(f"{program.digest} {MODE} {default_profile_text()}".encode()).hexdigest()[:16]
+    """Return the name of an agent's volume, which has the seccomp profiles too where an engine needs files."""
+    profiles = [default_profile_text(lasting=lasting) for lasting in (False, True)]
+    return PREFIX + hashlib.sha256(repr((program.digest, MODE, profiles)).encode()).hexdigest()[:16]
 
 
 def check_volume_names(config: SandboxConfig) -> None:

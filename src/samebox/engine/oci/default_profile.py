@@ -7,6 +7,9 @@ what only other processors have. Three things are narrower: no ABI but the proce
 no x32); `name_to_handle_at` needs a capability, as `open_by_handle_at` does; and socket families are refused one by one
 and above the last one, because "other than 40" compares all 64 bits of an argument of which the kernel looks at 32.
 
+Where a sandbox can write to files that outlive it, the profile has nobody make a setuid or setgid one either: root's in
+a sandbox may be root's on the host.
+
 A call that the profile knows and refuses gives EPERM; one that it does not know ENOSYS, so that a C library falls back
 to an older call. A Docker daemon before 20.10.10 knows no errno but EPERM.
 """
@@ -15,7 +18,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samebox.config.model import SandboxConfig
 
 _ALLOWED = """
 accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod chown clock_adjtime clock_getres
@@ -75,6 +81,10 @@ _NAMESPACES = tuple(1 << bit for bit in (17, 25, 26, 27, 28, 29, 30))
 _AF_PACKET, _AF_ALG, _AF_VSOCK, _AF_LAST = 17, 38, 40, 45
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 """personality(2): PER_LINUX, PER_LINUX32, both with UNAME26, and asking for the present one."""
+_SET_ID = (0o4000, 0o2000)
+_WITH_MODE = {"chmod": 1, "creat": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "mknod": 1, "mknodat": 2}
+_MAKES_FILE = (0o100, 0o20000000)
+"""O_CREAT, and what O_TMPFILE has beside O_DIRECTORY."""
 _EPERM, _ENOSYS = 1, 38
 _ALLOW = {"action": "SCMP_ACT_ALLOW"}
 _REFUSE = {"action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM}
@@ -85,17 +95,45 @@ def _where(name: str, value: int, operator: str = "SCMP_CMP_EQ", value_two: int 
     return {"names": [name], "args": [{"index": 0, "value": value, "valueTwo": value_two, "op": operator}]}
 
 
+def _bits(index: int, mask: int, value: int) -> dict[str, Any]:
+    """Return the condition that an argument has that value in the bits of the mask."""
+    return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+
+
+def _on_modes(name: str, index: int, *others: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return rules that allow a call, under other conditions, unless the mode at that argument has one of `_SET_ID`."""
+    refuse = [{"names": [name], **_REFUSE, "args": [*others, _bits(index, bit, bit)]} for bit in _SET_ID]
+    return [{"names": [name], **_ALLOW, "args": [*others, _bits(index, sum(_SET_ID), 0)]}, *refuse]
+
+
+def _no_set_id() -> list[dict[str, Any]]:
+    """Return rules by which nobody makes a setuid or setgid program.
+
+    The mode of an `open` that makes no file is whatever the register has. The conditions of each call divide all cases,
+    by the flags first: libseccomp does not try a further rule where the second condition of one does not hold.
+    """
+    rules = [rule for name, index in _WITH_MODE.items() for rule in _on_modes(name, index)]
+    for name, flags in (("open", 1), ("openat", 2)):
+        rules.append({"names": [name], **_ALLOW, "args": [_bits(flags, sum(_MAKES_FILE), 0)]})
+        for bit in _MAKES_FILE:
+            rules += _on_modes(name, flags + 1, _bits(flags, bit, bit))
+    # Its mode is in memory, where no filter can look.
+    return [*rules, {"names": ["openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS}]
+
+
 def _by_capability(names: list[str], capabilities: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return rules that allow calls with one of the capabilities, and refuse them without all of those."""
     allow = [{"names": names, **_ALLOW, "includes": {"caps": [each]}} for each in capabilities]
     return [*allow, {"names": names, **_REFUSE, "excludes": {"caps": list(capabilities)}}]
 
 
-def _rules() -> list[dict[str, Any]]:
+def _rules(*, lasting: bool) -> list[dict[str, Any]]:
     admin, raw = {"caps": ["CAP_SYS_ADMIN"]}, {"caps": ["CAP_NET_RAW"]}
     refused = {_AF_ALG, _AF_VSOCK}
+    divided = {*_WITH_MODE, "open", "openat", "openat2"} if lasting else set()
     return [
-        {"names": _ALLOWED.split(), **_ALLOW},
+        {"names": [name for name in _ALLOWED.split() if name not in divided], **_ALLOW},
+        *(_no_set_id() if lasting else ()),
         {"names": _REFUSED.split(), **_REFUSE},
         *(rule for caps, names in _WITH_CAPABILITY.items() for rule in _by_capability(names.split(), caps)),
         # From 4.8 on, a tracer can't get a call past the filter any more.
@@ -118,14 +156,22 @@ def _rules() -> list[dict[str, Any]]:
     ]
 
 
-DEFAULT_PROFILE: dict[str, Any] = {
-    "defaultAction": "SCMP_ACT_ERRNO",
-    "defaultErrnoRet": _ENOSYS,
-    "syscalls": _rules(),
-}
+@cache
+def default_profile(*, lasting: bool) -> dict[str, Any]:
+    """Return the profile.
+
+    Args:
+        lasting: Whether the sandbox can write to files that outlive it; then it can't make setuid or setgid ones.
+    """
+    return {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": _ENOSYS, "syscalls": _rules(lasting=lasting)}
 
 
 @cache
-def default_profile_text() -> str:
-    """Return the profile as JSON text."""
-    return json.dumps(DEFAULT_PROFILE, separators=(",", ":"))
+def default_profile_text(*, lasting: bool) -> str:
+    """Return the profile as JSON text; see `default_profile`."""
+    return json.dumps(default_profile(lasting=lasting), separators=(",", ":"))
+
+
+def writes_last(config: SandboxConfig) -> bool:
+    """Return whether a sandbox can write to files that outlive it: those of mounts that are not read-only."""
+    return any(not mount.read_only for mount in config.mounts)
