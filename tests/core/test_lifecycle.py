@@ -18,6 +18,7 @@ from samebox.engine.local import LocalEngine
 from samebox.errors import EngineError, SandboxClosedError, SandboxGoneError
 from samebox.guest.operation import Blocking, drive
 from samebox.guest.results import ExecTimeoutError
+from samebox.sandbox import disposal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -255,3 +256,28 @@ def test_a_cancelled_spawn_leaves_no_call() -> None:
                 await asyncio.sleep(0.05)
 
     asyncio.run(scenario())
+
+
+def test_a_failed_removal_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox whose close() failed, as while a service starts anew, is removed once that works again."""
+    monkeypatch.setattr(disposal, "_PAUSES", (0.01,) * 100)
+    removed, failing = threading.Event(), threading.Event()
+    failing.set()
+    remove = LocalEngine.remove
+
+    def removing(self: LocalEngine, sandbox_id: str) -> None:
+        if failing.is_set():
+            raise EngineError("not now")
+        remove(self, sandbox_id)
+        removed.set()
+
+    monkeypatch.setattr(LocalEngine, "remove", removing)
+    box = Sandbox(**LOCAL).start()
+    with pytest.raises(EngineError, match="not now"):
+        box.close()
+    boxes = [box]
+    del box
+    with pytest.warns(ResourceWarning, match="could not be removed when it was closed; its removal is tried again"):
+        boxes.clear()
+    failing.clear()
+    assert removed.wait(10)

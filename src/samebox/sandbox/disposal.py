@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import os
 import queue
+import threading
 import time
 import warnings
 import weakref
@@ -19,6 +20,8 @@ _WORKERS = 4
 """How many threads remove sandboxes at once."""
 _LAST = 10.0
 """How long the end of the process waits for removals that are under way, in seconds."""
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""How long a removal that failed waits for each further try, in seconds: an engine's service may be starting anew."""
 
 
 class Disposal:
@@ -34,6 +37,7 @@ class Disposal:
     def __init__(self, holder: object, remove: Callable[[], None], release: Callable[[], None], name: str) -> None:
         self._remove = remove
         self._release = release
+        self._failed = False
         self._finalizer = weakref.finalize(holder, _collected, os.getpid(), self, name)
         self._finalizer.atexit = False  # `_at_exit` removes what is left, without a warning for each
         _left.add(self)
@@ -45,7 +49,9 @@ class Disposal:
             SandboxError: The sandbox could not be removed.
         """
         if self in _left:
+            self._failed = True
             self._remove()
+            self._failed = False
             _left.discard(self)
             self._finalizer.detach()
 
@@ -54,10 +60,28 @@ class Disposal:
         self.dispose()
         self._release()
 
+    def persist(self) -> None:
+        """Finish; where the removal fails, try again for a minute, or until the process ends."""
+        for pause in _PAUSES:
+            try:
+                return self.finish()
+            except Exception:  # noqa: BLE001 - nobody is there to be told; what stays is found by prune
+                if _ending.wait(pause):
+                    return None
+        return self.finish()
+
+    def complaint(self, name: str) -> str:
+        """Return the warning about a sandbox whose holder is gone before the sandbox is."""
+        if self._failed:
+            return f"sandbox {name!r} could not be removed when it was closed; its removal is tried again"
+        return f"sandbox {name!r} was never closed: leave a `with` block, or call close()"
+
 
 _left: set[Disposal] = set()
 _queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 _workers: set[int] = set()
+_ending = threading.Event()
+"""Set when the process ends, which tries what is left once more."""
 
 
 def hand_over(call: Callable[[], None]) -> None:
@@ -91,12 +115,13 @@ def _work(token: int) -> None:
 
 def _collected(pid: int, disposal: Disposal, name: str) -> None:
     if pid == os.getpid():  # a forked child has no say over its parent's sandbox
-        hand_over(disposal.finish)
-        text = f"sandbox {name!r} was never closed: leave a `with` block, or call close()"
-        warnings.warn(text, ResourceWarning, stacklevel=2)
+        complaint = disposal.complaint(name)
+        hand_over(disposal.persist)
+        warnings.warn(complaint, ResourceWarning, stacklevel=2)
 
 
 def _at_exit() -> None:
+    _ending.set()
     deadline = time.monotonic() + _LAST
     while _workers and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,0 +1,102 @@
+"""FaultBed: engines of their own for the tests that break engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed.layout import Layout
+from testbed.state import State
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Mapping
+
+    from testbed.process import ProcessRecord
+
+_ENGINES = Path(__file__).parents[2] / "tools" / "engines.py"
+_DIRECTORY = "/var/lib/samebox-faultbed"
+
+
+class FaultBed:
+    """A second set of engines beside the ordinary one, in SAMEBOX_FAULTS_DIR or below /var/lib."""
+
+    def __init__(self) -> None:
+        directory = os.environ.get("SAMEBOX_FAULTS_DIR", _DIRECTORY)
+        own = {name: value for name, value in os.environ.items() if not name.startswith("SAMEBOX_TEST")}
+        self._environment = {**own, "SAMEBOX_TESTBED_DIR": directory}
+        os.environ["SAMEBOX_TESTBED_DIR"] = directory
+        try:
+            self.layout = Layout.from_environment()
+        finally:
+            del os.environ["SAMEBOX_TESTBED_DIR"]
+
+    def _run(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, str(_ENGINES), *words],
+            env=self._environment, capture_output=True, text=True, check=False, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def up(self) -> None:
+        """Start the engines, or those of them that have ended."""
+        self._run("up")
+
+    def down(self) -> None:
+        """Remove them."""
+        self._run("down")
+
+    def daemon(self, name: str) -> ProcessRecord | None:
+        """Return the process of a service, if it runs."""
+        return State(self.layout.state_file).daemon(name)
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables with the services' addresses and the images' names."""
+        lines = self._run("env").splitlines()
+        pairs = (line.removeprefix("export ").partition("=")[::2] for line in lines)
+        return {name: value.strip("'\"") for name, value in pairs}
+
+
+@dataclass(frozen=True)
+class Service:
+    """One engine's service in a fault bed."""
+
+    name: str
+    engine: str
+    variable: str
+    """The one with the service's address."""
+    bed: FaultBed
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of a sandbox on this service."""
+        known = self.bed.environment()
+        image = known["SAMEBOX_TEST_IMAGE_BUSYBOX"]
+        return {"engine": self.engine, "options": {"url": known[self.variable]}, "image": image}
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the service's process."""
+        record = self.bed.daemon(self.name)
+        assert record is not None, f"{self.name} does not run"
+        record.send(number)
+
+
+class Table:
+    """What was seen of each fault: a line for each fault and phase, a column for each engine."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, str]] = []
+
+    def add(self, fault: str, promised: str, engine: str, seen: str) -> None:
+        """Add what one test has seen."""
+        self.rows.append({"fault": fault, "promised": promised, "engine": engine, "seen": seen})
+
+    def write(self, path: Path) -> None:
+        """Write the table as JSON, in a fixed order."""
+        rows = sorted(self.rows, key=lambda row: (row["fault"], row["engine"]))
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
