@@ -63,7 +63,7 @@ def test_hardening_seen_from_inside(gvisor: Callable[..., Sandbox]) -> None:
         assert "no_new_privs: 1" in box.sh("setpriv -d").text
         interfaces = [line.split(":")[0].strip() for line in box.read_text("/proc/net/dev").splitlines()[2:]]
         assert interfaces == ["lo"]
-        assert box.unenforced.keys() == {Capability.PIDS_LIMIT, Capability.SECCOMP}
+        assert box.unenforced.keys() == {Capability.MEMORY_LIMIT, Capability.PIDS_LIMIT, Capability.SECCOMP}
         assert "--ignore-cgroups" in box.unenforced[Capability.PIDS_LIMIT]
 
 

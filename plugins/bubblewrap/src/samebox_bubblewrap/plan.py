@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from samebox.capabilities import Capability
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.errors import ConfigError, UnsupportedError
+from samebox_bubblewrap.cgroups import GROUPS
 from samebox_bubblewrap.mounts import check_workdir, host_mounts, is_inside
 from samebox_bubblewrap.network import RESOLVER
 from samebox_bubblewrap.profile import chosen_filter
-from samebox_bubblewrap.rootfs import Names, host_resolver
+from samebox_bubblewrap.rootfs import Names, host_resolver, sized_tmpfs
 from samebox_bubblewrap.ulimits import resource_limits
 
 if TYPE_CHECKING:
@@ -140,19 +141,23 @@ def make_plan(
     if ordinary and rootfs.is_directory(workdir):
         own.append(workdir)
     processors = rootfs.resolve(_PROCESSORS)
-    words += rootfs.base([*tmpfs, *targets, workdir, processors], own)
+    size = config.files_in_memory
+    groups = rootfs.resolve(GROUPS)
+    words += rootfs.base([*tmpfs, *targets, workdir, processors, groups], own, size)
     words += rootfs.files(identity, Names(hostname, config.extra_hosts, _resolver(config)), read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
     words += _processors(processors)
+    # For `Cgroup.view`: the group is made when the sandbox starts, and the root may be read-only by then.
+    words += [word for path in (*_parents(groups), groups, f"{groups}/memory") for word in _directory(path)]
     words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
     words += ["--remount-ro", MOUNT_POINT]
-    places = {path: _tmpfs(path, options) for path, options in tmpfs.items()}
+    places = {path: _tmpfs(path, options, size) for path, options in tmpfs.items()}
     places |= {mount.target: [*_parent(mount.target), *mount.words] for mount in mounts}
     writable = [*own, *tmpfs]
     if workdir not in tmpfs and not is_inside(workdir, targets):
         # Where the root is not writable, a place of its own.
         private = (config.read_only or ordinary) and not is_inside(workdir, writable)
-        places[workdir] = _tmpfs(workdir, None) if private else _directory(workdir)
+        places[workdir] = _tmpfs(workdir, None, size) if private else _directory(workdir)
     # Sorted: a parent comes before what is mounted in it.
     for path in sorted(places):
         words += places[path]
@@ -188,8 +193,12 @@ def _home(identity: Identity, workdir: str) -> dict[str, str]:
 
 def _processors(place: str) -> list[Word]:
     """Show what the host's /sys tells of its processors, where it tells that."""
-    parents = [str(parent) for parent in PurePosixPath(place).parents][-2::-1]
-    return [*(word for parent in parents for word in _directory(parent)), "--ro-bind-try", _PROCESSORS, place]
+    return [*(word for parent in _parents(place) for word in _directory(parent)), "--ro-bind-try", _PROCESSORS, place]
+
+
+def _parents(path: str) -> list[str]:
+    """Return the directories above a path, the outermost first."""
+    return [str(parent) for parent in PurePosixPath(path).parents][-2::-1]
 
 
 def _resolver(config: SandboxConfig) -> bytes | None:
@@ -237,12 +246,10 @@ def _check_ports(config: SandboxConfig) -> None:
             raise UnsupportedError(Capability.PORTS, "bubblewrap", reason)
 
 
-def _tmpfs(path: str, options: Tmpfs | None) -> list[Word]:
+def _tmpfs(path: str, options: Tmpfs | None, size: int | None) -> list[Word]:
     """Mount a memory file system; by default one that only the sandbox's user may write to."""
-    words = [*_parent(path), "--perms", f"{options.mode if options else 0o755:o}"]
-    if options is not None and options.size is not None:
-        words += ["--size", str(options.size)]
-    return [*words, "--tmpfs", path]
+    asked = options.size if options is not None else None
+    return [*_parent(path), *sized_tmpfs(path, asked or size, options.mode if options is not None else 0o755)]
 
 
 def _parent(path: str) -> list[Word]:

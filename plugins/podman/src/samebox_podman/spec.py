@@ -107,9 +107,10 @@ def container_spec(
         spec["hostname"] = config.hostname
     if runtime is not None:
         spec["oci_runtime"] = runtime
-    mounts = {path: _tmpfs(options, owned=plan.give == path) for path, options in config.tmpfs.items()}
+    size = config.files_in_memory
+    mounts = {path: _tmpfs(options, size, owned=plan.give == path) for path, options in config.tmpfs.items()}
     if plan.tmpfs:
-        mounts[config.workdir] = _tmpfs(Tmpfs(mode=0o755), owned=True)
+        mounts[config.workdir] = _tmpfs(Tmpfs(mode=0o755), size, owned=True)
     if plan.give is not None and plan.give not in mounts:
         spec["volumes"].append(_volume("", plan.give, "rw", "U"))
     if config.read_only:
@@ -117,7 +118,7 @@ def container_spec(
         # that leaves /dev/shm read-only as well, where Docker has it writable, so it is mounted in so many words.
         spec["read_only_filesystem"] = True
         shared = Tmpfs(size=config.shm_size or SHARED_MEMORY_SIZE, mode=0o1777, exec=False)
-        mounts.setdefault(SHARED_MEMORY, _tmpfs(shared, owned=False))
+        mounts.setdefault(SHARED_MEMORY, _tmpfs(shared, size, owned=False))
     spec["mounts"] = [
         {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
         for path, options in mounts.items()
@@ -138,9 +139,9 @@ def _volume(name: str, path: str, *options: str) -> dict[str, Any]:
     return {"Name": name, "Dest": path, "Options": [*options, "nosuid", "nodev", "exec"]}
 
 
-def _tmpfs(tmpfs: Tmpfs, *, owned: bool) -> list[str]:
+def _tmpfs(tmpfs: Tmpfs, size: int | None, *, owned: bool) -> list[str]:
     # `notmpcopyup`: as on Docker, it begins empty. Without it Podman copies what the image has there.
-    return [*tmpfs_options(tmpfs), "notmpcopyup", *(["U"] if owned else [])]
+    return [*tmpfs_options(tmpfs, size), "notmpcopyup", *(["U"] if owned else [])]
 
 
 def tmpfs_modes(spec: Mapping[str, Any]) -> dict[str, int]:
