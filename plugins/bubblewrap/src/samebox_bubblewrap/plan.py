@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.kernel_paths import MASKED
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.errors import ConfigError, UnsupportedError
 from samebox_bubblewrap.cgroups import GROUPS
@@ -48,35 +49,10 @@ _NAMESPACES = (
     "ALL",
 )
 
+_SYS = "/sys"
 _PROCESSORS = "/sys/devices/system/cpu"
 """What nproc, lscpu and Java's virtual machine look at to count processors; the only part of /sys that is shown."""
 _MOST_SERVERS = 3  # MAXNS in resolv.conf(5)
-
-# As Docker masks them: they tell about the host or let root change it.
-_MASKED = (
-    "acpi",
-    "asound",
-    "interrupts",
-    "kcore",
-    "keys",
-    "latency_stats",
-    "sched_debug",
-    "scsi",
-    "timer_list",
-    "timer_stats",
-)
-# For root, whom the kernel lets read what others can't, as it goes by the uid outside.
-_MASKED_FOR_ROOT = (
-    "allocinfo",
-    "kmsg",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-    "mtrr",
-    "pagetypeinfo",
-    "slabinfo",
-    "vmallocinfo",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +116,11 @@ def make_plan(
     own = rootfs.own_directories(identity) if ordinary else []
     if ordinary and rootfs.is_directory(workdir):
         own.append(workdir)
-    processors = rootfs.resolve(_PROCESSORS)
     size = config.files_in_memory
-    groups = rootfs.resolve(GROUPS)
-    words += rootfs.base([*tmpfs, *targets, workdir, processors, groups], own, size)
+    words += rootfs.base([*tmpfs, *targets, workdir, _SYS], own, size)
     words += rootfs.files(identity, Names(hostname, config.extra_hosts, _resolver(config)), read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
-    words += _processors(processors)
-    # For `Cgroup.view`: the group is made when the sandbox starts, and the root may be read-only by then.
-    words += [word for path in (*_parents(groups), groups, f"{groups}/memory") for word in _directory(path)]
+    words += _sys()
     words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
     words += ["--remount-ro", MOUNT_POINT]
     places = {path: _tmpfs(path, options, size) for path, options in tmpfs.items()}
@@ -191,14 +163,15 @@ def _home(identity: Identity, workdir: str) -> dict[str, str]:
     return {"HOME": identity.home}
 
 
-def _processors(place: str) -> list[Word]:
-    """Show what the host's /sys tells of its processors, where it tells that."""
-    return [*(word for parent in _parents(place) for word in _directory(parent)), "--ro-bind-try", _PROCESSORS, place]
+def _sys() -> list[Word]:
+    """Show what the host's /sys tells of its processors, where it tells that, and make room for `Cgroup.view`.
 
-
-def _parents(path: str) -> list[str]:
-    """Return the directories above a path, the outermost first."""
-    return [str(parent) for parent in PurePosixPath(path).parents][-2::-1]
+    The group is made when the sandbox starts, and mounted over what is read-only by then.
+    """
+    words = sized_tmpfs(_SYS, 65536, 0o755)
+    for path in (PurePosixPath(_PROCESSORS), PurePosixPath(GROUPS, "memory", "x")):
+        words += [word for parent in [*path.parents][-3::-1] for word in _directory(str(parent))]
+    return [*words, "--ro-bind-try", _PROCESSORS, _PROCESSORS, "--remount-ro", _SYS]
 
 
 def _resolver(config: SandboxConfig) -> bytes | None:
@@ -273,8 +246,7 @@ def _proc_masks() -> tuple[str, ...]:
     root = Path("/proc/sys").stat().st_uid == os.geteuid()
     if root:
         words += ["--ro-bind", "/proc/fs", "/proc/fs"]  # bwrap itself covers bus, irq and sysrq-trigger
-    for name in _MASKED + (_MASKED_FOR_ROOT if root else ()):
-        path = Path("/proc", name)
+    for path in (Path(name) for name in MASKED if name.startswith("/proc/")):  # of /sys the processors alone are there
         if path.is_dir():
             words += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]
         elif path.exists():

@@ -130,7 +130,7 @@ class ImageRootfs(Rootfs):
     def base(self, mount_points: Iterable[str], own: Iterable[str], size: int | None) -> list[Word]:
         """Return the overlay, and more of them where a directory is another's or stays writable."""
         del size
-        for path in ("/proc", "/dev", "/.samebox"):
+        for path in ("/proc", "/dev", "/sys", "/.samebox"):
             self._check_mount_point(path)
         needed = [
             *mount_points,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.config.units import Tmpfs
+from samebox.engine.oci.kernel_paths import MASKED
 from samebox.engine.oci.limits import CPU_PERIOD, limits
 from samebox.engine.oci.mounts import tmpfs_options
 from samebox.engine.oci.settings import SHARED_MEMORY, kernel_names
@@ -88,6 +89,8 @@ def container_spec(
         "no_new_privileges": config.no_new_privileges,
         "cap_drop": _dropped(config),
         "cap_add": kernel_names(config.cap_add),
+        # Beside Podman's own list, and its list of what is read-only, which its API has no word for.
+        "mask": [] if config.privileged else [*MASKED],
         "healthconfig": {"Test": ["NONE"]},
         # What the first process writes would grow a file on the host, and a hostile guest can make it write.
         "log_configuration": {"driver": "none"},
@@ -98,6 +101,8 @@ def container_spec(
         **settings_spec(config, default_ulimits),
         **seccomp,
     }
+    if not config.privileged:
+        spec["cgroupns"] = {"nsmode": "private"}
     if network_mode(config.network) in OWN_NETWORKS:
         # As Docker: every user may bind the ports below 1024, which here are nobody else's.
         spec["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
