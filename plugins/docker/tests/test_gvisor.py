@@ -79,7 +79,7 @@ def test_an_ordinary_user(gvisor: Callable[..., Sandbox]) -> None:
     ("settings", "text"),
     [
         ({"memory": "64m"}, "memory-limit: the daemon runs gVisor with --ignore-cgroups"),
-        ({"pids_limit": 10}, "pids-limit: the daemon runs gVisor with --ignore-cgroups"),
+        ({"pids_limit": 20}, "pids-limit: the daemon runs gVisor with --ignore-cgroups"),
         ({"cpus": 1.0}, "cpu-limit: the daemon runs gVisor with --ignore-cgroups"),
         ({"network": True}, "network: the daemon runs gVisor with --network=none"),
         ({"network": True, "ports": {80: None}}, "ports: the daemon runs gVisor with --network=none"),
