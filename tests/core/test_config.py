@@ -69,7 +69,12 @@ def test_docker_spellings() -> None:
             {"memory": "lots"},
             "wrong config: memory = 'lots': a size is a number of bytes or a text such as '512m' or '2g'",
         ),
-        ({"memory": 0}, "wrong config: memory = 0: Input should be greater than 0"),
+        (
+            {"memory": "1k"},
+            "wrong config: memory = '1k': a sandbox needs 16 MiB of memory at least, .* for no limit give 'unlimited'",
+        ),
+        ({"pids_limit": 1}, "wrong config: pids_limit = 1: a sandbox needs 16 processes and threads at least"),
+        ({"file_limit": 0}, "wrong config: file_limit = 0: Input should be greater than 0"),
         ({"memroy": 1}, r"wrong config: memroy: there is no such setting; there are: engine, image, "),
         ({"workdir": "x"}, "wrong config: workdir = 'x': it is an absolute path below '/'"),
         ({"workdir": "/a/../b"}, "without '.', '..'"),
@@ -85,7 +90,8 @@ def test_docker_spellings() -> None:
         ({"security_opt": ["no-new-privileges"]}, "use no_new_privileges"),
         ({"labels": {"samebox.owner": "me"}}, "names that start with 'samebox.' are reserved"),
         ({"isolation": "strong"}, "isolation = 'strong': Input should be 'none', 'process'"),
-        ({"memory_swap": "1g"}, "it needs `memory`"),
+        ({"memory_swap": "1g"}, r"it needs `memory` \(2 GiB by default\), and is at least as large"),
+        ({"memory_swap": "1g", "memory": None}, "it needs `memory`"),
         ({"image": "-v"}, "it is empty, begins with '-' or has a NUL"),
         ({"image": "x", "build": "python-minimal"}, "two ways to say the same"),
     ],
@@ -116,10 +122,20 @@ def test_env_values_are_in_no_repr() -> None:
 
 def test_a_config_survives_json() -> None:
     """What was set comes back, and what was not is still not asked for."""
-    config = SandboxConfig(memory="1g", env={"A": "b"}, mounts=["v:/v"], tmpfs=["/t"], ports=["80"], pids_limit=10)
+    config = SandboxConfig(memory="1g", env={"A": "b"}, mounts=["v:/v"], tmpfs=["/t"], ports=["80"], pids_limit=20)
     again = SandboxConfig.model_validate_json(config.model_dump_json())
 
     assert (again, again.asked) == (config, config.asked)
+
+
+def test_memory_has_a_limit_unless_it_is_said_that_it_has_none() -> None:
+    """None and "unlimited" are the same; either is asked for, and comes back from a dump."""
+    assert SandboxConfig().memory == 2 << 30
+    assert SandboxConfig(memory="unlimited") == SandboxConfig(memory=None)
+    again = SandboxConfig.model_validate_json(SandboxConfig(memory="unlimited").model_dump_json())
+    assert (again.memory, sorted(again.asked)) == (None, ["memory"])
+    bounds = [SandboxConfig(**each).files_in_memory for each in ({}, {"disk": "1g"}, {"memory": None})]
+    assert bounds == [2 << 30, 1 << 30, None]
 
 
 def test_a_config_is_frozen() -> None:

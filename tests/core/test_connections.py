@@ -8,6 +8,7 @@ import pytest
 
 from fakes import FakeEngine
 from samebox.agent.connections import AgentConnections
+from samebox.capabilities import Capability
 from samebox.config.model import SandboxConfig
 from samebox.engine import SandboxStatus
 from samebox.errors import SandboxGoneError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 class EndingEngine(FakeEngine):
     """An engine that opens no stream any more, and learns a moment later how the sandbox ended."""
+
+    capabilities = frozenset({Capability.MEMORY_LIMIT})
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,5 +41,9 @@ class EndingEngine(FakeEngine):
 def test_the_reason_of_an_end_that_the_engine_learns_late() -> None:
     """A sandbox that can't be connected to, and still looks alive, is asked about until its end is known."""
     connections = AgentConnections(EndingEngine(), "id", "box", SandboxConfig())
-    with pytest.raises(SandboxGoneError, match=r"'box' on fake is gone: it ran out of memory"):
+    with pytest.raises(
+        SandboxGoneError,
+        match=r"'box' on fake is gone: the kernel ended it as its memory was used up, "
+        r"its limit of 2048 MiB; give it more, as memory='4g'",
+    ):
         connections.open(None)

@@ -62,9 +62,9 @@ def test_settings_that_go_together(settings: dict[str, Any]) -> None:
 
 def test_limits() -> None:
     """Swap is no more than the memory unless it was asked for, and what the host lacks is left out."""
-    config = SandboxConfig(memory="64m", cpus=0.001, pids_limit=7)
-    assert limits(config, ()) == Limits(64 << 20, 64 << 20, 1000, 7)
-    assert limits(config.replace(memory_swap="96m", cpus=1.5), ()) == Limits(64 << 20, 96 << 20, 150_000, 7)
+    config = SandboxConfig(memory="64m", cpus=0.001, pids_limit=70)
+    assert limits(config, ()) == Limits(64 << 20, 64 << 20, 1000, 70)
+    assert limits(config.replace(memory_swap="96m", cpus=1.5), ()) == Limits(64 << 20, 96 << 20, 150_000, 70)
     missing = {Capability.MEMORY_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT}
     assert limits(config, missing) == Limits()
 
@@ -99,9 +99,10 @@ def test_mounts() -> None:
 
 def test_tmpfs_options() -> None:
     """Every option is said, as engines have other defaults."""
-    assert tmpfs_options(Tmpfs()) == ["rw", "nosuid", "nodev", "exec", "mode=1777"]
+    assert tmpfs_options(Tmpfs(), None) == ["rw", "nosuid", "nodev", "exec", "mode=1777"]
+    assert tmpfs_options(Tmpfs(), 4096) == ["rw", "nosuid", "nodev", "exec", "mode=1777", "size=4096"]
     expected = ["rw", "nosuid", "nodev", "noexec", "mode=700", "size=1024"]
-    assert tmpfs_options(Tmpfs(size=1024, mode=0o700, exec=False)) == expected
+    assert tmpfs_options(Tmpfs(size=1024, mode=0o700, exec=False), 4096) == expected
 
 
 @pytest.mark.parametrize(

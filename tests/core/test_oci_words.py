@@ -134,7 +134,7 @@ def container(word: str, **more: Any) -> dict[str, Any]:
         "Id": "1",
         "Name": "/box",
         "Created": "2026-01-01T00:00:00.123456789Z",
-        "State": {"Status": word, "ExitCode": 7, "OOMKilled": True},
+        "State": {"Status": word, "ExitCode": 137, "OOMKilled": True},
         "Config": {"Labels": {"samebox.image": "busybox"}, "Image": "sha256:0"},
         **more,
     }
@@ -156,8 +156,14 @@ def test_status(word: str, state: str) -> None:
     """An exit code is told of what has ended alone."""
     status = inspected_status(container(word))
     assert (status.state, status.name, status.image) == (state, "box", "busybox")
-    assert (status.exit_code, status.out_of_memory) == ((7, True) if state == "stopped" else (None, False))
+    assert (status.exit_code, status.out_of_memory) == ((137, True) if state == "stopped" else (None, False))
     assert status.created == pytest.approx(1767225600.123456)
+
+
+def test_an_end_for_memory_is_the_first_processs() -> None:
+    """Docker says it of a container one of whose commands was killed, and which ended in good order later."""
+    found = container("exited", State={"Status": "exited", "ExitCode": 0, "OOMKilled": True})
+    assert not inspected_status(found).out_of_memory
 
 
 def test_image_label() -> None:

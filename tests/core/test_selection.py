@@ -104,10 +104,9 @@ def test_an_asked_for_setting_is_refused_with_the_hosts_reason() -> None:
     engines = known(engine("docker", lacking, capabilities=EVERY, default_image="x"))
     config = SandboxConfig(engine="docker")
 
-    with pytest.raises(
-        UnsupportedError, match=r"'docker' does not support memory-limit: no memory cgroup \(asked for by memory=1024\)"
-    ):
-        select(config.replace(memory=1024), engines)
+    words = r"'docker' does not support memory-limit: no memory cgroup \(asked for by memory=1073741824\)"
+    with pytest.raises(UnsupportedError, match=words):
+        select(config.replace(memory="1g"), engines)
     with pytest.raises(UnsupportedError, match="pids-limit: no pids cgroup"):
         select(config.replace(pids_limit=512), engines)
 
@@ -118,6 +117,15 @@ def test_default_hardening_that_lacks_is_listed() -> None:
     engines = known(engine("docker", lacking, capabilities=EVERY, default_image="x"))
 
     assert select(SandboxConfig(engine="docker"), engines).unenforced == {Capability.PIDS_LIMIT: "no pids cgroup"}
+
+
+def test_the_default_limit_of_memory_is_listed_where_it_lacks() -> None:
+    """It is not refused, as nobody has asked for it; and it is not missed where none was wanted."""
+    lacking = usable("docker", missing={Capability.MEMORY_LIMIT: "no memory cgroup"})
+    engines = known(engine("docker", lacking, capabilities=EVERY, default_image="x"))
+
+    assert select(SandboxConfig(engine="docker"), engines).unenforced == {Capability.MEMORY_LIMIT: "no memory cgroup"}
+    assert select(SandboxConfig(engine="docker", memory="unlimited"), engines).unenforced == {}
 
 
 def test_isolation_is_a_floor() -> None:

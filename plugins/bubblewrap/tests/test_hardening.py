@@ -74,7 +74,8 @@ def test_host_files_are_absent(box: Sandbox) -> None:
 def test_of_sys_there_are_the_processors_alone(anybox: Sandbox) -> None:
     """Programs count them; nothing of /sys can be written or changed, and nothing else of the host's is there."""
     find = anybox.sh("for dir in /sys /sys/devices /sys/devices/system; do ls -A $dir; done")
-    assert find.text.split() == ["devices", "system", "cpu"]
+    assert find.text.split() == ["devices", "fs", "system", "cpu"]
+    assert set(anybox.sh("ls -A /sys/fs /sys/fs/cgroup").text.split()) >= {"/sys/fs:", "cgroup", "/sys/fs/cgroup:"}
     where = "/sys/devices/system/cpu"
     online = f"{where}/online"
     assert anybox.exec(["cat", online]).text == Path(online).read_text()
@@ -87,6 +88,9 @@ def test_mounts_show_no_path_of_the_host(box: Sandbox) -> None:
     for line in box.read_text("/proc/self/mountinfo").splitlines():
         root, target = line.split()[3:5]
         if line.partition(" - ")[2].split()[0] in {"tmpfs", "proc", "devpts", "devtmpfs"}:
+            continue
+        if line.partition(" - ")[2].startswith("cgroup"):
+            assert (target.startswith("/sys/fs/cgroup"), line.split()[5].startswith("ro,")) == (True, True), line
             continue
         if target == "/sys/devices/system/cpu":
             assert root == target.removeprefix("/sys"), line

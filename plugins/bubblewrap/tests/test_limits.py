@@ -99,7 +99,7 @@ def test_memory_of_files(make_box: Callable[..., Sandbox], limited: Callable[[Ca
             with contextlib.suppress(SpawnError):  # the kernel may choose the command's supervisor
                 box.sh(f"head -c 20000000 /dev/zero > /tmp/x/{number}", timeout=20)
 
-    with pytest.raises(SandboxGoneError, match="memory"):
+    with pytest.raises(SandboxGoneError, match="its memory was used up, its limit of 64 MiB; give it more, as memory"):
         fill()
     assert box.engine is not None
     assert box.engine.inspect(box.id).out_of_memory
@@ -187,7 +187,7 @@ def test_leftovers_of_dead_owners_are_removed(tmp_path: Path) -> None:
 def test_missing_limits_are_refused_when_asked_for(
     engine: BubblewrapEngine, make_box: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without control groups memory is refused with the reason, and the default of pids is only listed."""
+    """Without control groups memory is refused with the reason, and the defaults are only listed."""
     reason = "control groups with the memory controller can't be made here as an ordinary user (test)"
     nothing = Hierarchies({}, dict.fromkeys(("pids", "memory", "cpu"), reason), 0)
     monkeypatch.setattr("samebox_bubblewrap.engine.hierarchies", lambda: nothing)
@@ -196,6 +196,7 @@ def test_missing_limits_are_refused_when_asked_for(
         make_box(memory="64m").start()
     box = make_box()
     assert box.exec(["echo", "on"]).text == "on\n"
+    assert box.unenforced[Capability.MEMORY_LIMIT] == reason
     assert (Capability.PIDS_LIMIT in box.unenforced) == (os.geteuid() == 0)
 
 

@@ -63,7 +63,7 @@ def test_hardening_seen_from_inside(gvisor: Callable[..., Sandbox]) -> None:
         assert "no_new_privs: 1" in box.sh("setpriv -d").text
         interfaces = [line.split(":")[0].strip() for line in box.read_text("/proc/net/dev").splitlines()[2:]]
         assert interfaces == ["lo"]
-        assert box.unenforced.keys() == {Capability.PIDS_LIMIT, Capability.SECCOMP}
+        assert box.unenforced.keys() == {Capability.MEMORY_LIMIT, Capability.PIDS_LIMIT, Capability.SECCOMP}
         assert "--ignore-cgroups" in box.unenforced[Capability.PIDS_LIMIT]
 
 
@@ -79,7 +79,7 @@ def test_an_ordinary_user(gvisor: Callable[..., Sandbox]) -> None:
     ("settings", "text"),
     [
         ({"memory": "64m"}, "memory-limit: the daemon runs gVisor with --ignore-cgroups"),
-        ({"pids_limit": 10}, "pids-limit: the daemon runs gVisor with --ignore-cgroups"),
+        ({"pids_limit": 20}, "pids-limit: the daemon runs gVisor with --ignore-cgroups"),
         ({"cpus": 1.0}, "cpu-limit: the daemon runs gVisor with --ignore-cgroups"),
         ({"network": True}, "network: the daemon runs gVisor with --network=none"),
         ({"network": True, "ports": {80: None}}, "ports: the daemon runs gVisor with --network=none"),

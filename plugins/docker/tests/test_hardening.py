@@ -195,8 +195,8 @@ def test_missing_defaults_are_left_out() -> None:
         host = body["HostConfig"]
         return {name: host[name] for name in ("PidsLimit", "Memory", "CpuQuota") if name in host}
 
-    assert {"PidsLimit": 512} == limits(set())
-    assert not limits({Capability.PIDS_LIMIT})
+    assert {"PidsLimit": 512, "Memory": 2 << 30} == limits(set())
+    assert not limits({Capability.PIDS_LIMIT, Capability.MEMORY_LIMIT})
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_tmpfs_options() -> None:
 
     assert {
         "/a": "rw,nosuid,nodev,noexec,mode=700,size=1048576",
-        "/b": "rw,nosuid,nodev,exec,mode=1777,uid=5,gid=6",
+        "/b": "rw,nosuid,nodev,exec,mode=1777,size=2147483648,uid=5,gid=6",
     } == tmpfs_mounts(config, (), Owner(5, 6))
 
 

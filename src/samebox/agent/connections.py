@@ -11,7 +11,7 @@ from samebox.agent.call import OperationFailedError
 from samebox.agent.client import Connection
 from samebox.agent.records import encode_path
 from samebox.capabilities import Capability
-from samebox.engine.ending import describe_end
+from samebox.engine.ending import describe_end, maybe_memory
 from samebox.engine.program import agent_program
 from samebox.engine.requirements import lacking
 from samebox.errors import (
@@ -29,7 +29,7 @@ from samebox.errors import (
 if TYPE_CHECKING:
     from samebox.agent.records import Field
     from samebox.config.model import SandboxConfig
-    from samebox.engine import Engine
+    from samebox.engine import Engine, SandboxStatus
 
 _SETTLE = 2.0
 """How long a sandbox that is ending may still look alive to its engine, in seconds."""
@@ -122,17 +122,28 @@ class AgentConnections:
                 raise ProtocolError(msg)
         return connection
 
+    def memory_limit(self) -> int | None:
+        """Return the sandbox's limit in bytes; None where it has none, or its host can't keep it."""
+        try:
+            reason = lacking(self._engine, self._engine.probe(), Capability.MEMORY_LIMIT)
+        except EngineError:
+            return None
+        return self._config.memory if reason is None else None
+
     def _end(self) -> str:
         """Return in words how the sandbox ended, as far as the engine knows; may block until the engine knows."""
         deadline = time.monotonic() + _SETTLE
         try:
             while (status := self._engine.inspect(self._id)).state == "running" and time.monotonic() < deadline:
                 time.sleep(0.02)
-            return describe_end(status)
+            return describe_end(status, self.memory_limit())
         except SandboxNotFoundError:
             return "it was removed"
         except EngineError as error:
             return f"its engine does not answer any more: {error}"
+
+    def _ended(self, status: SandboxStatus) -> SandboxGoneError:
+        return SandboxGoneError(f"{self._where} is gone: {describe_end(status, self.memory_limit())}")
 
     def gone(self) -> SandboxGoneError | None:
         """Return the error that tells how the sandbox ended; None while it runs, or where its engine can't tell."""
@@ -142,7 +153,7 @@ class AgentConnections:
             return SandboxGoneError(f"{self._where} is gone: it was removed")
         except EngineError:
             return None
-        return SandboxGoneError(f"{self._where} is gone: {describe_end(status)}") if status.state != "running" else None
+        return self._ended(status) if status.state != "running" else None
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
         """Return the error that the end of a connection means; may block for as long as a sandbox needs to end.
@@ -158,7 +169,7 @@ class AgentConnections:
             try:
                 status = self._engine.inspect(self._id)
                 if status.state != "running":
-                    return SandboxGoneError(f"{self._where} is gone: {describe_end(status)}")
+                    return self._ended(status)
                 self.open(user)
             except SandboxNotFoundError:
                 return SandboxGoneError(f"{self._where} is gone: it was removed")
@@ -166,7 +177,8 @@ class AgentConnections:
                 return gone
             except (EngineError, ConnectionLostError, OSError) as reason:
                 if time.monotonic() > deadline:
-                    return SandboxGoneError(f"{self._where} cannot be reached any more: {reason}")
+                    why = f"{reason}{maybe_memory(self.memory_limit())}"
+                    return SandboxGoneError(f"{self._where} cannot be reached any more: {why}")
             else:
                 return error
             time.sleep(0.05)

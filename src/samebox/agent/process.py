@@ -283,6 +283,7 @@ def exec_result(
         duration=duration,
         argv=argv,
         signal=signal_name(number) if number else None,
+        out_of_memory=bool(record.number("out_of_memory", 0)),
     )
     if record.text("reason") == "timeout":
         how = f"ran into its timeout of {timeout or 0:g} s; it and everything that it had started are ended"

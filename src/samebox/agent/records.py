@@ -20,6 +20,7 @@ TAGS = {
     "message": 34, "exit_code": 35, "signal": 36, "reason": 37, "kind": 38, "size": 39, "mode": 40, "file_type": 41,
     "mtime": 42, "target": 43, "inode": 44, "links": 45, "line": 46, "text": 47, "count": 48, "name": 49, "device": 50,
     "want_digest": 51, "ignore_case": 52, "fixed": 53, "host": 54, "port": 55, "depth": 56, "include": 57,
+    "out_of_memory": 58,
 }  # fmt: skip
 """The tags of fields by name (docs/protocol.md, section 2)."""
 _NAMES = {tag: name for name, tag in TAGS.items()}

@@ -12,7 +12,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveFloat,
-    PositiveInt,
     ValidationError,
     field_validator,
     model_serializer,
@@ -25,7 +24,7 @@ from samebox.config.environment import check_env, masked
 from samebox.config.mounts import Device, Mount
 from samebox.config.paths import absolute_path
 from samebox.config.ports import HostPort, published_ports
-from samebox.config.units import ULIMITS, LinuxCapability, Size, Tmpfs, Ulimit, pairs
+from samebox.config.units import ULIMITS, LinuxCapability, MemoryLimit, PidsLimit, Size, Tmpfs, Ulimit, pairs
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,8 +101,9 @@ class SandboxConfig(BaseModel):
         default_factory=dict
     )
     """Host names and their addresses that the sandbox knows, beside what the name servers know."""
-    memory: Size | None = None
-    """The most memory that the sandbox may use, in bytes or as "512m"."""
+    memory: MemoryLimit = 2 << 30
+    """The most memory that the sandbox may use, its files in memory included, in bytes or as "512m"; at least 16 MiB.
+    None, as text "unlimited": no limit."""
     memory_swap: Size | None = None
     """The most memory and swap together that the sandbox may use, in bytes or as "1g"; None: as `memory`, so that
     nothing is swapped."""
@@ -111,8 +111,8 @@ class SandboxConfig(BaseModel):
     """The size of /dev/shm, in bytes or as "64m"; None: the engine's default size."""
     cpus: PositiveFloat | None = None
     """The most processor time that the sandbox may use, in processors: 1.5 is one and a half."""
-    pids_limit: PositiveInt = 512
-    """The most processes and threads that the sandbox may have at a time."""
+    pids_limit: PidsLimit = 512
+    """The most processes and threads that the sandbox may have at a time; at least 16."""
     ulimits: Annotated[dict[str, Ulimit], BeforeValidator(pairs)] = Field(default_factory=dict)
     """The resource limits of each process, as {"nofile": 1024} or {"nofile": (1024, 2048)}."""
     disk: Size | None = None
@@ -169,6 +169,11 @@ class SandboxConfig(BaseModel):
         """Names of the fields that were set, as opposed to left at their defaults."""
         return frozenset(self.model_fields_set)
 
+    @property
+    def files_in_memory(self) -> int | None:
+        """The size in bytes of a memory file system that was given none: `disk`, else `memory`; None: no limit."""
+        return self.memory if self.disk is None else self.disk
+
     def replace(self, **settings: Any) -> SandboxConfig:
         """Return a config with some settings changed, checked like a new one.
 
@@ -194,7 +199,8 @@ class SandboxConfig(BaseModel):
         if self.image is not None and self.build is not None:
             raise ValueError("image and build are two ways to say the same: give one of them")
         if self.memory_swap is not None and (self.memory is None or self.memory_swap < self.memory):
-            raise ValueError("memory_swap is memory and swap together: it needs `memory`, and is at least as large")
+            words = "it needs `memory` (2 GiB by default), and is at least as large"
+            raise ValueError(f"memory_swap is memory and swap together: {words}")
         if self.volumes_remove and self.keep:
             raise ValueError("volumes_remove deletes on exit what keep would leave in use: give one of them")
         return self

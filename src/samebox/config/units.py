@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 _FACTOR = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
@@ -80,6 +80,39 @@ def parse_size(value: Any) -> Any:
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 """A number of bytes, or a text such as "512m"."""
+LEAST_MEMORY = 16 << 20
+"""What a container's runtime, the sandbox's first process and the agent need to start, in bytes."""
+LEAST_PIDS = 16
+"""How many processes and threads these and one command have, the threads of a container's runtime included."""
+
+
+def parse_memory(value: Any) -> Any:
+    """Turn a size into bytes, and "unlimited" into None.
+
+    Raises:
+        ValueError: The text is no size.
+    """
+    return None if isinstance(value, str) and value.strip() == "unlimited" else parse_size(value)
+
+
+def _enough_memory(value: int | None) -> int | None:
+    if value is not None and value < LEAST_MEMORY:
+        msg = "a sandbox needs 16 MiB of memory at least, to start at all; for no limit give 'unlimited'"
+        raise ValueError(msg)
+    return value
+
+
+def _enough_pids(value: int) -> int:
+    if value < LEAST_PIDS:
+        msg = f"a sandbox needs {LEAST_PIDS} processes and threads at least: its first one, the agent's and a command's"
+        raise ValueError(msg)
+    return value
+
+
+MemoryLimit = Annotated[int | None, BeforeValidator(parse_memory), AfterValidator(_enough_memory)]
+"""A number of bytes, or a text such as "512m"; None or "unlimited" for no limit."""
+PidsLimit = Annotated[int, AfterValidator(_enough_pids)]
+"""A number of processes."""
 
 
 def linux_capability(name: Any) -> str:
@@ -105,7 +138,7 @@ class Tmpfs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     size: Size | None = None
-    """The largest size, in bytes or as "64m"; None leaves the kernel's default, half of the memory."""
+    """The largest size, in bytes or as "64m"; None: the config's `disk`, else its `memory`."""
     mode: Annotated[int, Field(ge=0, le=0o7777)] = 0o1777
     """The permission bits of the file system's root directory; a text is read as octal."""
     exec: bool = True

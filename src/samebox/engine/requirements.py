@@ -24,7 +24,7 @@ def required(config: SandboxConfig) -> Iterator[tuple[Capability, str]]:
         ("build", Capability.BUILD, config.build is not None),
         ("user", Capability.USER, config.user is not None),
         ("hostname", Capability.HOSTNAME, config.hostname is not None),
-        ("memory", Capability.MEMORY_LIMIT, config.memory is not None),
+        ("memory", Capability.MEMORY_LIMIT, "memory" in asked and config.memory is not None),
         ("cpus", Capability.CPU_LIMIT, config.cpus is not None),
         ("pids_limit", Capability.PIDS_LIMIT, "pids_limit" in asked),
         ("read_only", Capability.READ_ONLY_ROOT, config.read_only),
@@ -69,6 +69,7 @@ _HARDENING = (
     Capability.ROOT_FILESYSTEM,
     Capability.PROCESS_ISOLATION,
     Capability.NETWORK_NONE,
+    Capability.MEMORY_LIMIT,
     Capability.PIDS_LIMIT,
     Capability.CAP_DROP,
     Capability.NO_NEW_PRIVILEGES,
@@ -136,6 +137,7 @@ def hardening_lacking(config: SandboxConfig, engine: Engine, info: EngineInfo) -
     """Return the default hardening that the config leaves on and the engine can't enforce here, with the reasons."""
     off = {
         Capability.NETWORK_NONE: config.network is not False,
+        Capability.MEMORY_LIMIT: config.memory is None,
         Capability.CAP_DROP: not config.cap_drop,
         Capability.NO_NEW_PRIVILEGES: not config.no_new_privileges,
     }

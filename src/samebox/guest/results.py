@@ -32,6 +32,9 @@ class ExecResult:
     """The program and its arguments, as they were given."""
     signal: str | None = None
     """The name of the signal that the command died of, as "SIGKILL", or None."""
+    out_of_memory: bool = False
+    """Whether the command, or a process that it started, was killed by the kernel for the sandbox's `memory`: the
+    control group's counter has grown while the command ran, and the command died of SIGKILL or its exit code is 137."""
 
     @property
     def ok(self) -> bool:
@@ -52,6 +55,8 @@ class ExecResult:
         if self.ok:
             return self
         how = f"died of {self.signal}" if self.signal else f"exited with {self.exit_code}"
+        if self.out_of_memory:
+            how += ", as the sandbox's memory was used up (give it a larger `memory`)"
         said = self.stderr[-2000:].decode(errors="replace").strip()
         raise CommandFailedError(f"{display(self.argv)} {how}" + (f": {said}" if said else ""), self)
 

@@ -279,7 +279,8 @@ class Lifecycle:
             except ConnectionLostError as error:
                 status = engine.inspect(sandbox_id)
                 if status.state != "running":
-                    how = f"ended as soon as it had started: {describe_end(status)}; {error}"
+                    end = describe_end(status, connections.memory_limit())
+                    how = f"ended as soon as it had started: {end}; {error}"
                     msg = f"sandbox {self._name!r} on {engine.name} {how}"
                     raise SandboxGoneError(msg) from error
                 raise

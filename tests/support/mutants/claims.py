@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mutants.mutant import mutant
+from mutants.results import wrap
+from samebox.agent.guest import AgentGuest
 from samebox.capabilities import Capability
 from samebox.engine import requirements
 from samebox.errors import EngineError
+from samebox.guest.results import ExecResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from mutants.results import Operation
     from samebox.config.model import SandboxConfig
     from samebox.engine.local import LocalEngine
 
@@ -41,10 +45,27 @@ def claims_process_isolation(engine: type[LocalEngine], patch: pytest.MonkeyPatc
     engine.capabilities |= {Capability.PROCESS_ISOLATION}
 
 
-@mutant("hardening/host-files-are-not-there")
+@mutant("hardening/host-files-are-not-there", "kernel-view/masked-files-tell-nothing")
 def claims_a_root_file_system(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """ROOT_FILESYSTEM is claimed, and the host's files are there."""
     engine.capabilities |= {Capability.ROOT_FILESYSTEM}
+
+
+@mutant("kernel-view/nothing-of-the-kernel-can-be-written[default]", "kernel-view/groups-are-named-from-inside")
+def shows_a_kernel_to_be_written(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A file of /sys can be written, and the host's control groups are seen. It is said, and not tried on this host."""
+    engine.capabilities |= {Capability.ROOT_FILESYSTEM, Capability.USER}
+
+    async def writable(original: Operation, self: Any, argv: Any, **settings: Any) -> Any:
+        if ".samebox-try" in str(argv):
+            return ExecResult(0, b"/sys/kernel/mm/transparent_hugepage/enabled\n100\ntried\n")
+        return await original(self, argv, **settings)
+
+    async def named(original: Operation, self: Any, path: Any, **settings: Any) -> Any:
+        return b"0::/docker/0123\n" if path == "/proc/self/cgroup" else await original(self, path, **settings)
+
+    wrap(patch, AgentGuest, "exec", writable)
+    wrap(patch, AgentGuest, "read_bytes", named)
 
 
 @mutant("network/published-port-is-reached")

@@ -22,7 +22,10 @@ from samebox_bubblewrap.uninterruptible import uninterruptible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Cgroup", "Hierarchies", "hierarchies"]
+__all__ = ["GROUPS", "Cgroup", "Hierarchies", "hierarchies"]
+
+GROUPS = "/sys/fs/cgroup"
+"""Where a sandbox sees its group."""
 
 _CONTROLLERS = ("pids", "memory", "cpu")
 _SWAP_FILES = {2: "memory.swap.max", 1: "memory.memsw.limit_in_bytes"}
@@ -146,8 +149,19 @@ class Cgroup:
             self._write("pids", "pids.max", self._pids + 1)
 
     @property
+    def view(self) -> list[str]:
+        """The words for bwrap that show the group with the memory limit inside, read-only, where containers have it.
+
+        Programs fit themselves to their limit by it, and the agent counts there what the kernel has killed.
+        """
+        directory = self._directories.get("memory")
+        if directory is None:
+            return []
+        return ["--ro-bind", str(directory), GROUPS if self._version == 2 else f"{GROUPS}/memory"]
+
+    @property
     def out_of_memory(self) -> bool:
-        """Whether the kernel has killed a process for the memory limit."""
+        """Whether the kernel has killed a process for the memory limit, whichever it was."""
         directory = self._directories.get("memory")
         if directory is None:
             return False

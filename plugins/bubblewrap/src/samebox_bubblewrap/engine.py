@@ -189,7 +189,9 @@ class BubblewrapEngine(Engine):
         uses = [use] if (use := self._images.use(image)) is not None else []
         try:
             rootfs = self._images.rootfs(image)
-            devices = device_words(self._images.directory / "dev", config.shm_size, config.devices)
+            devices = device_words(
+                self._images.directory / "dev", config.shm_size or config.files_in_memory, config.devices
+            )
             plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name, volume=self._volumes.data)
             for volume in {mount.source for mount in config.mounts if mount.type == "volume"}:
                 uses += [self._volumes.use(volume, {**config.labels, MANAGED: "1"})]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from samebox.engine.oci.users import Identity, resolve_user
 from samebox.errors import EngineError
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
-from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs
+from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs, sized_tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,12 +73,14 @@ class HostRootfs(Rootfs):
         home = [identity.home] if identity.home not in {"/", "/nonexistent"} else []
         return ["/tmp", "/var/tmp", *home]  # noqa: S108
 
-    def base(self, mount_points: Iterable[str], own: Iterable[str]) -> list[Word]:
+    def base(self, mount_points: Iterable[str], own: Iterable[str], size: int | None) -> list[Word]:
         """Return the binds of the host's programs; the root is a tmpfs of the sandbox's own."""
         del mount_points
-        words: list[Word] = [*_host_words(), "--perms", "0755", "--dir", "/home", "--perms", "0755", "--dir", "/var"]
+        # bwrap's own root is a tmpfs too, and has no option for a size.
+        words: list[Word] = sized_tmpfs("/", size, 0o755) if size is not None else []
+        words += [*_host_words(), "--perms", "0755", "--dir", "/home", "--perms", "0755", "--dir", "/var"]
         for path in own:
-            words += ["--perms", "1777" if path.endswith("/tmp") else "0700", "--tmpfs", path]  # noqa: S108
+            words += sized_tmpfs(path, size, 0o1777 if path.endswith("/tmp") else 0o700)  # noqa: S108
         return words
 
     def is_directory(self, path: str) -> bool:
@@ -132,16 +134,16 @@ class HostLayerRootfs(ImageRootfs):
         missing = [] if identity.home in {"/", "/nonexistent"} else [self.resolve(identity.home)]
         return [*dict.fromkeys([*known, *missing])]
 
-    def base(self, mount_points: Iterable[str], own: Iterable[str]) -> list[Word]:
+    def base(self, mount_points: Iterable[str], own: Iterable[str], size: int | None) -> list[Word]:
         """Return the overlays, and the binds of the host's programs over them."""
         own = [*own]
         binds = [(source, self._resolve_layer(target)) for source, target in _host_binds()]
         kept = [path for path in own if self.is_directory(path)]
-        words = super().base([*mount_points, *(target for _, target in binds)], kept)
+        words = super().base([*mount_points, *(target for _, target in binds)], kept, size)
         for source, target in binds:
             words += ["--ro-bind", source, target]
         for path in own:
-            words += ["--perms", "0700", "--tmpfs", path] if path not in kept else []
+            words += sized_tmpfs(path, size, 0o700) if path not in kept else []
         return words
 
     def fixed(self, path: str) -> str:

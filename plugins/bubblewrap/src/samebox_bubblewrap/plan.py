@@ -11,12 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.kernel_paths import MASKED
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.errors import ConfigError, UnsupportedError
+from samebox_bubblewrap.cgroups import GROUPS
 from samebox_bubblewrap.filter import chosen_filter
 from samebox_bubblewrap.mounts import check_workdir, host_mounts, is_inside
 from samebox_bubblewrap.network import RESOLVER
-from samebox_bubblewrap.rootfs import Names, host_resolver
+from samebox_bubblewrap.rootfs import Names, host_resolver, sized_tmpfs
 from samebox_bubblewrap.ulimits import resource_limits
 
 if TYPE_CHECKING:
@@ -47,35 +49,10 @@ _NAMESPACES = (
     "ALL",
 )
 
+_SYS = "/sys"
 _PROCESSORS = "/sys/devices/system/cpu"
 """What nproc, lscpu and Java's virtual machine look at to count processors; the only part of /sys that is shown."""
 _MOST_SERVERS = 3  # MAXNS in resolv.conf(5)
-
-# As Docker masks them: they tell about the host or let root change it.
-_MASKED = (
-    "acpi",
-    "asound",
-    "interrupts",
-    "kcore",
-    "keys",
-    "latency_stats",
-    "sched_debug",
-    "scsi",
-    "timer_list",
-    "timer_stats",
-)
-# For root, whom the kernel lets read what others can't, as it goes by the uid outside.
-_MASKED_FOR_ROOT = (
-    "allocinfo",
-    "kmsg",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-    "mtrr",
-    "pagetypeinfo",
-    "slabinfo",
-    "vmallocinfo",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +116,20 @@ def make_plan(
     own = rootfs.own_directories(identity) if ordinary else []
     if ordinary and rootfs.is_directory(workdir):
         own.append(workdir)
-    processors = rootfs.resolve(_PROCESSORS)
-    words += rootfs.base([*tmpfs, *targets, workdir, processors], own)
+    size = config.files_in_memory
+    words += rootfs.base([*tmpfs, *targets, workdir, _SYS], own, size)
     words += rootfs.files(identity, Names(hostname, config.extra_hosts, _resolver(config)), read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
-    words += _processors(processors)
+    words += _sys()
     words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
     words += ["--remount-ro", MOUNT_POINT]
-    places = {path: _tmpfs(path, options) for path, options in tmpfs.items()}
+    places = {path: _tmpfs(path, options, size) for path, options in tmpfs.items()}
     places |= {mount.target: [*_parent(mount.target), *mount.words] for mount in mounts}
     writable = [*own, *tmpfs]
     if workdir not in tmpfs and not is_inside(workdir, targets):
         # Where the root is not writable, a place of its own.
         private = (config.read_only or ordinary) and not is_inside(workdir, writable)
-        places[workdir] = _tmpfs(workdir, None) if private else _directory(workdir)
+        places[workdir] = _tmpfs(workdir, None, size) if private else _directory(workdir)
     # Sorted: a parent comes before what is mounted in it.
     for path in sorted(places):
         words += places[path]
@@ -186,10 +163,15 @@ def _home(identity: Identity, workdir: str) -> dict[str, str]:
     return {"HOME": identity.home}
 
 
-def _processors(place: str) -> list[Word]:
-    """Show what the host's /sys tells of its processors, where it tells that."""
-    parents = [str(parent) for parent in PurePosixPath(place).parents][-2::-1]
-    return [*(word for parent in parents for word in _directory(parent)), "--ro-bind-try", _PROCESSORS, place]
+def _sys() -> list[Word]:
+    """Show what the host's /sys tells of its processors, where it tells that, and make room for `Cgroup.view`.
+
+    The group is made when the sandbox starts, and mounted over what is read-only by then.
+    """
+    words = sized_tmpfs(_SYS, 65536, 0o755)
+    for path in (PurePosixPath(_PROCESSORS), PurePosixPath(GROUPS, "memory", "x")):
+        words += [word for parent in [*path.parents][-3::-1] for word in _directory(str(parent))]
+    return [*words, "--ro-bind-try", _PROCESSORS, _PROCESSORS, "--remount-ro", _SYS]
 
 
 def _resolver(config: SandboxConfig) -> bytes | None:
@@ -237,12 +219,10 @@ def _check_ports(config: SandboxConfig) -> None:
             raise UnsupportedError(Capability.PORTS, "bubblewrap", reason)
 
 
-def _tmpfs(path: str, options: Tmpfs | None) -> list[Word]:
+def _tmpfs(path: str, options: Tmpfs | None, size: int | None) -> list[Word]:
     """Mount a memory file system; by default one that only the sandbox's user may write to."""
-    words = [*_parent(path), "--perms", f"{options.mode if options else 0o755:o}"]
-    if options is not None and options.size is not None:
-        words += ["--size", str(options.size)]
-    return [*words, "--tmpfs", path]
+    asked = options.size if options is not None else None
+    return [*_parent(path), *sized_tmpfs(path, asked or size, options.mode if options is not None else 0o755)]
 
 
 def _parent(path: str) -> list[Word]:
@@ -266,8 +246,7 @@ def _proc_masks() -> tuple[str, ...]:
     root = Path("/proc/sys").stat().st_uid == os.geteuid()
     if root:
         words += ["--ro-bind", "/proc/fs", "/proc/fs"]  # bwrap itself covers bus, irq and sysrq-trigger
-    for name in _MASKED + (_MASKED_FOR_ROOT if root else ()):
-        path = Path("/proc", name)
+    for path in (Path(name) for name in MASKED if name.startswith("/proc/")):  # of /sys the processors alone are there
         if path.is_dir():
             words += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]
         elif path.exists():

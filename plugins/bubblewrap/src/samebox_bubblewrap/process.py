@@ -119,6 +119,8 @@ class SandboxProcess:
         by_thread = self._cgroup is not None and self._cgroup.by_thread
         if self._cgroup is not None and by_thread:
             within = self._cgroup.entered()
+        if self._cgroup is not None:
+            options += self._cgroup.view
         if (self._cgroup is not None and not by_thread) or limits or plan.network:
             info, info_end = fds.pipe()
             release_end, release = fds.pipe()
@@ -218,8 +220,7 @@ class SandboxProcess:
 
     def _how_it_ended(self) -> str:
         why = {90: " for its idle time", 91: " for its lifetime"}.get(self.exit_code or 0, "")
-        memory = ", after the kernel killed a process for the memory limit" if self.out_of_memory else ""
-        return f"the sandbox has ended{why} (exit code {self.exit_code}{memory}). {self.stderr}".strip()
+        return f"the sandbox has ended{why} (exit code {self.exit_code}). {self.stderr}".strip()
 
     @property
     def running(self) -> bool:
@@ -289,7 +290,7 @@ class SandboxProcess:
                 if self._network is not None:
                     self._network.close()
                 if self._cgroup is not None:
-                    self.out_of_memory = self._cgroup.out_of_memory
+                    self.out_of_memory = self.exit_code == 128 + signal.SIGKILL and self._cgroup.out_of_memory
                     self._cgroup.remove()
             finally:
                 self._ended.set()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from samebox_bubblewrap.bwrap import Word
 
-__all__ = ["NAME_FILES", "ImageRootfs", "Names", "Rootfs", "host_resolver"]
+__all__ = ["NAME_FILES", "ImageRootfs", "Names", "Rootfs", "host_resolver", "sized_tmpfs"]
 
 NAME_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Files that are made anew for each sandbox."""
@@ -66,12 +66,14 @@ class Rootfs(ABC):
         """
 
     @abstractmethod
-    def base(self, mount_points: Iterable[str], own: Iterable[str]) -> list[Word]:
+    def base(self, mount_points: Iterable[str], own: Iterable[str], size: int | None) -> list[Word]:
         """Return bwrap's words for the root itself, with room for mount points that are to be made or written to.
 
         Args:
             mount_points: Where something is to be mounted or made.
             own: Directories that stay writable when the root is made read-only.
+            size: The size in bytes of each memory file system; None: the kernel's default, half of the memory. The
+                layers of an image have none: bwrap keeps them all in one whose size it has no option for.
         """
 
     @abstractmethod
@@ -125,9 +127,10 @@ class ImageRootfs(Rootfs):
         resolved = [self.resolve(path) for path in candidates]
         return [path for path in dict.fromkeys(resolved) if path != "/" and self.is_directory(path)]
 
-    def base(self, mount_points: Iterable[str], own: Iterable[str]) -> list[Word]:
+    def base(self, mount_points: Iterable[str], own: Iterable[str], size: int | None) -> list[Word]:
         """Return the overlay, and more of them where a directory is another's or stays writable."""
-        for path in ("/proc", "/dev", "/.samebox"):
+        del size
+        for path in ("/proc", "/dev", "/sys", "/.samebox"):
             self._check_mount_point(path)
         needed = [
             *mount_points,
@@ -188,6 +191,17 @@ class ImageRootfs(Rootfs):
         status = os.lstat(self.root + nearest)
         foreign = status.st_uid != os.geteuid() or not status.st_mode & stat.S_IWUSR
         return nearest if foreign else ""
+
+
+def sized_tmpfs(path: str, size: int | None, mode: int) -> list[Word]:
+    """Return the words that mount a memory file system.
+
+    Args:
+        path: Where.
+        size: The most bytes in it; None: the kernel's default, half of the memory.
+        mode: The permission bits of its root directory.
+    """
+    return [*(["--size", str(size)] if size is not None else []), "--perms", f"{mode:04o}", "--tmpfs", path]
 
 
 def host_resolver() -> bytes:

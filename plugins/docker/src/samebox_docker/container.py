@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
+from samebox.engine.oci.kernel_paths import MASKED, READ_ONLY
 from samebox.engine.oci.limits import CPU_PERIOD, limits
 from samebox.engine.oci.settings import kernel_names
 from samebox.engine.program import init_argv
@@ -88,6 +89,7 @@ def container_body(
             # What the first process says is nobody's; commands have their own streams. A log on disk could be filled
             # from inside.
             "LogConfig": {"Type": "none"},
+            **_kernel_view(config),
             **settings,
             **_limits(config, missing),
             **({"Runtime": runtime} if runtime is not None else {}),
@@ -99,6 +101,13 @@ def _network_mode(network: bool | str) -> str:  # noqa: FBT001 - the config's fi
     if isinstance(network, str):
         return network
     return "default" if network else "none"
+
+
+def _kernel_view(config: SandboxConfig) -> dict[str, Any]:
+    """Return what is shown of the kernel; a privileged container sees all of it, and refuses a private namespace."""
+    if config.privileged:
+        return {}
+    return {"MaskedPaths": [*MASKED], "ReadonlyPaths": [*READ_ONLY], "CgroupnsMode": "private"}
 
 
 def _limits(config: SandboxConfig, missing: Collection[Capability]) -> dict[str, int]:

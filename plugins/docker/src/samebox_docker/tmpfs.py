@@ -26,10 +26,10 @@ def tmpfs_mounts(config: SandboxConfig, volumes: Iterable[str], owner: Owner | N
         volumes: Where the image has volumes, and where the config mounts something.
         owner: The sandbox's user; None: not root, and not known yet.
     """
-    mounts = {path: _options(tmpfs) for path, tmpfs in config.tmpfs.items()}
+    mounts = {path: _options(config, tmpfs) for path, tmpfs in config.tmpfs.items()}
     workdir = workdir_tmpfs(config, volumes, owner)
     if workdir is not None:
-        mounts[config.workdir] = _options(workdir, owner)
+        mounts[config.workdir] = _options(config, workdir, owner)
     return mounts
 
 
@@ -86,8 +86,8 @@ def keep_modes(pool: ClientPool, container: str, config: SandboxConfig) -> None:
             raise UnsupportedError(Capability.TMPFS, "docker", reason)
 
 
-def _options(tmpfs: Tmpfs, owner: Owner | None = None) -> str:
-    options = tmpfs_options(tmpfs)
+def _options(config: SandboxConfig, tmpfs: Tmpfs, owner: Owner | None = None) -> str:
+    options = tmpfs_options(tmpfs, config.files_in_memory)
     if owner is not None and (owner.uid or owner.gid):
         options += [f"uid={owner.uid}", f"gid={owner.gid}"]
     return ",".join(options)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.config.units import Tmpfs
+from samebox.engine.oci.kernel_paths import MASKED
 from samebox.engine.oci.limits import CPU_PERIOD, limits
 from samebox.engine.oci.mounts import tmpfs_options
 from samebox.engine.oci.settings import SHARED_MEMORY, kernel_names
@@ -88,6 +89,8 @@ def container_spec(
         "no_new_privileges": config.no_new_privileges,
         "cap_drop": _dropped(config),
         "cap_add": kernel_names(config.cap_add),
+        # Beside Podman's own list, and its list of what is read-only, which its API has no word for.
+        "mask": [] if config.privileged else [*MASKED],
         "healthconfig": {"Test": ["NONE"]},
         # What the first process writes would grow a file on the host, and a hostile guest can make it write.
         "log_configuration": {"driver": "none"},
@@ -98,6 +101,8 @@ def container_spec(
         **settings_spec(config, default_ulimits),
         **seccomp,
     }
+    if not config.privileged:
+        spec["cgroupns"] = {"nsmode": "private"}
     if network_mode(config.network) in OWN_NETWORKS:
         # As Docker: every user may bind the ports below 1024, which here are nobody else's.
         spec["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0"}
@@ -107,9 +112,10 @@ def container_spec(
         spec["hostname"] = config.hostname
     if runtime is not None:
         spec["oci_runtime"] = runtime
-    mounts = {path: _tmpfs(options, owned=plan.give == path) for path, options in config.tmpfs.items()}
+    size = config.files_in_memory
+    mounts = {path: _tmpfs(options, size, owned=plan.give == path) for path, options in config.tmpfs.items()}
     if plan.tmpfs:
-        mounts[config.workdir] = _tmpfs(Tmpfs(mode=0o755), owned=True)
+        mounts[config.workdir] = _tmpfs(Tmpfs(mode=0o755), size, owned=True)
     if plan.give is not None and plan.give not in mounts:
         spec["volumes"].append(_volume("", plan.give, "rw", "U"))
     if config.read_only:
@@ -117,7 +123,7 @@ def container_spec(
         # that leaves /dev/shm read-only as well, where Docker has it writable, so it is mounted in so many words.
         spec["read_only_filesystem"] = True
         shared = Tmpfs(size=config.shm_size or SHARED_MEMORY_SIZE, mode=0o1777, exec=False)
-        mounts.setdefault(SHARED_MEMORY, _tmpfs(shared, owned=False))
+        mounts.setdefault(SHARED_MEMORY, _tmpfs(shared, size, owned=False))
     spec["mounts"] = [
         {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
         for path, options in mounts.items()
@@ -138,9 +144,9 @@ def _volume(name: str, path: str, *options: str) -> dict[str, Any]:
     return {"Name": name, "Dest": path, "Options": [*options, "nosuid", "nodev", "exec"]}
 
 
-def _tmpfs(tmpfs: Tmpfs, *, owned: bool) -> list[str]:
+def _tmpfs(tmpfs: Tmpfs, size: int | None, *, owned: bool) -> list[str]:
     # `notmpcopyup`: as on Docker, it begins empty. Without it Podman copies what the image has there.
-    return [*tmpfs_options(tmpfs), "notmpcopyup", *(["U"] if owned else [])]
+    return [*tmpfs_options(tmpfs, size), "notmpcopyup", *(["U"] if owned else [])]
 
 
 def tmpfs_modes(spec: Mapping[str, Any]) -> dict[str, int]:

@@ -23,6 +23,7 @@ struct report {
     int32_t type;
     int32_t value; /* pid, wait status or errno */
     int32_t ended; /* EXITED: we ended it, and everything that it had started */
+    int32_t killed; /* EXITED: it, or a descendant that became ours, died of a SIGKILL that we did not send */
     int32_t free;  /* EXITED: it has left nothing behind, so that the supervisor can run another command */
 };
 

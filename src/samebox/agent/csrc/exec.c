@@ -10,6 +10,7 @@
 #include "failure.h"
 #include "limit.h"
 #include "loop.h"
+#include "oom.h"
 #include "plumbing.h"
 #include "process.h"
 #include "protocol.h"
@@ -22,6 +23,7 @@
 #include "workdir.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -42,6 +44,8 @@ struct exec {
     struct watch link;
     const char *reason; /* why we are ending it; NULL: we are not */
     bool exited, ended; /* ended: by us */
+    bool out_of_memory;
+    int64_t oom_kills; /* at its begin */
     bool free;          /* its supervisor can run another command */
     int status;
     int64_t timeout;    /* when it is over, as the stream's deadline; -1: there is none */
@@ -57,6 +61,8 @@ static void end(struct exec *e)
     rec_num(&record, TAG_EXIT_CODE, signalled ? 128 + WTERMSIG(e->status) : WEXITSTATUS(e->status));
     if (signalled)
         rec_num(&record, TAG_SIGNAL, WTERMSIG(e->status));
+    if (e->out_of_memory)
+        rec_num(&record, TAG_OUT_OF_MEMORY, 1);
     if (e->ended && e->reason)
         rec_str(&record, TAG_REASON, e->reason);
     for (int i = 0; i < 2; i++) {
@@ -92,6 +98,9 @@ static void exited(struct exec *e, const struct report *r)
 {
     e->status = r->value;
     e->ended = r->ended;
+    /* A shell tells by 137 that its child died of SIGKILL. The counter alone may be about another command. */
+    bool killed = r->killed || (WIFEXITED(r->value) && WEXITSTATUS(r->value) == 128 + SIGKILL);
+    e->out_of_memory = killed && !r->ended && oom_kills() > e->oom_kills;
     e->free = r->free;
     sink_close(&e->stream.input);
     for (int i = 0; i < 2; i++)
@@ -276,10 +285,11 @@ static int start(const struct plumbing *p, const struct request *r)
 }
 
 /* Hands our ends over to a new stream; what can't be watched ends the command with an error. */
-static void watch_command(uint32_t id, struct plumbing *p, int link, struct request *r)
+static void watch_command(uint32_t id, struct plumbing *p, int link, int64_t kills, struct request *r)
 {
     struct exec *e = allocate(sizeof *e);
     stream_register(&e->stream, id, &exec_type, r);
+    e->oom_kills = kills;
     e->link = (struct watch){.fd = link, .ready = link_ready, .owner = e};
     int64_t credit = stream_credit(&e->stream);
     bool watched = watch_set(&e->link, EPOLLIN);
@@ -305,6 +315,7 @@ static void exec_open(uint32_t id, struct request *r)
 {
     struct plumbing p = {{-1, -1, -1}, {-1, -1, -1}};
     int link = -1;
+    int64_t kills = oom_kills();
     struct failure f = {0};
     if (!valid(r))
         fail(&f, EINVAL, NULL, NULL);
@@ -313,7 +324,7 @@ static void exec_open(uint32_t id, struct request *r)
     if (f.err)
         connection_send_failure(id, &f);
     else
-        watch_command(id, &p, link, r);
+        watch_command(id, &p, link, kills, r);
     plumbing_close(&p);
 }
 

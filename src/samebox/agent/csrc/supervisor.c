@@ -25,17 +25,16 @@ struct supervisor {
     const struct command *command;
     enum state state;
     pid_t child;
-    bool child_gone;
+    bool child_gone, killed;
     int status;
     int link;          /* -1: serve is gone */
     int64_t deadline;  /* of TERMINATING and KILLING */
     int64_t next_pass; /* of KILLING */
 };
 
-static void report(const struct command *c, int type, int value, bool ended, bool free)
+static void report(const struct command *c, const struct report *r)
 {
-    struct report r = {type, value, ended, free};
-    while (write(c->link, &r, sizeof r) < 0 && errno == EINTR)
+    while (write(c->link, r, sizeof *r) < 0 && errno == EINTR)
         ;
 }
 
@@ -111,6 +110,8 @@ static bool reap(struct supervisor *s)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
+        if (s->state == RUNNING && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+            s->killed = true;
         if (pid == s->child) {
             s->child_gone = true;
             s->status = status;
@@ -121,7 +122,8 @@ static bool reap(struct supervisor *s)
 
 static void finish(struct supervisor *s, bool children)
 {
-    report(s->command, REPORT_EXITED, s->status, s->state != RUNNING, !children);
+    report(s->command, &(struct report){.type = REPORT_EXITED, .value = s->status, .ended = s->state != RUNNING,
+                                        .killed = s->killed, .free = !children});
     if (s->link < 0)
         _exit(0);
     s->state = REPORTED;
@@ -195,18 +197,18 @@ static void run(const struct command *c)
     int err;
     take_stdio(c);
     if ((err = enter(c))) {
-        report(c, REPORT_BAD_CWD, err, false, false);
+        report(c, &(struct report){.type = REPORT_BAD_CWD, .value = err});
         _exit(0);
     }
     s.child = start(c, &err);
     if (err) {
-        report(c, REPORT_NOT_SPAWNED, err, false, false);
+        report(c, &(struct report){.type = REPORT_NOT_SPAWNED, .value = err});
         _exit(0);
     }
     for (int fd = 0; fd <= 2; fd++)
         close(fd); /* the command's end of the pipes is the command's alone */
     if (c->tell_start)
-        report(c, REPORT_STARTED, s.child, false, false);
+        report(c, &(struct report){.type = REPORT_STARTED, .value = s.child});
     sigemptyset(&none);
     for (;;) {
         bool children = reap(&s);

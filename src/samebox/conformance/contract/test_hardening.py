@@ -294,7 +294,7 @@ def test_homes_and_secrets_are_not_there(box: Sandbox) -> None:
 
 @requires(Capability.ROOT_FILESYSTEM)
 def test_agent_cannot_be_replaced(box: Sandbox) -> None:
-    """The agent's own file can't be written, removed or mounted over from inside.
+    """The agent's own file can't be written, removed, changed in its mode or mounted over from inside.
 
     Why: a replaced agent speaks in the sandbox's name to the host, in this sandbox and the next.
     Check: that its directory is mounted read-only.
@@ -302,7 +302,9 @@ def test_agent_cannot_be_replaced(box: Sandbox) -> None:
     enforced(box, Capability.ROOT_FILESYSTEM)
     script = (
         "test -d /.samebox || exit 9; for f in /.samebox/*; do (echo x >> $f) 2>/dev/null && echo wrote $f; "
-        "rm -f $f 2>/dev/null && echo removed $f; done; (echo x > /.samebox/new) 2>/dev/null && echo made; "
+        "rm -f $f 2>/dev/null && echo removed $f; "
+        "chmod 4777 $f 2>/dev/null && echo changed $f; done; "
+        "(echo x > /.samebox/new) 2>/dev/null && echo made; "
         "mv /.samebox /.other 2>/dev/null && echo moved; echo tried"
     )
     result = box.sh(script, timeout=DEADLINE)

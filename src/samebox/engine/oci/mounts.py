@@ -27,11 +27,16 @@ def mount_above(path: str, mounts: Iterable[str]) -> str | None:
     return max(holding, key=len, default=None)
 
 
-def tmpfs_options(tmpfs: Tmpfs) -> list[str]:
-    """Return the mount options of a memory file system, with nothing left to an engine's defaults (as noexec)."""
+def tmpfs_options(tmpfs: Tmpfs, size: int | None) -> list[str]:
+    """Return the mount options of a memory file system, with nothing left to an engine's defaults (as noexec).
+
+    Args:
+        tmpfs: What was asked for.
+        size: The size of one that was given none, in bytes; see `SandboxConfig.files_in_memory`.
+    """
     options = ["rw", "nosuid", "nodev", "exec" if tmpfs.exec else "noexec", f"mode={tmpfs.mode:o}"]
-    if tmpfs.size is not None:
-        options.append(f"size={tmpfs.size}")
+    if (bound := tmpfs.size or size) is not None:
+        options.append(f"size={bound}")
     return options
 
 

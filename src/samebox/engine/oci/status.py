@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IMAGE_LABEL = "samebox.image"
 """The label with the image as the config names it; the container itself is made from an id, which has many names."""
+_KILLED = 137
+"""The exit code of a process that died of SIGKILL."""
 _STATES: dict[str, State] = {
     "configured": "created",
     "created": "created",
@@ -59,14 +61,16 @@ def inspected_status(found: Mapping[str, Any]) -> SandboxStatus:
     config, state = found.get("Config") or {}, found.get("State") or {}
     labels = text_labels(config)
     now = container_state(str(state.get("Status")))
+    code = int(state.get("ExitCode", 0)) if now == "stopped" else None
     return SandboxStatus(
         id=str(found["Id"]),
         name=str(found["Name"]).removeprefix("/"),
         state=now,
         image=labels.get(IMAGE_LABEL) or str(found.get("ImageName") or config.get("Image") or ""),
         labels=labels,
-        exit_code=int(state.get("ExitCode", 0)) if now == "stopped" else None,
-        out_of_memory=now == "stopped" and bool(state.get("OOMKilled")),
+        exit_code=code,
+        # OOMKilled is said of any process; it is the first one's end that is told here.
+        out_of_memory=code == _KILLED and bool(state.get("OOMKilled")),
         created=timestamp(str(found["Created"])),
     )
 
