@@ -84,6 +84,10 @@ class ProtocolError(ConnectionLostError):
     """The agent's side sent something that the protocol forbids; the connection is closed."""
 
 
+class SandboxTimeoutError(SandboxError, TimeoutError):
+    """A call took longer than its timeout, and was ended; the text says whether it may have changed something."""
+
+
 class OutputLimitError(SandboxError):
     """What a sandbox sends is more than the limit of the call; the text names the limit and how to raise it."""
 
