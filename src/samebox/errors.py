@@ -45,6 +45,19 @@ class EngineError(SandboxError):
     """The engine refused or failed a call; the text has the engine's own words."""
 
 
+def descriptor_error(error: OSError, what: str) -> EngineError:
+    """Return the error for an OSError where this process needed a descriptor.
+
+    Args:
+        error: The error.
+        what: What was tried, as "the agent can't be read".
+    """
+    full = error.errno in {errnos.EMFILE, errnos.ENFILE}
+    hint = "; close files and sandboxes that are not needed, or raise the limit (`ulimit -n`)" if full else ""
+    where = f": {error.filename!r}" if error.filename else ""
+    return EngineError(f"{what}: {error.strerror}{where}{hint}")
+
+
 class EngineUnavailableError(EngineError):
     """The engine cannot be reached; the text names the address that was tried and the remedy."""
 
