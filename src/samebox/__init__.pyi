@@ -40,6 +40,7 @@ from .errors import (
     SandboxGoneError as SandboxGoneError,
     SandboxNotFoundError as SandboxNotFoundError,
     SandboxOSError as SandboxOSError,
+    SandboxTimeoutError as SandboxTimeoutError,
     SpawnError as SpawnError,
     UnsupportedError as UnsupportedError,
 )

@@ -45,6 +45,19 @@ class EngineError(SandboxError):
     """The engine refused or failed a call; the text has the engine's own words."""
 
 
+def descriptor_error(error: OSError, what: str) -> EngineError:
+    """Return the error for an OSError where this process needed a descriptor.
+
+    Args:
+        error: The error.
+        what: What was tried, as "the agent can't be read".
+    """
+    full = error.errno in {errnos.EMFILE, errnos.ENFILE}
+    hint = "; close files and sandboxes that are not needed, or raise the limit (`ulimit -n`)" if full else ""
+    where = f": {error.filename!r}" if error.filename else ""
+    return EngineError(f"{what}: {error.strerror}{where}{hint}")
+
+
 class EngineUnavailableError(EngineError):
     """The engine cannot be reached; the text names the address that was tried and the remedy."""
 
@@ -82,6 +95,10 @@ class ConnectionLostError(SandboxError, ConnectionError):
 
 class ProtocolError(ConnectionLostError):
     """The agent's side sent something that the protocol forbids; the connection is closed."""
+
+
+class SandboxTimeoutError(SandboxError, TimeoutError):
+    """A call took longer than its timeout, and was ended; the text says whether it may have changed something."""
 
 
 class OutputLimitError(SandboxError):

@@ -8,6 +8,7 @@ import pytest
 
 from samebox import ConfigError, Isolation, SandboxConfig
 from samebox.config.sources import load_config
+from samebox.config.trust import OPENS, opens
 from samebox.config.units import parse_size
 
 
@@ -183,6 +184,18 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
         ("privileged = true\n", ["privileged"]),
         ('mounts = ["/:/host"]\ncap_drop = []\nnetwork = "host"\n', ["mounts", "cap_drop", "network"]),
         ('image = "dir:/"\nisolation = "none"\n', ["image", "isolation"]),
+        ('image = "host"\nuser = "0:1000"\n', ["image", "user"]),
+        ('user = "1000"\nenv = { A = "1" }\nworkdir = "/w"\ncpus = 1\nidle_timeout = 5\nread_only = true\n', []),
+        ("keep = true\nlabels = { traefik = 'on' }\nvolumes_remove = false\n", ["keep", "labels"]),
+        ('output_limit = "1g"\nfile_limit = "1t"\npids_limit = 100000\n', ["output_limit", "file_limit", "pids_limit"]),
+        ('output_limit = "1k"\nfile_limit = "1k"\npids_limit = 20\ndisk = "1g"\nmax_lifetime = 9\n', []),
+        ('memory = "1g"\nmemory_swap = "2g"\nshm_size = "1g"\n', ["memory_swap", "shm_size"]),
+        ('memory = "1g"\nmemory_swap = "1g"\nshm_size = "64m"\ntmpfs = ["/t:size=1g"]\n', []),
+        ('memory = "1g"\ntmpfs = ["/t:size=1g", "/u:size=1k"]\n', ["tmpfs"]),
+        ('memory = "1g"\ntmpfs = ["/t"]\n', ["tmpfs"]),
+        ('no_new_privileges = false\ncap_drop = ["CHOWN"]\n', ["no_new_privileges", "cap_drop"]),
+        ('cap_drop = ["ALL", "CHOWN"]\nisolation = "container"\n', []),
+        ("ulimits = { memlock = 1 }\n", ["ulimits"]),
         ('name = "yours"\non_conflict = "replace"\n', ["name", "on_conflict"]),
         ('[options]\nurl = "tcp://elsewhere:2375"\n', ["options"]),
         ('build = "python-minimal"\n', ["build"]),
@@ -198,3 +211,22 @@ def test_what_a_file_opens_is_told(tmp_path: Path, text: str, opening: list[str]
         {path: sorted(opening)} if opening else {}
     )
     assert set(opening) <= set(loaded.from_files()[path])
+
+
+def test_every_setting_has_a_rule_of_what_opens() -> None:
+    """A new setting that nobody has looked at would be taken from a stranger's file."""
+    assert OPENS.keys() == SandboxConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", SandboxConfig.model_fields)
+def test_no_default_opens(name: str) -> None:
+    """A file that says what holds anyway needs no trust."""
+    default = SandboxConfig.model_fields[name].get_default(call_default_factory=True)
+    assert not OPENS[name](SandboxConfig(), default, default)
+
+
+def test_a_limit_is_compared_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the default is or becomes, more than that, or no limit, is what a stranger may not ask for."""
+    monkeypatch.setattr(SandboxConfig.model_fields["memory"], "default", 2 << 30)
+    for value, opening in ((None, True), (2 << 30, False), (1 << 30, False), ((2 << 30) + 1, True)):
+        assert opens(SandboxConfig(memory=value), "memory") is opening, value

@@ -10,6 +10,8 @@ import io
 import json
 import lzma
 import os
+import subprocess
+import sys
 import tarfile
 from typing import TYPE_CHECKING, Any
 
@@ -412,3 +414,91 @@ def test_facts() -> None:
     expected = ImageFacts("sha256:1", "arm", "", ("/b", "/data"), "linux/arm/v7", {"a": "b"})
     assert image_facts(found) == expected
     assert image_facts({"Id": "1", "Config": None}) == ImageFacts("1")
+
+
+def header(kind: bytes, size: int, name: str = "x") -> bytes:
+    """Return a member's header with any type and size."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def pax(size: int, keyword: bytes = b"uname") -> bytes:
+    """Return the content of a PAX header of one long value, in whole blocks."""
+    length = size - size % 512
+    head = b"%d %s=" % (length, keyword)
+    return head + b"a" * (length - len(head) - 1) + b"\n"
+
+
+MANY = 200
+LONG = 1 << 20
+SMALL = pax(LONG - 8192)
+HOSTILE: dict[str, bytes] = {
+    "long names one after the other": (header(b"L", LONG) + bytes(LONG)) * MANY,
+    "PAX headers one after the other": (header(b"x", len(SMALL)) + SMALL) * MANY,
+    "owners with long names": (header(b"x", len(SMALL)) + SMALL + header(b"0", 0)) * MANY,
+    "headers for all members": b"".join(
+        header(b"g", LONG // 2) + pax(LONG // 2, b"key%d" % number) + header(b"0", 0) for number in range(MANY)
+    ),
+    "a sparse file's endless map": header(b"S", 0)[:482]
+    + b"\1"
+    + header(b"S", 0)[483:]
+    + (b"1" * 504 + b"\1" * 8) * (40 << 10),
+}
+"""200 MiB each, of which gzip makes far less than one."""
+
+MEASURED = """
+import pathlib, resource, sys
+from samebox.engine.oci.bounded import ArchiveError
+from samebox.engine.oci.image_archive import open_archive
+
+def most():
+    return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) >> 10
+
+import gzip, hashlib, json, tarfile, tempfile
+before = most()
+try:
+    with open(sys.argv[1], "rb") as file, open_archive(file, "amd64") as (plain, image):
+        print("opened", end=" ")
+except ArchiveError as error:
+    print("refused", end=" ")
+print(most() - before)
+"""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_memory_of_hostile_headers(tmp_path: Path, name: str) -> None:
+    """What no member needs is refused, or costs no more than a few of the longest headers."""
+    archive = tmp_path / "hostile.tar.gz"
+    archive.write_bytes(gzip.compress(HOSTILE[name], 1))
+    done = subprocess.run([sys.executable, "-c", MEASURED, archive], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    how, grown = done.stdout.split()
+    assert how in {b"refused", b"opened"}
+    assert int(grown) < 32, f"{grown.decode()} MiB"
+
+
+@pytest.mark.parametrize("blob", ["manifest", "config", "layer"])
+def test_blobs_are_of_their_digests(blob: str) -> None:
+    """An archive that was changed on its way is not taken for the image that its digests name."""
+    files = oci({"os": "linux", "architecture": "amd64"})
+    names = [name for name in files if name.startswith("blobs/")]
+    words = {"manifest": b"layers", "config": b"config", "layer": b""}
+    victims = [name for name in names if words[blob] in bytes(files[name])]  # type: ignore[arg-type]
+    victim = victims[0]
+    files[victim] = bytes(files[victim]) + b" "  # type: ignore[arg-type]
+    with pytest.raises(
+        ArchiveError, match=rf"the blob sha256:{victim[-64:]} has other content, of the digest [0-9a-f]{{64}}"
+    ):
+        loaded(packed(files))
+
+
+def test_digests_that_nothing_can_check() -> None:
+    """A digest by an unknown algorithm is as good as none."""
+    files = {
+        "oci-layout": b"{}",
+        "index.json": text({"manifests": [{"digest": f"md5:{'0' * 32}"}]}),
+        f"blobs/md5/{'0' * 32}": b"{}",
+    }
+    with pytest.raises(ArchiveError, match="a digest by 'md5'; sha256 and sha512 can be checked"):
+        loaded(packed(files))

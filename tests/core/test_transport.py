@@ -8,6 +8,8 @@ import gc
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -428,3 +430,36 @@ def test_waiting_in_the_midst_of_reading_is_an_error_and_no_deadlock(peer: Peer)
     peer.result(call)
 
     assert said == ["this thread was interrupted while it read the answers that it is now to wait for"]
+
+
+FULL = r"Too many open files.*; close files and sandboxes that are not needed, or raise the limit \(`ulimit -n`\)"
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_no_descriptor_left_is_told(spare: int) -> None:
+    """A process with too many open files is told so in words, wherever the last one was needed, and goes on later."""
+    code = f"""
+import os, resource, pytest
+from samebox.engine.program import agent_program
+from samebox.engine.transport import Transport
+from samebox.errors import EngineError
+program = agent_program()
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+taken = []
+try:
+    while True:
+        taken.append(os.open("/", os.O_RDONLY))
+except OSError:
+    for _ in range({spare}):
+        os.close(taken.pop())
+calls = [Transport] if {spare} else [Transport, lambda: program.data, lambda: agent_program.__wrapped__()]
+for call in calls:
+    with pytest.raises(EngineError, match={FULL!r}):
+        call()
+while taken:
+    os.close(taken.pop())
+Transport()
+assert program.data
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr

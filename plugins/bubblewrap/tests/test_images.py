@@ -341,7 +341,7 @@ def test_failed_and_killed_unpacking_leaves_nothing(tmp_path: Path, rootfs: Path
     """A broken archive leaves no directory, and what a killed process left is taken away by the next."""
     store = ImageStore(tmp_path / "cache")
     (tmp_path / "bad.tar").write_bytes(pack(("x", b"x"), ("../out", b"x")))
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(ConfigError) as caught:
         store.ensure(f"tar:{tmp_path}/bad.tar", silent)
     assert f"{tmp_path}/bad.tar can't be unpacked: a name with '..' or too many components (at '../out')" in str(
         caught.value
@@ -364,13 +364,13 @@ def test_failed_and_killed_unpacking_leaves_nothing(tmp_path: Path, rootfs: Path
         ("dir:{tmp}/none", ImageNotFoundError, "there is no directory {tmp}/none; unpack a root file system there"),
         ("tar:{tmp}/none", ImageNotFoundError, "no file {tmp}/none (No such file or directory); `docker save -o FILE"),
         ("tar:{tmp}", ImageNotFoundError, "(Is a directory)"),
-        ("tar:{tmp}/text", EngineError, "{tmp}/text can't be unpacked: it is no tar archive"),
-        ("tar:{tmp}/two.tar", EngineError, "it holds 2 images (a:1, b:2); save one alone"),
-        ("tar:{tmp}/json.tar", EngineError, "'manifest.json' is not JSON"),
-        ("tar:{tmp}/odd.tar", EngineError, "its manifest.json is not as `docker save` writes it"),
-        ("tar:{tmp}/lost.tar", EngineError, "it has no file"),
-        ("tar:{tmp}/s390x.tar", EngineError, "it is for s390x, not for"),
-        ("tar:{tmp}/cut.tar.gz", EngineError, "can't be unpacked"),
+        ("tar:{tmp}/text", ConfigError, "{tmp}/text can't be unpacked: it is no tar archive"),
+        ("tar:{tmp}/two.tar", ConfigError, "it holds 2 images (a:1, b:2); save one alone"),
+        ("tar:{tmp}/json.tar", ConfigError, "'manifest.json' is not JSON"),
+        ("tar:{tmp}/odd.tar", ConfigError, "its manifest.json is not as `docker save` writes it"),
+        ("tar:{tmp}/lost.tar", ConfigError, "it has no file"),
+        ("tar:{tmp}/s390x.tar", ConfigError, "it is for s390x, not for"),
+        ("tar:{tmp}/cut.tar.gz", ConfigError, "can't be unpacked"),
     ],
 )
 def test_unusable_images_are_explained(tmp_path: Path, reference: str, error: type[Exception], said: str) -> None:
@@ -392,6 +392,37 @@ def test_unusable_images_are_explained(tmp_path: Path, reference: str, error: ty
         ImageStore(tmp_path / "cache").ensure(reference.format(tmp=tmp_path), silent)
     assert f"image={reference.format(tmp=tmp_path)!r}: " in str(caught.value)
     assert said.format(tmp=tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *({"Env": 5}, {"Env": {"A": "1"}}, {"Env": [1]}, {"Env": ["A=\0"]}, {"Env": ["A=\ud800"]}),
+        *({"User": "\0"}, {"User": 1}, {"User": "\udcff"}),
+    ],
+    ids=repr,
+)
+def test_configs_of_the_wrong_shape(tmp_path: Path, config: dict[str, object]) -> None:
+    """JSON that is none of an image's config is a ConfigError, and nothing is left of the image."""
+    manifest = [{"Config": "c.json", "Layers": []}]
+    files = ("manifest.json", json.dumps(manifest).encode()), ("c.json", json.dumps({"config": config}).encode())
+    (tmp_path / "odd.tar").write_bytes(pack(*files))
+    with pytest.raises(ConfigError, match=r"can't be unpacked: its (config's )?Env "):
+        ImageStore(tmp_path / "cache").ensure(f"tar:{tmp_path}/odd.tar", silent)
+    assert list((tmp_path / "cache/images-2").iterdir()) == []
+
+
+@pytest.mark.parametrize("free", [100, 200_000])
+def test_room_is_looked_at_before_it_is_used(
+    tmp_path: Path, rootfs: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    """A disk that is too small for the archive, or for a file of it, is named with what is needed and what is there."""
+    data = docker_archive(rootfs)
+    (tmp_path / "a.tar").write_bytes(data)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(1 << 40, 0, free))
+    with pytest.raises(EngineError, match=rf"it needs at least \d+ bytes, and .*images-2.* has {free} bytes free"):
+        ImageStore(tmp_path / "cache").ensure(f"tar:{tmp_path}/a.tar", silent)
+    assert list((tmp_path / "cache/images-2").iterdir()) == []
 
 
 def test_cache_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

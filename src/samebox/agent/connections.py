@@ -100,7 +100,11 @@ class AgentConnections:
             stream = self._engine.connect(self._id, user)
         except (SandboxNotFoundError, SandboxGoneError) as error:
             raise SandboxGoneError(f"{self._where} is gone: {self._end()}") from error
-        connection = Connection(stream, self._where)
+        try:
+            connection = Connection(stream, self._where)
+        except BaseException:
+            stream.close()
+            raise
         workdir = self._engine.workdir(self._id, self._config)
         fields: list[Field] = [("workdir", encode_path(workdir)), ("want_digest", int(prove))]
         fields += [("env", encode_path(f"{name}={value}")) for name, value in self._config.env.items()]

@@ -16,7 +16,7 @@ from samebox.agent.records import Record, decode_path, encode_path
 from samebox.agent.tree import TreeUnpacker
 from samebox.errors import ConnectionLostError, ProtocolError
 from samebox.guest.files import Files
-from samebox.guest.operation import Blocking
+from samebox.guest.operation import Blocking, timed
 from samebox.guest.results import GrepMatch, TreeCount
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class AgentFiles(AgentCaller, Files):
         await self._end(await self._begin(operation, self._fields(path, *fields), {STDOUT: sink}), path)
         return sink.result()
 
-    async def read_bytes(self, path: Path, *, limit: int | None = None) -> bytes:
+    @timed()
+    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: float | None = None) -> bytes:
         """See `Files.read_bytes`."""
         most = self._file_limit if limit is None else limit
         sink = Collector(most)
@@ -92,11 +93,17 @@ class AgentFiles(AgentCaller, Files):
             raise ProtocolError(msg)
         return data
 
-    async def write_bytes(self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False) -> int:
+    @timed(changes=True)
+    async def write_bytes(
+        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: float | None = None
+    ) -> int:
         """See `Files.write_bytes`."""
         return await self._write(path, bytes(data), 2 if exclusive else 0, mode)
 
-    async def append(self, path: Path, data: bytes | str, *, mode: int | None = None) -> int:
+    @timed(changes=True)
+    async def append(
+        self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: float | None = None
+    ) -> int:
         """See `Files.append`."""
         return await self._write(
             path, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data), 1, mode
@@ -108,28 +115,33 @@ class AgentFiles(AgentCaller, Files):
             fields.append(("mode", mode))
         return (await self._do(WRITE, path, *fields, input=data)).number("size")
 
-    async def stat(self, path: Path, *, follow: bool = True) -> FileInfo:
+    @timed()
+    async def stat(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> FileInfo:
         """See `Files.stat`."""
         record = await self._do(STAT, path, ("flags", int(follow)))
         return file_info(record, decode_path(encode_path(os.fspath(path))))
 
-    async def list_dir(self, path: Path = ".") -> list[FileInfo]:
+    @timed()
+    async def list_dir(self, path: Path = ".", *, timeout: float | None = None) -> list[FileInfo]:
         """See `Files.list_dir`."""
         return await self._items(LIST, path, lambda record: file_info(record, component(record.data("name"))))
 
-    async def walk(self, path: Path = ".", *, depth: int | None = None) -> list[FileInfo]:
+    @timed()
+    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: float | None = None) -> list[FileInfo]:
         """See `Files.walk`."""
         fields: list[Field] = [("depth", depth)] if depth is not None else []
         return await self._items(
             WALK, path, lambda record: file_info(record, relative_path(record.data("name"))), *fields
         )
 
-    async def glob(self, pattern: str, path: Path = ".") -> list[str]:
+    @timed()
+    async def glob(self, pattern: str, path: Path = ".", *, timeout: float | None = None) -> list[str]:
         """See `Files.glob`."""
         return await self._items(
             WALK, path, lambda record: relative_path(record.data("name")), ("pattern", encode_path(pattern))
         )
 
+    @timed()
     async def grep(
         self,
         pattern: str,
@@ -139,6 +151,7 @@ class AgentFiles(AgentCaller, Files):
         ignore_case: bool = False,
         fixed: bool = False,
         limit: int = 1000,
+        timeout: float | None = None,
     ) -> list[GrepMatch]:
         """See `Files.grep`."""
         fields: list[Field] = [
@@ -157,38 +170,56 @@ class AgentFiles(AgentCaller, Files):
         fields += (("include", encode_path(glob)) for glob in include)
         return await self._items(GREP, path, match, *fields, most=limit)
 
+    @timed(changes=True)
     async def make_dir(
-        self, path: Path, *, parents: bool = True, exist_ok: bool = True, mode: int | None = None
+        self,
+        path: Path,
+        *,
+        parents: bool = True,
+        exist_ok: bool = True,
+        mode: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         """See `Files.make_dir`."""
         await self._do(MAKE_DIR, path, ("flags", parents + 2 * exist_ok), ("mode", 0o755 if mode is None else mode))
 
-    async def remove(self, path: Path, *, recursive: bool = False, missing_ok: bool = False) -> None:
+    @timed(changes=True)
+    async def remove(
+        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: float | None = None
+    ) -> None:
         """See `Files.remove`."""
         await self._do(REMOVE, path, ("flags", recursive + 2 * missing_ok))
 
-    async def move(self, path: Path, destination: Path, *, replace: bool = True) -> None:
+    @timed(changes=True)
+    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
         """See `Files.move`."""
         await self._do(MOVE, path, ("destination", encode_path(os.fspath(destination))), ("flags", int(replace)))
 
-    async def copy(self, path: Path, destination: Path, *, replace: bool = True) -> None:
+    @timed(changes=True)
+    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
         """See `Files.copy`."""
         await self._do(COPY, path, ("destination", encode_path(os.fspath(destination))), ("flags", 1 + 2 * replace))
 
-    async def chmod(self, path: Path, mode: int, *, recursive: bool = False) -> None:
+    @timed(changes=True)
+    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: float | None = None) -> None:
         """See `Files.chmod`."""
         await self._do(CHMOD, path, ("flags", int(recursive)), ("mode", mode))
 
-    async def realpath(self, path: Path) -> str:
+    @timed()
+    async def realpath(self, path: Path, *, timeout: float | None = None) -> str:
         """See `Files.realpath`."""
         record = await self._do(REALPATH, path)
         return resolved_path(record.data("path"), confined=self._root is not None)
 
-    async def symlink(self, target: Path, path: Path, *, replace: bool = False) -> None:
+    @timed(changes=True)
+    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: float | None = None) -> None:
         """See `Files.symlink`."""
         await self._do(SYMLINK, path, ("target", encode_path(os.fspath(target))), ("flags", int(replace)))
 
-    async def upload(self, source: Path, destination: Path = ".", *, progress: Progress | None = None) -> TreeCount:
+    @timed(changes=True)
+    async def upload(
+        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: float | None = None
+    ) -> TreeCount:
         """See `Files.upload`."""
         packer = await Blocking(functools.partial(TreePacker, os.fsencode(source), progress))
         chunks = iter(packer)
@@ -205,6 +236,7 @@ class AgentFiles(AgentCaller, Files):
         await self._end(call, destination)
         return packer.count
 
+    @timed(changes=True)
     async def download(
         self,
         source: Path,
@@ -213,6 +245,7 @@ class AgentFiles(AgentCaller, Files):
         progress: Progress | None = None,
         follow_links: bool = False,
         limit: int = DOWNLOAD_LIMIT,
+        timeout: float | None = None,
     ) -> TreeCount:
         """See `Files.download`."""
         pipe = Pipe()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samebox.capabilities import Isolation
 from samebox.config.model import SandboxConfig
+from samebox.config.trust import opens
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,16 +22,6 @@ _PLAIN_TEXT = frozenset(
 )
 """Fields whose value in the environment is the text itself; the value of other fields is JSON, where it reads as
 JSON."""
-
-
-_HARMLESS = frozenset(
-    {
-        *("engine", "pull", "platform", "keep", "labels", "workdir", "env", "user", "hostname", "dns", "extra_hosts"),
-        *("memory", "memory_swap", "shm_size", "cpus", "pids_limit", "ulimits", "disk", "read_only", "tmpfs"),
-        *("idle_timeout", "max_lifetime", "output_limit", "file_limit"),
-    }
-)
-"""Fields that give a sandbox access to nothing outside, whatever their value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +43,12 @@ class LoadedConfig:
     def openings(self) -> dict[str, list[str]]:
         """Return the settings from files by which a sandbox reaches more than by default, by the file's path.
 
-        A project's files may be somebody else's, as is the code that is to be run in the sandbox.
+        A project's files may be somebody else's, as is the code that is to be run in the sandbox: they may only narrow.
         """
-        opening = {path: [name for name in names if self._opens(name)] for path, names in self.from_files().items()}
+        opening = {
+            path: [name for name in names if opens(self.config, name)] for path, names in self.from_files().items()
+        }
         return {path: names for path, names in opening.items() if names}
-
-    def _opens(self, name: str) -> bool:
-        value = getattr(self.config, name)
-        if name in _HARMLESS or value == SandboxConfig.model_fields[name].get_default(call_default_factory=True):
-            return False
-        if name == "image":
-            return str(value).startswith(("dir:", "tar:"))  # files of this host
-        return name != "isolation" or value is Isolation.NONE
 
 
 def load_config(

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samebox.errors import SandboxError
+from samebox.errors import SandboxError, descriptor_error
 
 if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
@@ -36,8 +36,12 @@ class AgentProgram:
 
     @property
     def data(self) -> bytes:
-        """The binary's content."""
-        return self.path.read_bytes()
+        """The binary's content.
+
+        Raises:
+            EngineError: It can't be read, as where this process has too many files open.
+        """
+        return _content(self.path)
 
 
 @cache
@@ -51,7 +55,7 @@ def agent_program(machine: str | None = None) -> AgentProgram:
         The program.
 
     Raises:
-        SandboxError: There is no agent for the architecture in this installation.
+        SandboxError: There is no agent for the architecture in this installation, or it can't be read.
     """
     asked = machine or platform.machine()
     known = _MACHINES.get(asked.lower())
@@ -63,7 +67,14 @@ def agent_program(machine: str | None = None) -> AgentProgram:
             "release wheel, which has x86_64 and aarch64, or build it with `python src/samebox/agent/build_agent.py`."
         )
         raise SandboxError(msg)
-    return AgentProgram(path, known, hashlib.sha256(path.read_bytes()).hexdigest())
+    return AgentProgram(path, known, hashlib.sha256(_content(path)).hexdigest())
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise descriptor_error(error, "the agent of this installation can't be read") from None
 
 
 def init_argv(config: SandboxConfig, *, program: str = GUEST_PATH) -> list[str]:

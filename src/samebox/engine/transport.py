@@ -9,6 +9,9 @@ import threading
 import time
 from typing import Protocol
 
+from samebox.errors import descriptor_error
+
+_WAITING = "this process can't wait for answers of a sandbox"
 TICK = 1.0
 """How often what is due is looked for while nothing comes, in seconds."""
 
@@ -29,7 +32,10 @@ class Bell:
     descriptor = -1
 
     def __init__(self) -> None:
-        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError as error:
+            raise descriptor_error(error, _WAITING) from None
 
     def ring(self) -> None:
         """Wake the thread, now or when it waits next."""
@@ -50,7 +56,10 @@ class Transport:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal's handler that calls samebox may come while this thread has it
-        self._epoll = select.epoll()
+        try:
+            self._epoll = select.epoll()
+        except OSError as error:
+            raise descriptor_error(error, _WAITING) from None
         self._watches: dict[int, Served] = {}
         self._blocking: set[Served] = set()
         self._bell = Bell()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from samebox.errors import EditError, PathNotFoundError
+from samebox.guest.operation import timed
 
 if TYPE_CHECKING:
     import os
@@ -21,18 +22,23 @@ class Files(ABC):
     """File operations inside a sandbox, with the authority of the sandbox user.
 
     A path is text, bytes or a path object, and is relative to the workdir unless absolute. Names hold any byte but `/`
-    and NUL (surrogateescape in text). Every operation raises `PathNotFoundError`, `PathPermissionError` and the other
+    and NUL (surrogateescape in text).
+
+    Every operation takes a `timeout`, in seconds from its call in a sandbox that runs; None waits as long as it takes.
+    What is not over by then is ended with `SandboxTimeoutError`, within 5 seconds also where the agent was stopped; a
+    negative timeout is a `ValueError`. Every operation raises `PathNotFoundError`, `PathPermissionError` and the other
     `SandboxOSError`s where the built-in open and os functions raise their errors, and `SandboxGoneError` when the
     sandbox is gone.
     """
 
     @abstractmethod
-    async def read_bytes(self, path: Path, *, limit: int | None = None) -> bytes:
+    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: float | None = None) -> bytes:
         """Return a regular file's content.
 
         Args:
             path: The file; links are followed.
             limit: The most to read, in bytes; None: the config's `file_limit`.
+            timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
             FileTooLargeError: The file is larger than the limit; nothing is returned.
@@ -40,7 +46,9 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def write_bytes(self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False) -> int:
+    async def write_bytes(
+        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: float | None = None
+    ) -> int:
         """Write a file, making its parent directories; readers see the old content or the new content, never a part.
 
         Args:
@@ -48,6 +56,7 @@ class Files(ABC):
             data: The content.
             mode: The permission bits for a new file; None: 0o644.
             exclusive: Whether to fail if something is at the path already.
+            timeout: The longest that the call may take, in seconds; None: any time.
 
         Returns:
             The number of bytes written.
@@ -58,7 +67,9 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def append(self, path: Path, data: bytes | str, *, mode: int | None = None) -> int:
+    async def append(
+        self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: float | None = None
+    ) -> int:
         """Append to a file in one go, making the file and its parents if need be; text is written as UTF-8.
 
         Returns:
@@ -66,29 +77,31 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def stat(self, path: Path, *, follow: bool = True) -> FileInfo:
+    async def stat(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> FileInfo:
         """Return the facts about a file; with `follow=False`, those of a link itself."""
 
     @abstractmethod
-    async def list_dir(self, path: Path = ".") -> list[FileInfo]:
+    async def list_dir(self, path: Path = ".", *, timeout: float | None = None) -> list[FileInfo]:
         """Return a directory's entries in byte order of their names; links are not followed."""
 
     @abstractmethod
-    async def walk(self, path: Path = ".", *, depth: int | None = None) -> list[FileInfo]:
+    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: float | None = None) -> list[FileInfo]:
         """Return everything below a directory, depth first, with relative paths as names; links are not followed.
 
         Args:
             path: The directory.
             depth: How deep to go, 1 being the directory's own entries; None: all the way.
+            timeout: The longest that the call may take, in seconds; None: any time.
         """
 
     @abstractmethod
-    async def glob(self, pattern: str, path: Path = ".") -> list[str]:
+    async def glob(self, pattern: str, path: Path = ".", *, timeout: float | None = None) -> list[str]:
         """Return the paths below a directory that match, relative to `path`, in byte order within each directory.
 
         Args:
             pattern: The pattern: `*` and `?` stay within a component, `**` does not, `[...]` is a set of characters.
             path: The directory.
+            timeout: The longest that the call may take, in seconds; None: any time.
         """
 
     @abstractmethod
@@ -101,6 +114,7 @@ class Files(ABC):
         ignore_case: bool = False,
         fixed: bool = False,
         limit: int = 1000,
+        timeout: float | None = None,
     ) -> list[GrepMatch]:
         """Return the lines of text files that match; binary files and links are passed over.
 
@@ -112,11 +126,18 @@ class Files(ABC):
             ignore_case: Whether upper and lower case match each other.
             fixed: Whether the pattern is plain text.
             limit: The most matches to return.
+            timeout: The longest that the call may take, in seconds; None: any time.
         """
 
     @abstractmethod
     async def make_dir(
-        self, path: Path, *, parents: bool = True, exist_ok: bool = True, mode: int | None = None
+        self,
+        path: Path,
+        *,
+        parents: bool = True,
+        exist_ok: bool = True,
+        mode: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Make a directory; a `mode` of None stands for 0o755.
 
@@ -125,7 +146,9 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def remove(self, path: Path, *, recursive: bool = False, missing_ok: bool = False) -> None:
+    async def remove(
+        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: float | None = None
+    ) -> None:
         """Remove a file, a link (never what it points to), or a directory, with all below it if `recursive`.
 
         Raises:
@@ -133,30 +156,32 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def move(self, path: Path, destination: Path, *, replace: bool = True) -> None:
+    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
         """Rename a file or directory, also across file systems.
 
         The destination is the new path, never a directory to move into.
         """
 
     @abstractmethod
-    async def copy(self, path: Path, destination: Path, *, replace: bool = True) -> None:
+    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
         """Copy a file, or a directory with all below it; modes, times and links are kept."""
 
     @abstractmethod
-    async def chmod(self, path: Path, mode: int, *, recursive: bool = False) -> None:
+    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: float | None = None) -> None:
         """Set permission bits; links below a directory are left alone."""
 
     @abstractmethod
-    async def realpath(self, path: Path) -> str:
+    async def realpath(self, path: Path, *, timeout: float | None = None) -> str:
         """Return the path with every link resolved; the path has to exist."""
 
     @abstractmethod
-    async def symlink(self, target: Path, path: Path, *, replace: bool = False) -> None:
+    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: float | None = None) -> None:
         """Make a symbolic link at `path` that points to `target`, as `ln -s target path` does."""
 
     @abstractmethod
-    async def upload(self, source: Path, destination: Path = ".", *, progress: Progress | None = None) -> TreeCount:
+    async def upload(
+        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: float | None = None
+    ) -> TreeCount:
         """Copy a file or a tree of this host into the sandbox.
 
         Args:
@@ -164,6 +189,7 @@ class Files(ABC):
                 FIFOs are left out.
             destination: The path of the copy; a directory is merged into a directory that is there already.
             progress: Called with each path and the bytes moved so far.
+            timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
             OSError: The host's file can't be read.
@@ -171,7 +197,13 @@ class Files(ABC):
 
     @abstractmethod
     async def download(
-        self, source: Path, destination: Path, *, progress: Progress | None = None, follow_links: bool = False
+        self,
+        source: Path,
+        destination: Path,
+        *,
+        progress: Progress | None = None,
+        follow_links: bool = False,
+        timeout: float | None = None,
     ) -> TreeCount:
         """Copy a file or a tree of the sandbox to this host.
 
@@ -185,14 +217,22 @@ class Files(ABC):
             progress: Called with each path and the bytes moved so far.
             follow_links: Whether the destination's path may go through any symbolic link of this host. Otherwise links
                 are followed only in directories that this user may not write to, where no sandbox can have put them.
+            timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
             OutputLimitError: The tree is larger, deeper or of more files than a download takes.
             OSError: The host's file can't be written, or the destination goes through a link (ELOOP).
         """
 
+    @timed()
     async def read_text(
-        self, path: Path, *, encoding: str = "utf-8", errors: str = "strict", limit: int | None = None
+        self,
+        path: Path,
+        *,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        limit: int | None = None,
+        timeout: float | None = None,
     ) -> str:
         """Return a file's content as text, line ends as they are.
 
@@ -201,13 +241,22 @@ class Files(ABC):
         """
         return (await self.read_bytes(path, limit=limit)).decode(encoding, errors)
 
+    @timed(changes=True)
     async def write_text(
-        self, path: Path, text: str, *, encoding: str = "utf-8", mode: int | None = None, exclusive: bool = False
+        self,
+        path: Path,
+        text: str,
+        *,
+        encoding: str = "utf-8",
+        mode: int | None = None,
+        exclusive: bool = False,
+        timeout: float | None = None,
     ) -> int:
         """Write text, line ends as they are; otherwise as `write_bytes`."""
         return await self.write_bytes(path, text.encode(encoding), mode=mode, exclusive=exclusive)
 
-    async def exists(self, path: Path, *, follow: bool = True) -> bool:
+    @timed()
+    async def exists(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> bool:
         """Whether something is at the path; with `follow`, a link counts only if its target is there."""
         try:
             await self.stat(path, follow=follow)
@@ -215,7 +264,8 @@ class Files(ABC):
             return False
         return True
 
-    async def edit(self, path: Path, old: str, new: str, *, count: int = 1) -> int:
+    @timed(changes=True)
+    async def edit(self, path: Path, old: str, new: str, *, count: int = 1, timeout: float | None = None) -> int:
         """Replace a text in a file.
 
         Args:
@@ -223,6 +273,7 @@ class Files(ABC):
             old: The text to replace, which has to be in the file exactly `count` times.
             new: The text to put in place of the old text.
             count: How often the old text has to be there; 0: any number of times, at least once.
+            timeout: The longest that the call may take, in seconds; None: any time.
 
         Returns:
             How often the text was replaced.
@@ -244,7 +295,8 @@ class Files(ABC):
         await self.write_bytes(path, data.replace(before, after))
         return found
 
-    async def patch(self, path: Path, start: int, end: int, text: str) -> None:
+    @timed(changes=True)
+    async def patch(self, path: Path, start: int, end: int, text: str, *, timeout: float | None = None) -> None:
         """Replace a range of lines.
 
         Args:
@@ -253,6 +305,7 @@ class Files(ABC):
             end: The last line to replace; `start - 1` inserts before `start` without replacing a line.
             text: The text in place of the lines, or "" to delete the lines; a line end is added to a text without one
                 if something follows.
+            timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
             EditError: The file has no such lines; the file is unchanged.

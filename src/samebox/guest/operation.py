@@ -11,14 +11,19 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
+from samebox.errors import SandboxError, SandboxTimeoutError
 from samebox.interrupts import InterruptShield
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from concurrent.futures import Future
+
+_EARLY = 0.01
+"""How much earlier than asked for a wait may end, as clocks differ, in seconds."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +65,11 @@ class Wait(Generic[T]):
         result: T = yield self
         return result
 
+    def within(self, seconds: float) -> Wait[T]:
+        """Return the same wait for at most so many seconds."""
+        least = seconds if self.timeout is None else min(self.timeout, seconds)
+        return Wait(self.future, least, self.reader)
+
     def wait(self) -> T:
         """Wait in this thread."""
         try:
@@ -94,6 +104,13 @@ class Blocking(Generic[T]):
         result: T = yield self
         return result
 
+    def within(self, seconds: float) -> Blocking[T] | Wait[T]:
+        """Return a wait of at most so many seconds for the call, which goes on in a thread of its own after that.
+
+        A call that has to be waited for is returned as it is.
+        """
+        return self if self.whole else Wait(_apart(self.call), seconds)
+
     def wait(self) -> T:
         """Make the call in this thread."""
         return self.call()
@@ -125,6 +142,10 @@ class Pause:
     def __await__(self) -> Generator[Any, Any, None]:
         yield self
 
+    def within(self, seconds: float) -> Pause:
+        """Return a pause of at most so many seconds."""
+        return Pause(min(self.seconds, seconds))
+
     def wait(self) -> None:
         """Sleep in this thread."""
         time.sleep(self.seconds)
@@ -132,6 +153,90 @@ class Pause:
     async def wait_async(self) -> None:
         """Sleep in the event loop."""
         await asyncio.sleep(self.seconds)
+
+
+def _apart(call: Callable[[], T]) -> Future[T]:
+    """Make a call in a thread of its own, and return its outcome."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # from here on, who gives up waiting does not cancel it
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whoever waits decides
+            future.set_exception(error)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(work,), name="samebox-call", daemon=True).start()
+    return future
+
+
+class Within(Generic[T]):
+    """Awaits an operation, which gets an error at the step in which its time is over.
+
+    Args:
+        operation: The operation.
+        seconds: Its time.
+        error: The error that it gets.
+    """
+
+    def __init__(self, operation: Coroutine[Any, Any, T], seconds: float, error: SandboxTimeoutError) -> None:
+        self._operation = operation
+        self._seconds = seconds
+        self._error = error
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        deadline = time.monotonic() + self._seconds
+        resume: Callable[[], Any] = functools.partial(self._operation.send, None)
+        while True:
+            try:
+                step = resume()
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            if (left := deadline - time.monotonic()) <= 0:
+                resume = functools.partial(self._operation.throw, self._error)
+                continue
+            try:
+                result = yield step.within(left)
+                resume = functools.partial(self._operation.send, result)
+            except BaseException as error:  # noqa: BLE001 - the operation decides, CancelledError included
+                over = isinstance(error, TimeoutError) and not isinstance(error, SandboxError)
+                over = over and time.monotonic() >= deadline - _EARLY
+                resume = functools.partial(self._operation.throw, self._error if over else error)
+
+
+def timed(
+    *, changes: bool = False
+) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
+    """Make a file operation keep the `timeout` that its caller gives, whatever the operation waits for.
+
+    Args:
+        changes: Whether the operation changes something, of which the caller does not know then how far it came.
+    """
+
+    def decorate(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        @functools.wraps(method)
+        async def call(*args: P.args, **settings: P.kwargs) -> T:
+            timeout: Any = settings.pop("timeout", None)
+            if timeout is None:
+                return await method(*args, **settings)
+            if not timeout >= 0:
+                msg = f"a timeout is a number of seconds from 0, not {timeout!r}"
+                raise ValueError(msg)
+            what = " ".join([method.__name__, *(repr(argument) for argument in args[1:2])])
+            rest = (
+                "it may have been done, whole or in part: look at what is there before you do it again"
+                if changes
+                else "give a longer timeout, or ask for less"
+            )
+            error = SandboxTimeoutError(
+                f"{what} was not over after its timeout of {timeout:g} s, and was ended; {rest}"
+            )
+            return await Within(method(*args, **settings), timeout, error)
+
+        return call
+
+    return decorate
 
 
 def run(operation: Coroutine[Any, Any, T]) -> T:

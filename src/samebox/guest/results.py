@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from samebox.errors import SandboxError
+from samebox.errors import SandboxError, SandboxTimeoutError
 
 FileType = Literal["file", "directory", "symlink", "socket", "fifo", "char", "block", "unknown"]
 
@@ -61,7 +61,7 @@ class ExecResult:
         raise CommandFailedError(f"{display(self.argv)} {how}" + (f": {said}" if said else ""), self)
 
 
-class ExecTimeoutError(SandboxError, TimeoutError):
+class ExecTimeoutError(SandboxTimeoutError):
     """A command ran into its timeout; the command and everything that it had started are ended.
 
     Args:

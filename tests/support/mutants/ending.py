@@ -11,6 +11,7 @@ from samebox.agent.client import Connection
 from samebox.agent.connections import AgentConnections
 from samebox.agent.guest import AgentGuest
 from samebox.errors import ConnectionLostError, EngineError, SandboxError, SandboxGoneError
+from samebox.guest.operation import Wait
 from samebox.guest.results import ExecResult
 
 if TYPE_CHECKING:
@@ -119,3 +120,9 @@ def trusts_a_stopped_agent(engine: type[LocalEngine], patch: pytest.MonkeyPatch)
 
     patch.setattr(Connection, "tend", lambda _self: 1.0)
     patch.setattr(Call, "answered", answered)
+
+
+@mutant("gone/stopped-agent-keeps-no-file-call")
+def forgets_the_timeout_of_a_file_call(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """The timeout of a file call is taken and not kept."""
+    patch.setattr(Wait, "within", lambda self, _seconds: self)

@@ -60,11 +60,21 @@ def _config(document: Any, owned: dict[int, list[str]]) -> ImageConfig:
         return ImageConfig({}, "", owned)
     environment: dict[str, str] = {}
     size = 0
-    for item in config.get("Env") or ():
-        name, equals, value = str(item).partition("=")
-        size += len(str(item))
-        if size > _MOST_ENV or "\0" in str(item):
-            raise ArchiveError(f"its Env has more than {_MOST_ENV} bytes or a NUL")
+    items, user = config.get("Env") or [], config.get("User") or ""
+    if not isinstance(items, list) or not isinstance(user, str) or not _writable(user):
+        raise ArchiveError("its config's Env is no list, or its User is no text without NULs and lone surrogates")
+    for item in items:
+        if not isinstance(item, str) or not _writable(item):
+            raise ArchiveError("its Env has an entry that is no text without NULs and lone surrogates")
+        name, equals, value = item.partition("=")
+        size += len(item)
+        if size > _MOST_ENV:
+            raise ArchiveError(f"its Env has more than {_MOST_ENV} characters")
         if name and equals:
             environment[name] = value
-    return ImageConfig(environment, str(config.get("User") or "")[:256], owned)
+    return ImageConfig(environment, user[:256], owned)
+
+
+def _writable(text: str) -> bool:
+    """Tell whether the kernel takes a text."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

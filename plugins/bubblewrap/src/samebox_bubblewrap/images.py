@@ -15,12 +15,14 @@ from typing import IO, TYPE_CHECKING
 
 from samebox.capabilities import Capability
 from samebox.config.reference import image_capability
+from samebox.engine.oci.bounded import ArchiveError
 from samebox.engine.program import agent_program
 from samebox.errors import ConfigError, EngineError, ImageNotFoundError, UnsupportedError
 from samebox_bubblewrap.archive import unpack_archive
 from samebox_bubblewrap.hostroot import HostLayerRootfs, HostRootfs
 from samebox_bubblewrap.named import NamedImages, check_name
 from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs
+from samebox_bubblewrap.unpack import check_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +74,7 @@ class ImageStore:
             What `rootfs` takes.
 
         Raises:
-            ConfigError: It is another kind of reference.
+            ConfigError: It is another kind of reference, or the archive is broken or hostile.
             ImageNotFoundError: There is nothing under that path.
             EngineError: The archive can't be unpacked, or the cache can't be written.
         """
@@ -152,6 +154,8 @@ class ImageStore:
                     f"image={reference!r}: the cache {self.directory} can't be used ({error}); "
                     "options.cache_dir chooses another"
                 ) from error
+            except ArchiveError as error:
+                raise ConfigError(f"wrong config: image={reference!r}: {place} can't be unpacked: {error}") from error
             except EngineError as error:
                 raise type(error)(f"image={reference!r}: {place} can't be unpacked: {error}") from error
         return f"sha256:{digest}"
@@ -194,6 +198,7 @@ class ImageStore:
             rootfs = temporary / "rootfs"
             rootfs.mkdir(parents=True)
             before = os.fstat(file.fileno())
+            check_room(str(target.parent), before.st_size)  # unpacked, an archive is no smaller
             config = unpack_archive(file, rootfs, agent_program().machine)
             after = os.fstat(file.fileno())
             if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):

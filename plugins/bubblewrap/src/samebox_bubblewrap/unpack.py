@@ -15,12 +15,13 @@ import tarfile
 from typing import IO, TYPE_CHECKING, Any
 
 from samebox.engine.oci.bounded import MOST_BYTES, ArchiveError, BoundedFile, reading
+from samebox.errors import EngineError
 from samebox_bubblewrap.paths import components, resolve_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Unpacker"]
+__all__ = ["Unpacker", "check_room"]
 
 MOST_MEMBERS = 2_000_000
 _MOST_COMPONENTS = 256
@@ -59,6 +60,7 @@ class Unpacker:
 
         Raises:
             ArchiveError: It is broken or hostile.
+            EngineError: The directory can't be written to, or its disk has not the room.
         """
         self._made = set()
         name = ""
@@ -67,16 +69,15 @@ class Unpacker:
             bounded: Any = BoundedFile(file, 2 * self._most_bytes)
             with reading("it can't be read"), tarfile.open(fileobj=bounded, mode="r:") as tar:
                 last = -1
-                while (member := tar.next()) is not None:
+                while (member := bounded.next(tar)) is not None:
                     name = member.name
                     self._count(member, last)
                     last = member.offset
                     self._member(tar, member, layer=layer)
-                    tar.members.clear()  # type: ignore[attr-defined]  # a list of all of them is not needed, and may be long
         except ArchiveError as error:
             raise ArchiveError(f"{error} (at {name[:200]!r})") from None
         except OSError as error:
-            raise ArchiveError(f"{error} (at {name[:200]!r})") from error
+            raise EngineError(f"{error} (at {name[:200]!r})") from error
 
     def _count(self, member: tarfile.TarInfo, last: int) -> None:
         if member.offset <= last or member.size < 0:
@@ -151,6 +152,7 @@ class Unpacker:
         source = tar.extractfile(member)
         if source is None:
             raise ArchiveError("a file without content")
+        check_room(self._root, member.size)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with source, os.fdopen(os.open(self._root + path, flags, 0o600), "wb") as target:
             left = member.size
@@ -196,6 +198,17 @@ class Unpacker:
                 self._make_room(path)
             elif stat.S_ISDIR(_mode(self._root + path)):
                 self._clear(path)
+
+
+def check_room(directory: str, need: int) -> None:
+    """Check that a disk has room for so many bytes, before they are written.
+
+    Raises:
+        EngineError: It has not.
+    """
+    have = shutil.disk_usage(directory).free
+    if need > have:
+        raise EngineError(f"it needs at least {need} bytes, and {directory} has {have} bytes free; make room there")
 
 
 def _directory_mode(member: tarfile.TarInfo) -> int:

@@ -15,6 +15,7 @@ from samebox.errors import (
     ConnectionLostError,
     SandboxError,
     SandboxGoneError,
+    SandboxTimeoutError,
 )
 from samebox.guest.results import ExecTimeoutError
 
@@ -256,3 +257,24 @@ def test_stopped_agent_is_given_up(new_box: NewBox) -> None:
             box.read_text("file")
     assert not isinstance(caught.value, SandboxGoneError), repr(caught.value)
     assert box.read_text("file") == "kept"
+
+
+def test_stopped_agent_keeps_no_file_call(new_box: NewBox) -> None:
+    """When the guest stops the agent, file calls with a timeout end with SandboxTimeoutError in about that time.
+
+    Why: a program that reads one file of a hostile sandbox would wait as long as the guest likes.
+    Check: that the host keeps the time of file calls, from the request to the last byte.
+    """
+    box = new_box()
+    box.write_text("file", "kept", timeout=DEADLINE)
+    box.sh(f"{AGENTS} (sleep 0.5; kill -STOP $agents) > /dev/null 2>&1 &", timeout=DEADLINE)
+    time.sleep(1.5)
+    began = time.monotonic()
+    with pytest.raises(SandboxTimeoutError, match=r"read_text 'file' was not over after its timeout of 1 s"):
+        box.read_text("file", timeout=1)
+    with pytest.raises(SandboxTimeoutError, match=r"write_bytes 'other' .* may have been done"):
+        box.write_bytes("other", bytes(4 << 20), timeout=1)
+    assert time.monotonic() - began < 2 + OVERDUE, "the timeouts came late"
+    with pytest.raises(ConnectionLostError, match="did not answer"):
+        box.read_text("file", timeout=DEADLINE)
+    assert box.read_text("file", timeout=DEADLINE) == "kept"

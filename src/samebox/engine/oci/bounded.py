@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 << 30
 """How much an archive may hold, in bytes."""
 _LONGEST_HEADER = 1 << 20
+_LONGEST_GLOBALS = 64 << 10
+"""How much the PAX headers that hold for all later members may have together, in bytes."""
 _CHUNK = 1 << 20
 _ZSTD_MODULES = ("compression.zstd", "backports.zstd", "zstandard")
 _BROKEN = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, lzma.LZMAError)
@@ -40,6 +42,27 @@ class BoundedFile:
     def __init__(self, file: IO[bytes], limit: int = MOST_BYTES) -> None:
         self._file = file
         self._limit = limit
+        self._header: int | None = _LONGEST_HEADER
+        """How much may be read for the headers of one member, while they are read."""
+
+    def next(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        """Return the next member of an archive that reads this file, with no more than a member needs.
+
+        A member may have any number of headers before its own, each of which is held until the last is read.
+
+        Raises:
+            ArchiveError: Its headers are too long, or those that hold for all members.
+        """
+        self._header = _LONGEST_HEADER
+        try:
+            member = tar.next()
+        finally:
+            self._header = None
+        if sum(len(name) + len(value) for name, value in tar.pax_headers.items()) > _LONGEST_GLOBALS:
+            msg = f"headers for all members of more than {_LONGEST_GLOBALS} bytes"
+            raise ArchiveError(msg)
+        tar.members.clear()  # type: ignore[attr-defined]  # a list of all of them is not needed, and may be long
+        return member
 
     def read(self, size: int = -1) -> bytes:
         """Read at most `size` bytes.
@@ -47,8 +70,10 @@ class BoundedFile:
         Raises:
             ArchiveError: That is more than a header may have.
         """
-        if not 0 <= size <= _LONGEST_HEADER:
-            msg = f"a header of {size} bytes; {_LONGEST_HEADER} is the most"
+        if self._header is not None:
+            self._header -= size
+        if not 0 <= size <= _LONGEST_HEADER or (self._header is not None and self._header < 0):
+            msg = f"a header of more than {_LONGEST_HEADER} bytes, the most for one member"
             raise ArchiveError(msg)
         return self._file.read(size)
 

@@ -1,12 +1,14 @@
 """ImageArchive and SavedImage: what `tar:` may lead to, a root file system or an image, told apart and read safely.
 
 An image is what `docker save` and `podman save` write, or an OCI archive. Nothing in it is trusted: headers and
-documents have limits, links lead from one member to another, and none is written anywhere.
+documents have limits, blobs have to be of their digests, links lead from one member to another, and none is written
+anywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -28,12 +30,14 @@ _IMAGE_NAMES = re.compile(
     r"|[0-9a-f]{64}\.tar(\.gz)?|blobs(/.*)?|\.?"
 )
 _DIGEST = re.compile(r"([a-z0-9]+):([0-9a-f]{32,128})")
+_BLOB = re.compile(r"blobs/([a-z0-9]+)/([0-9a-f]+)")
 _JSON_LIMIT = 1 << 20
 _MOST_NAMES = 10_000
 _MOST_NAME_BYTES = 8 << 20
 _MOST_LINKS = 8
 _MOST_INDEXES = 4
 _REFERENCE = "org.opencontainers.image.ref.name"
+_ALGORITHMS = frozenset({"sha256", "sha512"})
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -101,6 +105,7 @@ class ImageArchive:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._members: dict[str, tarfile.TarInfo] = {}
+        self._checked: set[str] = set()
         self._strange = False
         """Whether there is a name that neither `docker save` nor OCI's tools give."""
         size = 0
@@ -108,8 +113,15 @@ class ImageArchive:
             file.seek(0)
             bounded: Any = BoundedFile(file)
             self._tar = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115 - the file is the caller's
-            while (member := self._tar.next()) is not None and len(self._members) < _MOST_NAMES:
-                member.pax_headers = {}  # they may be long, and have nothing more to say
+            while (member := bounded.next(self._tar)) is not None and len(self._members) < _MOST_NAMES:
+                if member.issparse():  # whose list of holes may be long
+                    self._strange = True
+                    continue
+                member.pax_headers, member.uname, member.gname = (
+                    {},
+                    "",
+                    "",
+                )  # they may be long, and nobody asks for them
                 size += len(member.name) + len(member.linkname)
                 if size > _MOST_NAME_BYTES:
                     break
@@ -147,7 +159,7 @@ class ImageArchive:
         """Open a member; docker save writes a layer that it has already as a link.
 
         Raises:
-            ArchiveError: There is no such file.
+            ArchiveError: There is no such file, or its content is not what its digest says.
         """
         member = self._members.get(name.removeprefix("./"))
         for _ in range(_MOST_LINKS):
@@ -159,12 +171,15 @@ class ImageArchive:
                 parts = parts[:-1] if part == ".." else [*parts, part]
             member = self._members.get("/".join(parts))
         data: IO[bytes] | None = None
-        if member is not None and member.isreg() and not member.issparse():  # whose holes may be of any size
+        if member is not None and member.isreg():
             with reading(f"{name!r} can't be read"):
                 data = self._tar.extractfile(member)
         if data is None:
             msg = f"it has no file {name!r}"
             raise ArchiveError(msg)
+        if (blob := _BLOB.fullmatch(name)) is not None and name not in self._checked:
+            _check_digest(data, blob[1], blob[2])
+            self._checked.add(name)
         return data
 
     def json(self, name: str) -> Any:
@@ -268,6 +283,19 @@ def _blob(descriptor: dict[str, Any]) -> str:
         msg = f"a digest {str(descriptor['digest'])[:200]!r}"
         raise ArchiveError(msg)
     return f"blobs/{match[1]}/{match[2]}"
+
+
+def _check_digest(data: IO[bytes], algorithm: str, expected: str) -> None:
+    """Check a blob's content against its name, before anything is made of it; go back to its beginning."""
+    if algorithm not in _ALGORITHMS:
+        msg = f"a digest by {algorithm[:50]!r}; {' and '.join(sorted(_ALGORITHMS))} can be checked"
+        raise ArchiveError(msg)
+    with reading(f"the blob {algorithm}:{expected[:12]}... can't be read"):
+        found = hashlib.file_digest(data, algorithm).hexdigest()  # type: ignore[arg-type]
+        data.seek(0)
+    if found != expected:
+        msg = f"the blob {algorithm}:{expected[:200]} has other content, of the digest {found}; save the image anew"
+        raise ArchiveError(msg)
 
 
 def _header(name: str, size: int) -> tarfile.TarInfo:
