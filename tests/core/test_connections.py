@@ -8,9 +8,9 @@ import pytest
 
 from fakes import FakeEngine
 from samebox.agent.connections import AgentConnections
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
 from samebox.config.model import SandboxConfig
-from samebox.engine import SandboxStatus
+from samebox.engine import EngineInfo, SandboxStatus
 from samebox.errors import SandboxGoneError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class EndingEngine(FakeEngine):
     """An engine that opens no stream any more, and learns a moment later how the sandbox ended."""
 
     capabilities = frozenset({Capability.MEMORY_LIMIT})
+    info = EngineInfo(name="fake", version="1", isolation=Isolation.CONTAINER)
 
     def __init__(self) -> None:
         super().__init__()
