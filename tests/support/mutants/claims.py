@@ -59,6 +59,18 @@ def claims_persistence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> 
     engine.capabilities |= {Capability.PERSISTENT}
 
 
+@mutant("mounts/missing-source-is-an-error")
+def claims_bind_mounts(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """BIND_MOUNTS is claimed, and nothing is mounted."""
+    engine.capabilities |= {Capability.BIND_MOUNTS}
+
+
+@mutant("network/unknown-network-is-an-error")
+def claims_named_networks(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """NETWORK_NAMED is claimed, and every name is taken."""
+    engine.capabilities |= {Capability.NETWORK_NAMED}
+
+
 def _overlook(patch: pytest.MonkeyPatch, capability: Capability) -> None:
     """Let the core pass what the engine does not claim."""
     original = requirements.required

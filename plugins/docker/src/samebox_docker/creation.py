@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
+from samebox.engine.mistakes import no_workdir
 from samebox.engine.oci.status import image_label
 from samebox.engine.program import agent_program
 from samebox.errors import EngineError
@@ -61,12 +62,13 @@ class Creation:
 
         Raises:
             SandboxExistsError: The name is taken.
+            ConfigError: The config has a mistake, as a file at the workdir.
             EngineError: Docker refused; nothing is left behind but volumes.
         """
         daemon = self._daemon
         labels = {**image_label(self._config, default_image, self._facts.id), **labels}
         owner = daemon.users.known(self._facts.id, self._user)
-        container = daemon.containers.create(name, self._body(labels, owner), labels)
+        container = self._create(name, labels, owner)
         try:
             daemon.agent.ensure(self._program, container=container, image=self._facts.id)
             on_tmpfs = self._on_tmpfs(owner)
@@ -74,7 +76,7 @@ class Creation:
                 owner = daemon.users.look_up(container, self._facts.id, self._user)
                 if on_tmpfs:  # whose options name the owner, and nothing can be changed in a container that exists
                     daemon.containers.remove(container)
-                    container = daemon.containers.create(name, self._body(labels, owner), labels)
+                    container = self._create(name, labels, owner)
             if not on_tmpfs:
                 self._give_workdir(container, owner)
             if hides_modes:
@@ -84,6 +86,15 @@ class Creation:
                 daemon.containers.remove(container)
             raise
         return container
+
+    def _create(self, name: str, labels: Mapping[str, str], owner: Owner | None) -> str:
+        try:
+            return self._daemon.containers.create(name, self._body(labels, owner), labels)
+        except EngineError as error:
+            # Docker makes the workdir, and names the path where it can't, which may be on its host.
+            if str(error).lower().endswith("not a directory"):
+                raise no_workdir(self._config.workdir) from None
+            raise
 
     def _on_tmpfs(self, owner: Owner | None) -> bool:
         return workdir_tmpfs(self._config, self._mounted, owner) is not None

@@ -6,9 +6,10 @@ import tarfile
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from samebox.engine.mistakes import no_workdir
 from samebox.engine.oci.path_stat import HEADER, parse_path_stat
+from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.tar_stream import END
-from samebox.errors import ConfigError
 from samebox_podman.spec import tmpfs_modes
 from samebox_podman.workdir import Look, plan_workdir
 
@@ -53,8 +54,7 @@ class SandboxDirectories:
             present = known[self._image.id, config.workdir]
             look = Look(present)
             if present is not None and present.kind == "other":
-                where = f"the image {config.image!r} has a file there"
-                raise ConfigError(f"wrong config: workdir = {config.workdir!r}: {where}")
+                raise no_workdir(config.workdir)
         return plan_workdir(
             config.workdir,
             read_only=config.read_only,
@@ -91,6 +91,9 @@ class SandboxDirectories:
             plan: The plan that it was made by.
             spec: The request that it was made by.
             runtime: The OCI runtime asked for.
+
+        Raises:
+            ConfigError: The workdir is below something that is no directory.
         """
         if plan.put is not None:
             mode = plan.put
@@ -121,7 +124,12 @@ class SandboxDirectories:
 
     def _put(self, container: str, path: str, mode: int, owner: Literal["user", "root"]) -> None:
         params = {"path": path, "copyUIDGID": "true" if owner == "user" else "false"}
-        self._client.call("put", f"/containers/{container}/archive", params=params, data=_directory(mode))
+        try:
+            self._client.call("put", f"/containers/{container}/archive", params=params, data=_directory(mode))
+        except RefusedError as error:
+            if "not a directory" in error.words and path == self._config.workdir:
+                raise no_workdir(path) from None
+            raise
 
 
 def _directory(mode: int) -> bytes:

@@ -160,8 +160,9 @@ class PodmanEngine(Engine):
                 seccomp=seccomp,
                 default_ulimits=ulimits,
             )
-            if MANAGED in facts.labels:  # made of a sandbox, whose HOSTNAME Podman puts into its environment
-                spec["unsetenv"] = ["HOSTNAME"]
+            # What Podman itself puts into the environment; HOSTNAME is also that of the sandbox an image was made of.
+            unwanted = {"container", "TERM"} - facts.variables
+            spec["unsetenv"] = sorted(unwanted | ({"HOSTNAME"} if MANAGED in facts.labels else set()))
             sandbox_id = self._containers.create(spec)
             try:
                 if directories.learnt(sandbox_id, plan) and directories.plan() != plan:
