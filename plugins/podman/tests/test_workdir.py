@@ -51,7 +51,7 @@ def test_plans() -> None:
     assert plan(read_only=True, tmpfs=("/workspace",)) == WorkdirPlan(give="/workspace")
     assert plan("/a/b/c", tmpfs=("/a", "/a/b"), volumes=("/a/b/c/d",)) == WorkdirPlan(give="/a/b")
     assert plan("/a", tmpfs=("/ab", "/b")) == WorkdirPlan(create=True)
-    assert plan(volumes=("/workspace",), read_only=True) == WorkdirPlan(give="/workspace")
+    assert plan(volumes=("/workspace",), read_only=True) == WorkdirPlan(put=0o755, mounted=True)
     assert plan(tmpfs=("/workspace/cache",)) == WorkdirPlan(put=0o755)
     assert plan("/srv/app") == WorkdirPlan(create=True)
     assert plan("/srv/app", version=(5, 7, 1)) == WorkdirPlan(put=0o755)

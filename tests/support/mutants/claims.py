@@ -71,6 +71,29 @@ def claims_named_networks(engine: type[LocalEngine], patch: pytest.MonkeyPatch) 
     engine.capabilities |= {Capability.NETWORK_NAMED}
 
 
+@mutant("mounts/new-volume-is-the-users")
+def claims_volumes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """VOLUMES is claimed, and nothing is mounted."""
+    engine.capabilities |= {Capability.VOLUMES, Capability.USER}
+
+
+@mutant(
+    "images/build-takes-back-what-is-deep",
+    "images/workdir-on-a-volume-of-the-image-is-writable",
+)
+def claims_builds(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """BUILD is claimed, and nothing is built."""
+    engine.capabilities |= {Capability.BUILD, Capability.USER}
+
+
+@mutant("images/wrong-name-of-a-snapshot-is-refused")
+def takes_every_name(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """SNAPSHOT is claimed, and any name is taken."""
+    engine.capabilities |= {Capability.SNAPSHOT}
+    patch.setattr("samebox.sandbox.lifecycle.check_new_name", lambda image: None)
+    patch.setattr(engine, "commit", lambda self, sandbox_id, image: image)
+
+
 def _overlook(patch: pytest.MonkeyPatch, capability: Capability) -> None:
     """Let the core pass what the engine does not claim."""
     original = requirements.required

@@ -17,7 +17,7 @@ from samebox_docker.mounts import device_mounts, mount_of, split_mounts, targets
 from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from samebox.config.model import SandboxConfig
     from samebox.engine import EngineInfo
@@ -51,7 +51,15 @@ class Creation:
         self._user = facts.user if config.user is None else config.user
         self._mounted = (*facts.volumes, *targets(config))
 
-    def run(self, name: str, default_image: str | None, labels: Mapping[str, str], *, hides_modes: bool) -> str:
+    def run(
+        self,
+        name: str,
+        default_image: str | None,
+        labels: Mapping[str, str],
+        *,
+        hides_modes: bool,
+        fresh: Sequence[str],
+    ) -> str:
         """Create the container and return its id.
 
         Args:
@@ -59,6 +67,7 @@ class Creation:
             default_image: The engine's.
             labels: The labels that the core gives to it.
             hides_modes: Whether the runtime gives a tmpfs the mode of the directory that it hides.
+            fresh: The named volumes that the container makes.
 
         Raises:
             SandboxExistsError: The name is taken.
@@ -79,6 +88,7 @@ class Creation:
                     container = self._create(name, labels, owner)
             if not on_tmpfs:
                 self._give_workdir(container, owner)
+            self._give_volumes(container, owner, fresh)
             if hides_modes:
                 keep_modes(daemon.pool, container, self._config)
         except BaseException:
@@ -136,3 +146,16 @@ class Creation:
                 volumes=self._facts.volumes,
                 mounted=mount is not None,
             )
+
+    def _give_volumes(self, container: str, owner: Owner, fresh: Sequence[str]) -> None:
+        """Give new volumes to a user who is not root, as Podman does; others keep their owner."""
+        for mount in self._config.mounts:
+            if owner.uid != 0 and mount.source in fresh and not mount.read_only:
+                self._daemon.workdirs.give(
+                    container,
+                    image=self._facts.id,
+                    workdir=mount.target,
+                    owner=owner,
+                    volumes=self._facts.volumes,
+                    mounted=True,
+                )

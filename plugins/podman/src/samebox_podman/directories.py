@@ -103,6 +103,8 @@ class SandboxDirectories:
             # the mount belongs to.
             for _ in range(2 if plan.mounted else 1):
                 self._put(container, self._config.workdir, mode, owner="user")
+            if plan.mounted:
+                self._give_hidden(container, mode)
         if not self._host.hides_modes(runtime):
             return
         for path, mode in tmpfs_modes(spec).items():
@@ -110,6 +112,19 @@ class SandboxDirectories:
             present = self._host.present[self._image.id, path]
             if present is not None and (present.kind == "link" or present.mode != mode):
                 self._put(container, path, mode, owner="root")
+
+    def _give_hidden(self, container: str, mode: int) -> None:
+        """Give the user the image's directory below a volume at the workdir: a new volume gets its owner at the start.
+
+        What is put into the directory's parent goes to the image's directory, not to the volume.
+        """
+        workdir = self._config.workdir
+        parent, _, name = workdir.rpartition("/")
+        at = {*self._image.volumes, *(mount.target for mount in self._config.mounts)}
+        if workdir not in at or (parent and self._present(container, parent) is None):
+            return
+        params = {"path": parent or "/", "copyUIDGID": "true"}
+        self._client.call("put", f"/containers/{container}/archive", params=params, data=_directory(mode, name))
 
     def _look(self, container: str, path: str) -> None:
         if (self._image.id, path) not in self._host.present:
@@ -132,8 +147,8 @@ class SandboxDirectories:
             raise
 
 
-def _directory(mode: int) -> bytes:
-    """Return an archive of one directory, the one that it is put into."""
-    member = tarfile.TarInfo("./")
+def _directory(mode: int, name: str = "") -> bytes:
+    """Return an archive of one directory: the one that it is put into, or one of a name in that."""
+    member = tarfile.TarInfo(f"./{name}")
     member.type, member.mode, member.mtime = tarfile.DIRTYPE, mode, int(time.time())
     return member.tobuf(tarfile.PAX_FORMAT) + END

@@ -161,6 +161,18 @@ def test_workdir_beside_volumes(volume: str, new_box: NewBox, target: str) -> No
     assert box.read_text(f"{target}/of-root") == "x"
 
 
+@requires(Capability.VOLUMES, Capability.USER)
+@verifies("mounts", "user")
+def test_new_volume_is_the_users(volume: str, new_box: NewBox) -> None:
+    """A named volume that is made with the sandbox may be written by the sandbox's user.
+
+    Why: some engines give it to root, and a user who is not root has a volume that nobody can write to.
+    Check: the owner of the volume's directory at the first start.
+    """
+    box = new_box(mounts=[f"{volume}:/samebox-data"], user=ORDINARY_USER)
+    assert box.sh("echo x > /samebox-data/file && cat /samebox-data/file", timeout=DEADLINE).stdout == b"x\n"
+
+
 @requires(Capability.BIND_MOUNTS)
 @verifies("mounts")
 def test_missing_source_is_an_error(shared_dir: Path, new_box: NewBox) -> None:
