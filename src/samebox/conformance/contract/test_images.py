@@ -254,7 +254,7 @@ def test_build_takes_back_what_is_deep(new_box: NewBox, harness: Harness, tmp_pa
     (tmp_path / ".dockerignore").write_text("*\n")
     (tmp_path / "Containerfile.dockerignore").write_text("*\n!src/**/*.py\n")
     box = new_box(image=None, build=tmp_path)
-    assert {info.name for info in box.walk("/sent") if info.type == "file"} == {"a.py", "b.py"}
+    assert {info.name for info in box.walk("/sent") if info.type == "file"} == {"src/a.py", "src/deep/er/b.py"}
 
 
 @requires(Capability.BUILD, Capability.USER)
