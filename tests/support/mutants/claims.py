@@ -77,13 +77,10 @@ def claims_volumes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None
     engine.capabilities |= {Capability.VOLUMES, Capability.USER}
 
 
-@mutant(
-    "images/build-takes-back-what-is-deep",
-    "images/workdir-on-a-volume-of-the-image-is-writable",
-)
+@mutant("images/build-takes-back-what-is-deep")
 def claims_builds(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """BUILD is claimed, and nothing is built."""
-    engine.capabilities |= {Capability.BUILD, Capability.USER}
+    engine.capabilities |= {Capability.BUILD}
 
 
 @mutant("images/wrong-name-of-a-snapshot-is-refused")

@@ -257,19 +257,6 @@ def test_build_takes_back_what_is_deep(new_box: NewBox, harness: Harness, tmp_pa
     assert {info.name for info in box.walk("/sent") if info.type == "file"} == {"src/a.py", "src/deep/er/b.py"}
 
 
-@requires(Capability.BUILD, Capability.USER)
-@verifies("build", "user")
-def test_workdir_on_a_volume_of_the_image_is_writable(new_box: NewBox, harness: Harness) -> None:
-    """A workdir that is a volume of the image may be written by a user who is not root.
-
-    Why: a volume of an image belongs to root, and some engines make it after everything else.
-    Check: the volume's owner at the first start.
-    """
-    text = f"FROM {harness.build_base}\nRUN mkdir -p /workspace\nVOLUME /workspace\n"
-    box = new_box(image=None, build={"dockerfile": text}, user="4321")
-    assert box.sh("echo x > file && cat file", timeout=DEADLINE).stdout == b"x\n"
-
-
 @requires(Capability.BUILD)
 @verifies("build")
 def test_build_is_made_once(new_box: NewBox, harness: Harness) -> None:
