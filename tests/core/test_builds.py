@@ -14,15 +14,13 @@ from e2b_dockerfile_utils import ShellLex, parse_dockerfile_ast
 from samebox import ConfigError, SandboxConfig
 from samebox.config.build import ImageBuild, Runtime
 from samebox.errors import BuildError
-from samebox.images.builder import ImageBuilder
+from samebox.images.builder import BuildLog, ImageBuilder
 from samebox.images.context import BuildContext
 from samebox.images.dockerfile import base_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from samebox.images.builder import BuildLog
 
 
 @pytest.mark.parametrize(
@@ -191,3 +189,47 @@ def test_a_runtime_is_quoted() -> None:
     assert lex.process_word(found["ENV"][1]) == odd
     assert found["RUN"] == ["echo", odd]
     assert lex.process_word(found["WORKDIR"][0]) == "/w $x → y"
+
+
+def test_ignore_files(tmp_path: Path) -> None:
+    """The Dockerfile's own, then .dockerignore, then .containerignore; Containerfile where there is no Dockerfile."""
+    for name in ("Containerfile", "a", "b", "c"):
+        (tmp_path / name).write_text("FROM x\n")
+    (tmp_path / ".containerignore").write_text("a\n")
+    assert sent(tmp_path)[0] == [".containerignore", "Containerfile", "b", "c"]
+    (tmp_path / ".dockerignore").write_text("b\n")
+    assert sent(tmp_path)[0] == [".containerignore", ".dockerignore", "Containerfile", "a", "c"]
+    (tmp_path / "Containerfile.dockerignore").write_text("c\n*ignore\n")
+    assert sent(tmp_path)[0] == ["Containerfile", "a", "b"]
+    (tmp_path / "Dockerfile").write_text("FROM y\n")
+    assert ImageBuild(context=tmp_path).text == "FROM y\n"
+    assert ImageBuild(context=tmp_path, dockerfile="Containerfile").text == "FROM x\n"
+
+
+def test_a_dockerfile_that_is_not_utf8(tmp_path: Path) -> None:
+    """The error names the file, the byte and the remedy."""
+    (tmp_path / "Dockerfile").write_bytes(b"FROM a\n# \xe4\n")
+    with pytest.raises(ConfigError, match=r"Dockerfile in '.*' is not UTF-8 \(byte 9 is 0xe4\); save it as UTF-8$"):
+        _ = ImageBuild(context=tmp_path).text
+
+
+@pytest.mark.parametrize("tag", ["UPPER", "a b", "a:", "", "a@sha256:0", "-a", "a/B:1"])
+def test_wrong_tags_are_refused(tag: str) -> None:
+    """Before anything is built."""
+    with pytest.raises(ConfigError, match="an image"):
+        SandboxConfig(build={"dockerfile": "FROM a\n", "tag": tag})
+
+
+@pytest.mark.parametrize("tag", ["a", "a:1", "localhost/a__b-c.d:X_1", "host.example:5000/a/b", "h:5000/a:1", "a/b"])
+def test_tags_that_engines_take(tag: str) -> None:
+    """With a registry, a port, and the separators that names may have."""
+    assert ImageBuild(dockerfile="FROM a\n", tag=tag).tag == tag
+
+
+def test_a_log_has_no_control_sequences() -> None:
+    """Colours, titles and cursor movements stay out of the log and the error."""
+    lines: list[str] = []
+    log = BuildLog(lines.append, re.compile("Step "), ())
+    log.add("Step 1\n\x1b[1;31mred\x1b[0m \x1b]0;title\x07x\x1b[2K\x08\n")
+    assert lines == ["Step 1", "red x"]
+    assert str(log.failed("E", "\x1b[31mno\x1b[0m")) == "E could not build the image at 'Step 1': no\n  red x"

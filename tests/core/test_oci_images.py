@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from samebox.config.reference import check_new_name
 from samebox.engine.oci import bounded
 from samebox.engine.oci.bounded import ArchiveError, chunks, decompressed
 from samebox.engine.oci.image_archive import open_archive
 from samebox.engine.oci.image_facts import ImageFacts, image_facts
 from samebox.engine.oci.local_images import ARCHIVES, CONTENT, DIRECTORIES, archive_image, directory_image, local_image
-from samebox.engine.oci.reference import check_new_name, has_registry, split_reference
+from samebox.engine.oci.reference import has_registry, split_reference
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.tar_stream import fingerprint, tree
 from samebox.errors import ConfigError, EngineError, ImageNotFoundError

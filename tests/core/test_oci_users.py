@@ -31,13 +31,13 @@ def test_users_as_docker_reads_them(spec: str, expected: Identity) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("bob", "user='bob': there is no user 'bob' in the image's /etc/passwd, which has root, alice. Give a uid."),
-        ("alice:wheel", "there is no group 'wheel' in the image's /etc/group, which has root, staff. Give a gid."),
+        ("bob", "wrong config: user: there is no user 'bob' in the image's /etc/passwd; give a uid"),
+        ("alice:wheel", "wrong config: user: there is no group 'wheel' in the image's /etc/group; give a gid"),
         ("4294967295", "ids are at most 2147483646"),
     ],
 )
 def test_unknown_users_are_named(spec: str, said: str) -> None:
-    """The text says who there is."""
+    """The text says who is not there, and what to give."""
     with pytest.raises(ConfigError) as caught:
         resolve_user(spec, PASSWD, GROUP, f"user={spec!r}")
     assert said in str(caught.value)

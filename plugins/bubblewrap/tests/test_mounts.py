@@ -148,7 +148,7 @@ def test_places_of_the_sandbox_own(make_box: Callable[..., Sandbox], shared: Pat
 
 def test_wrong_places_are_told(make_box: Callable[..., Sandbox], shared: Path) -> None:
     """A missing source, two at one place, one inside another, and a place that can't be made."""
-    with pytest.raises(ConfigError, match=r"absent.*the source can't be used \(No such file or directory\)"):
+    with pytest.raises(ConfigError, match=r"absent' can't be used on the engine's host \(No such file or directory\)"):
         make_box(mounts=[f"{shared}/absent:/mnt"]).start()
     with pytest.raises(ConfigError, match="are at the same place, /mnt"):
         make_box(mounts=[f"{shared}:/mnt"], tmpfs=["/mnt"]).start()

@@ -108,7 +108,7 @@ def test_network_of_the_host_has_to_be_named(make_box: Callable[..., Sandbox], l
 def test_none_by_its_name(make_box: Callable[..., Sandbox]) -> None:
     """network="none" is no network, and other names are refused with those that there are."""
     assert interfaces(make_box(network="none")) == ["lo"]
-    with pytest.raises(UnsupportedError, match="its modes are none and host"):
+    with pytest.raises(ConfigError, match="no networks with names, but the modes none and host"):
         make_box(network="mynet").start()
 
 

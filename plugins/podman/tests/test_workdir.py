@@ -51,7 +51,7 @@ def test_plans() -> None:
     assert plan(read_only=True, tmpfs=("/workspace",)) == WorkdirPlan(give="/workspace")
     assert plan("/a/b/c", tmpfs=("/a", "/a/b"), volumes=("/a/b/c/d",)) == WorkdirPlan(give="/a/b")
     assert plan("/a", tmpfs=("/ab", "/b")) == WorkdirPlan(create=True)
-    assert plan(volumes=("/workspace",), read_only=True) == WorkdirPlan(give="/workspace")
+    assert plan(volumes=("/workspace",), read_only=True) == WorkdirPlan(put=0o755, mounted=True)
     assert plan(tmpfs=("/workspace/cache",)) == WorkdirPlan(put=0o755)
     assert plan("/srv/app") == WorkdirPlan(create=True)
     assert plan("/srv/app", version=(5, 7, 1)) == WorkdirPlan(put=0o755)
@@ -151,7 +151,7 @@ def test_a_volume_of_the_image_stays_writable_under_a_read_only_root(make: Calla
 
 def test_a_file_is_refused(make: Callable[..., Sandbox], odd: str, engine: PodmanEngine, name: str) -> None:
     """The error names the setting; the container that it was found with is removed."""
-    with pytest.raises(ConfigError, match=r"workdir = '/file': the image '.*workdirs:latest' has a file there"):
+    with pytest.raises(ConfigError, match=r"workdir = '/file': something that is no directory is in the way"):
         make(image=odd, workdir="/file", name=name, keep=True).start()
     with pytest.raises(SandboxNotFoundError):
         engine.inspect(name)

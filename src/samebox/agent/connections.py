@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from samebox.agent.client import Connection
 from samebox.agent.records import encode_path
 from samebox.capabilities import Capability
 from samebox.engine.ending import describe_end, maybe_memory
+from samebox.engine.mistakes import mistake, no_workdir
 from samebox.engine.program import agent_program
 from samebox.engine.requirements import lacking
 from samebox.errors import (
@@ -70,6 +72,7 @@ class AgentConnections:
         Raises:
             SandboxGoneError: The sandbox does not run any more.
             UnsupportedError: The engine can't run commands as another user.
+            ConfigError: The image has no user of the name, or something that is no directory is at the workdir.
             ProtocolError: No agent answers, or an agent that is not of this installation.
             EngineError: The engine could not start an agent in the sandbox.
         """
@@ -110,12 +113,10 @@ class AgentConnections:
         fields += [("env", encode_path(f"{name}={value}")) for name, value in self._config.env.items()]
         try:
             welcome = connection.hello(fields)
-        except OperationFailedError as error:
+        except BaseException as error:
             connection.close()
-            where = error.record.path("path") if error.record.get("path") else workdir
-            raise os_error(error.record.number("errno", 5), where) from None
-        except BaseException:
-            connection.close()
+            if (refusal := _refusal(error, user, workdir)) is not None:
+                raise refusal from None
             raise
         if prove:
             digest = welcome.get("digest", b"").hex()
@@ -194,6 +195,16 @@ class AgentConnections:
             for connection in list(self._open.values()):
                 connection.close()
             self._open.clear()
+
+
+def _refusal(error: BaseException, user: str | None, workdir: str) -> Exception | None:
+    """Return the error that a failed greeting means, if it means another one."""
+    if isinstance(error, OperationFailedError):
+        where = error.record.path("path") if error.record.get("path") else workdir
+        number = error.record.number("errno", 5)
+        return no_workdir(workdir) if number in {errno.ENOTDIR, errno.EEXIST} else os_error(number, where)
+    # Docker tells after the connection stands that the image has no such user.
+    return mistake(str(error)) if user is not None and isinstance(error, ConnectionLostError) else None
 
 
 def _machines() -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from samebox.config.environment import check_env, masked
 from samebox.config.paths import absolute_path
+from samebox.config.reference import check_new_name
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -143,9 +144,13 @@ class ImageBuild(_Model):
     """
 
     context: Path | None = None
-    """The directory with the build's files; what its .dockerignore leaves out is not sent."""
+    """The directory with the build's files; what its ignore file leaves out is not sent.
+
+    That is DOCKERFILE.dockerignore, or else .dockerignore, or else .containerignore."""
     dockerfile: str | None = None
-    """With a context, the Dockerfile's path relative to the context; without a context, the Dockerfile's text."""
+    """With a context, the Dockerfile's path relative to the context; without a context, the Dockerfile's text.
+
+    None: Dockerfile in the context, or else Containerfile."""
     runtime: Runtime | None = None
     """The Runtime to build."""
     preset: str | None = None
@@ -184,18 +189,32 @@ class ImageBuild(_Model):
             )
         if self.context is not None and not self.context.is_dir():
             raise ValueError(f"{str(self.context)!r} is no directory")
-        if self.context is not None and not (self.context / (self.dockerfile or "Dockerfile")).is_file():
-            raise ValueError(f"{str(self.context)!r} has no {self.dockerfile or 'Dockerfile'}")
+        if self.context is not None and not (self.context / self.file).is_file():
+            raise ValueError(f"{str(self.context)!r} has no {self.file}")
         if self.context is not None and self.dockerfile is not None and not _below(self.dockerfile):
             raise ValueError(f"a Dockerfile is below the context, as 'docker/Dockerfile', not {self.dockerfile!r}")
         return self
+
+    @field_validator("tag")
+    @classmethod
+    def _tag(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_new_name(value)
+        return value
+
+    @property
+    def file(self) -> str:
+        """The path of the Dockerfile in the context: Dockerfile, or Containerfile where there is no Dockerfile."""
+        names = (self.dockerfile,) if self.dockerfile is not None else ("Dockerfile", "Containerfile")
+        there = (name for name in names if self.context is not None and (self.context / name).is_file())
+        return next(there, names[0])
 
     @property
     def text(self) -> str:
         """The Dockerfile's text.
 
         Raises:
-            ConfigError: The build has the name of a preset that was not looked up yet.
+            ConfigError: The build has the name of a preset that was not looked up yet, or the file is not UTF-8.
         """
         if self.preset is not None:
             msg = f"the preset {self.preset!r} is still a name: samebox.images.presets.with_runtime looks it up"
@@ -203,7 +222,13 @@ class ImageBuild(_Model):
         if self.runtime is not None:
             return self.runtime.dockerfile
         if self.context is not None:
-            return (self.context / (self.dockerfile or "Dockerfile")).read_text(encoding="utf-8")
+            try:
+                return (self.context / self.file).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"byte {error.start} is {error.object[error.start]:#04x}"
+                found = f"{self.file} in {str(self.context)!r} is not UTF-8 ({byte})"
+                msg = f"wrong config: build: {found}; save it as UTF-8"
+                raise ConfigError(msg) from None
         return self.dockerfile or ""
 
 

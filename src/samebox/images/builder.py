@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from abc import ABC, abstractmethod
 from collections import deque
 from pathlib import Path
@@ -15,7 +16,6 @@ from samebox.config.build import digest
 from samebox.errors import BuildError
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterator
 
     from samebox.config.build import ImageBuild
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = "localhost/samebox-build"
 """The repository of images that were built; an image's tag is its content's digest."""
+_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f]")
+"""What a step writes for a terminal: colours, titles, cursor movements."""
 LAST_LINES = 20
 """How many lines of a step's log a build's error shows."""
 
@@ -48,7 +50,7 @@ class BuildLog:
     def add(self, text: str) -> None:
         """Take the next piece of the engine's log; lines may come in several pieces."""
         *whole, self._begun = (self._begun + text).split("\n")
-        for line in (line.rstrip() for each in whole for line in each.splitlines()):
+        for line in (_CONTROL.sub("", line).rstrip() for each in whole for line in each.splitlines()):
             if not line:
                 continue
             if self._step.match(line):
@@ -68,7 +70,7 @@ class BuildLog:
         self.add("\n")
         at = f" at {self.step!r}" if self.step else ""
         said = "".join(f"\n  {line}" for line in self._last)
-        return BuildError(f"{engine} could not build the image{at}: {words.strip()}{said}")
+        return BuildError(f"{engine} could not build the image{at}: {_CONTROL.sub('', words).strip()}{said}")
 
 
 class ImageBuilder(ABC):

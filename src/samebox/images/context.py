@@ -38,10 +38,10 @@ class BuildContext:
     """
 
     def __init__(self, build: ImageBuild) -> None:
-        self.dockerfile = build.dockerfile or DOCKERFILE if build.context is not None else DOCKERFILE
+        self.dockerfile = build.file if build.context is not None else DOCKERFILE
         """The Dockerfile's path in the archive."""
         self.ignored: list[str] = []
-        """The patterns of .dockerignore."""
+        """The patterns of the file that says what is left out."""
         self.unwanted: list[str] = []
         """The files that are sent although .dockerignore names them, as the builder needs them; no `COPY` may copy
         them."""
@@ -70,26 +70,33 @@ class BuildContext:
         """A digest of the files' names, kinds, modes and content."""
         return self._digest.digest()
 
-    def _add_text(self, archive: tarfile.TarFile, text: str) -> None:
+    def _add_text(self, archive: tarfile.TarFile, text: str, name: str = DOCKERFILE) -> None:
         data = text.encode()
-        info = tarfile.TarInfo(DOCKERFILE)
+        info = tarfile.TarInfo(name)
         info.size = len(data)
         self._digest.update(data)
         archive.addfile(info, io.BytesIO(data))
 
     def _add_tree(self, archive: tarfile.TarFile, directory: Path) -> None:
         try:
-            self.ignored = _patterns(directory / IGNORE)
+            ignore = ignore_file(directory, self.dockerfile)
+            self.ignored = _patterns(directory / ignore)
             matcher = PatternMatcher(self.ignored)
-            always = {self.dockerfile, IGNORE}
+            own = ignore != IGNORE
+            always = {self.dockerfile} if own else {self.dockerfile, IGNORE}
             self.unwanted = [name for name in sorted(always) if matcher.matches(name)]
             for name in _names(directory, "", matcher, always):
-                self._add(archive, directory / name, name)
+                if not own or name != IGNORE:
+                    self._add(archive, directory / name, name)
+            if own:
+                # Docker's daemon reads this one alone, to know which of the two files it has to hide from COPY.
+                self.unwanted.append(IGNORE)
+                self._add_text(archive, "".join(f"{name}\n" for name in self.unwanted), IGNORE)
         except OSError as error:
             msg = f"wrong config: build: {error.filename!r} in the context can't be read: {error.strerror}"
             raise ConfigError(msg) from None
         except ValueError as error:
-            msg = f"wrong config: build: {IGNORE} in {str(directory)!r}: {error}"
+            msg = f"wrong config: build: {ignore} in {str(directory)!r}: {error}"
             raise ConfigError(msg) from None
 
     def _add(self, archive: tarfile.TarFile, path: Path, name: str) -> None:
@@ -107,6 +114,17 @@ class BuildContext:
             self._digest.update(hashlib.file_digest(file, "sha256").digest())
             file.seek(0)
             archive.addfile(info, file)
+
+
+def ignore_file(directory: Path, dockerfile: str) -> str:
+    """Return which file of a context says what is left out: the Dockerfile's own, or else the context's.
+
+    Args:
+        directory: The context.
+        dockerfile: The Dockerfile's path in it.
+    """
+    names = (f"{dockerfile}{IGNORE}", IGNORE, ".containerignore")
+    return next((name for name in names if (directory / name).is_file()), IGNORE)
 
 
 def _patterns(file: Path) -> list[str]:

@@ -14,6 +14,7 @@ from samebox.agent.guest import AgentGuest
 from samebox.capabilities import Capability
 from samebox.config.ports import container_port
 from samebox.config.record import differences, record
+from samebox.config.reference import check_new_name
 from samebox.engine.ending import describe_end
 from samebox.engine.labels import ATTEMPT, CONFIG, KEEP, MANAGED, NAME, OWNER, VERSION
 from samebox.engine.requirements import lacking
@@ -331,8 +332,10 @@ class Lifecycle:
             The image's reference, for `Sandbox(image=...)`.
 
         Raises:
+            ConfigError: The name is none; nothing has been started.
             UnsupportedError: The engine can't keep files as an image.
         """
+        check_new_name(image)
         await self.guest()
         engine = self._started()
         if (reason := lacking(engine, self._info(), Capability.SNAPSHOT)) is not None:

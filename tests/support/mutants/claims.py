@@ -80,7 +80,11 @@ def claims_persistence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> 
     engine.capabilities |= {Capability.PERSISTENT}
 
 
-@mutant("mounts/no-setuid-file-is-left-on-the-host", "mounts/bind-mount-is-the-hosts-directory")
+@mutant(
+    "mounts/no-setuid-file-is-left-on-the-host",
+    "mounts/bind-mount-is-the-hosts-directory",
+    "mounts/missing-source-is-an-error",
+)
 def claims_bind_mounts(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """BIND_MOUNTS and SECCOMP are claimed, and nothing is mounted or filtered."""
     engine.capabilities |= {Capability.BIND_MOUNTS, Capability.SECCOMP}
@@ -111,6 +115,32 @@ def claims_walls_for_every_user(engine: type[LocalEngine], patch: pytest.MonkeyP
 def claims_a_filter(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """SECCOMP is claimed, and every call reaches the kernel."""
     engine.capabilities |= {Capability.SECCOMP}
+
+
+@mutant("network/unknown-network-is-an-error")
+def claims_named_networks(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """NETWORK_NAMED is claimed, and every name is taken."""
+    engine.capabilities |= {Capability.NETWORK_NAMED}
+
+
+@mutant("mounts/new-volume-is-the-users")
+def claims_volumes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """VOLUMES is claimed, and nothing is mounted."""
+    engine.capabilities |= {Capability.VOLUMES, Capability.USER}
+
+
+@mutant("images/build-takes-back-what-is-deep")
+def claims_builds(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """BUILD is claimed, and nothing is built."""
+    engine.capabilities |= {Capability.BUILD}
+
+
+@mutant("images/wrong-name-of-a-snapshot-is-refused")
+def takes_every_name(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """SNAPSHOT is claimed, and any name is taken."""
+    engine.capabilities |= {Capability.SNAPSHOT}
+    patch.setattr("samebox.sandbox.lifecycle.check_new_name", lambda image: None)
+    patch.setattr(engine, "commit", lambda self, sandbox_id, image: image)
 
 
 def _overlook(patch: pytest.MonkeyPatch, capability: Capability) -> None:

@@ -13,7 +13,7 @@ from samebox.agent.guest import AgentGuest
 from samebox.capabilities import Capability
 from samebox.config.model import SandboxConfig
 from samebox.engine import local
-from samebox.errors import PathNotFoundError
+from samebox.errors import EngineError, PathNotFoundError
 
 if TYPE_CHECKING:
     import pytest
@@ -111,7 +111,37 @@ def runs_elsewhere_without_cwd(engine: type[LocalEngine], patch: pytest.MonkeyPa
 @mutant(
     "environment/user-of-the-config",
     "environment/user-of-a-call",
+    "environment/unknown-user-is-an-error",
+    "environment/unknown-user-of-a-call-is-an-error",
 )
 def ignores_the_user(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """Users are claimed, and ignored: everything runs as whoever the engine is."""
     engine.capabilities |= {Capability.USER, Capability.EXEC_USER}
+
+
+@mutant(
+    "environment/home-of-an-unknown-user-is-writable",
+    "environment/home-of-an-unknown-user-of-a-call-is-writable",
+)
+def has_no_home(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """Users are claimed, and their home is not there."""
+    engine.capabilities |= {Capability.USER, Capability.EXEC_USER}
+    change_call(patch, "exec", env={"HOME": "/nonexistent"}, user=None)
+
+
+@mutant("environment/terminal-and-container-are-not-told")
+def tells_what_it_is(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`container` and TERM are set for every command."""
+    change_call(patch, "exec", env={"container": "subject", "TERM": "xterm"})
+
+
+@mutant("tty/terminal-has-a-name")
+def names_no_terminal(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A terminal has an empty name."""
+    change_call(patch, "spawn", env={"TERM": ""})
+
+
+@mutant("environment/file-at-the-workdir-is-an-error")
+def has_another_error_for_the_workdir(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A file at the workdir is an error of the engine's."""
+    patch.setattr("samebox.agent.connections.no_workdir", lambda path: EngineError(f"{path}: not a directory"))

@@ -46,6 +46,7 @@ _ETC = (
     "ssl/openssl.cnf",
     "timezone",
 )
+_OWN_FILES = ("passwd", "group", "nsswitch.conf", "hosts", "hostname", "resolv.conf", "mtab")
 _SMALL = 128 << 10
 _MOST_TURNS = 40
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"  # noqa: S105
@@ -87,6 +88,11 @@ class HostRootfs(Rootfs):
         """Say no: whatever is there is made anew."""
         del path
         return False
+
+    def blocked(self, path: str) -> bool:
+        """Tell whether it is one of the files of our own /etc."""
+        first, *rest = components(path) or [""]
+        return first == "etc" and rest[:1] in [[name] for name in _OWN_FILES]
 
     def files(self, identity: Identity, names: Names, *, read_only: bool) -> list[Word]:
         """Return an /etc of our own, and the directories that programs expect."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.mistakes import no_source, no_workdir
 from samebox.engine.program import MOUNT_POINT
 from samebox.errors import ConfigError, UnsupportedError
 from samebox_bubblewrap.paths import components, resolve_inside
@@ -102,7 +103,7 @@ def _bind_source(mount: Mount, setting: str) -> str:
     try:
         device = os.stat(real).st_dev  # noqa: PTH116
     except OSError as error:
-        raise ConfigError(f"{setting}: the source can't be used ({error.strerror})") from None
+        raise no_source(mount.source, error.strerror or str(error)) from None
     # For root these are the host itself, without any capability: sysctls, the helpers that the kernel runs.
     if real == "/" or device in {os.stat("/proc").st_dev, os.stat("/sys").st_dev} or is_inside(real, ("/proc", "/sys")):  # noqa: PTH116
         reason = f"the host's /proc and /sys are never given, and they are in {real} ({setting}); name what is needed"
@@ -120,10 +121,12 @@ def check_workdir(workdir: str, rootfs: Rootfs, mounts: Iterable[HostMount], tmp
         tmpfs: Its memory file systems, resolved.
 
     Raises:
-        ConfigError: It is not there, or among the host's programs.
+        ConfigError: It is not there, among the host's programs, or no directory.
     """
     if (place := rootfs.fixed(workdir)) and not is_inside(workdir, [*tmpfs, *(mount.target for mount in mounts)]):
         raise ConfigError(f"workdir={workdir!r} is in the host's {place}, where nothing can be written; choose another")
+    if not is_inside(workdir, [*tmpfs, *(mount.target for mount in mounts)]) and rootfs.blocked(workdir):
+        raise no_workdir(workdir)
     for mount in mounts:
         if is_inside(workdir, [mount.target]):
             rest = "/".join(components(workdir)[len(components(mount.target)) :])

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.mistakes import no_network
 from samebox.engine.oci.kernel_paths import MASKED
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, agent_program, init_argv
 from samebox.errors import ConfigError, UnsupportedError
@@ -139,7 +140,7 @@ def make_plan(
         left = [layer for layer in [*layers[::-1], "/"] if layer not in {*writable, workdir}]
         for layer in dict.fromkeys(layer for layer in left if not is_inside(layer, targets)):
             words += ["--remount-ro", layer]
-    environment = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **_home(identity, workdir), **rootfs.environment}
+    environment = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": identity.home, **rootfs.environment}
     for key, value in environment.items():
         words += ["--setenv", key, value]
     words += ["--chdir", workdir]
@@ -150,17 +151,6 @@ def make_plan(
     settings |= {path: mount.setting for mount in mounts for path in (mount.source, mount.target)}
     sources = tuple(mount.source for mount in mounts)
     return Plan(tuple(words), tuple(init_argv(config)), config.network is True, limits, config.ports, sources, settings)
-
-
-def _home(identity: Identity, workdir: str) -> dict[str, str]:
-    """Return the variables that tell the user's home, and the name where the image's passwd file has none for the uid.
-
-    Such a user's home would be the root directory, which an ordinary user may not write to; programs keep their caches
-    in the home, and ask for the name where getpwuid(3) finds nothing.
-    """
-    if identity.uid != 0 and identity.name == str(identity.uid):
-        return {"HOME": workdir, "USER": identity.name}
-    return {"HOME": identity.home}
 
 
 def _sys() -> list[Word]:
@@ -198,8 +188,7 @@ def _refuse(config: SandboxConfig) -> None:
         reason = "bwrap always sets no_new_privs; leave no_new_privileges=False out"
         raise UnsupportedError(Capability.NO_NEW_PRIVILEGES, engine, reason)
     if isinstance(config.network, str) and config.network not in {"none", "host"}:
-        reason = f"its modes are none and host (found network={config.network!r}); it has no networks with names"
-        raise UnsupportedError(Capability.NETWORK_NAMED, engine, reason)
+        raise no_network(config.network, "bubblewrap has no networks with names, but the modes none and host")
 
 
 def _check_ports(config: SandboxConfig) -> None:

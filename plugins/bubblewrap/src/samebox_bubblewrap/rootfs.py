@@ -80,6 +80,10 @@ class Rootfs(ABC):
     def is_directory(self, path: str) -> bool:
         """Tell whether the image has a directory there."""
 
+    @abstractmethod
+    def blocked(self, path: str) -> bool:
+        """Tell whether something that is no directory is at a resolved path, or above it."""
+
     def fixed(self, path: str) -> str:
         """Return the mount of the host's that a resolved path is in, where nothing can be made or written; "" if none.
 
@@ -151,6 +155,15 @@ class ImageRootfs(Rootfs):
     def is_directory(self, path: str) -> bool:
         """Tell whether the image has a directory there."""
         return os.path.isdir(self.root + path) and not os.path.islink(self.root + path)  # noqa: PTH112, PTH114
+
+    def blocked(self, path: str) -> bool:
+        """Look at what the image has on the way."""
+        place = self.root
+        for part in components(path):
+            place = f"{place}/{part}"
+            if not os.path.isdir(place):  # noqa: PTH112
+                return os.path.lexists(place)
+        return False
 
     def files(self, identity: Identity, names: Names, *, read_only: bool) -> list[Word]:
         """Return the files that name the host, as Docker puts them there.

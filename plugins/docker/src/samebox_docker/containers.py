@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from samebox.config.ports import HostPort
     from samebox.engine import SandboxStatus
-    from samebox.errors import SandboxGoneError
+    from samebox.errors import SandboxError
     from samebox_docker.clients import ClientPool
 
 _REMOVAL = 30.0
@@ -170,7 +170,7 @@ class Containers:
         """
         return sandbox_id if sandboxes.CONTAINER_ID.fullmatch(sandbox_id) else self.inspect(sandbox_id).id
 
-    def unconnected(self, sandbox_id: str, words: str) -> EngineError | SandboxGoneError:
+    def unconnected(self, sandbox_id: str, words: str) -> SandboxError:
         """Return the error for a stream that could not be opened; see `samebox.engine.oci.sandboxes.unconnected`."""
         return sandboxes.unconnected(self._engine, sandbox_id, words, self.inspect)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
+from samebox.engine.mistakes import no_workdir
 from samebox.engine.oci.status import image_label
 from samebox.engine.program import agent_program
 from samebox.errors import EngineError
@@ -17,7 +18,7 @@ from samebox_docker.settings import check_capabilities
 from samebox_docker.tmpfs import keep_modes, tmpfs_mounts, workdir_tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from samebox.config.model import SandboxConfig
     from samebox.engine import EngineInfo
@@ -52,7 +53,15 @@ class Creation:
         check_capabilities(config, self._user)
         self._mounted = (*facts.volumes, *targets(config))
 
-    def run(self, name: str, default_image: str | None, labels: Mapping[str, str], *, hides_modes: bool) -> str:
+    def run(
+        self,
+        name: str,
+        default_image: str | None,
+        labels: Mapping[str, str],
+        *,
+        hides_modes: bool,
+        fresh: Sequence[str],
+    ) -> str:
         """Create the container and return its id.
 
         Args:
@@ -60,15 +69,17 @@ class Creation:
             default_image: The engine's.
             labels: The labels that the core gives to it.
             hides_modes: Whether the runtime gives a tmpfs the mode of the directory that it hides.
+            fresh: The named volumes that the container makes.
 
         Raises:
             SandboxExistsError: The name is taken.
+            ConfigError: The config has a mistake, as a file at the workdir.
             EngineError: Docker refused; nothing is left behind but volumes.
         """
         daemon = self._daemon
         labels = {**image_label(self._config, default_image, self._facts.id), **labels}
         owner = daemon.users.known(self._facts.id, self._user)
-        container = daemon.containers.create(name, self._body(labels, owner), labels)
+        container = self._create(name, labels, owner)
         try:
             daemon.agent.ensure(self._program, container=container, image=self._facts.id)
             on_tmpfs = self._on_tmpfs(owner)
@@ -76,9 +87,10 @@ class Creation:
                 owner = daemon.users.look_up(container, self._facts.id, self._user)
                 if on_tmpfs:  # whose options name the owner, and nothing can be changed in a container that exists
                     daemon.containers.remove(container)
-                    container = daemon.containers.create(name, self._body(labels, owner), labels)
+                    container = self._create(name, labels, owner)
             if not on_tmpfs:
                 self._give_workdir(container, owner)
+            self._give_volumes(container, owner, fresh)
             if hides_modes:
                 keep_modes(daemon.pool, container, self._config)
         except BaseException:
@@ -86,6 +98,15 @@ class Creation:
                 daemon.containers.remove(container)
             raise
         return container
+
+    def _create(self, name: str, labels: Mapping[str, str], owner: Owner | None) -> str:
+        try:
+            return self._daemon.containers.create(name, self._body(labels, owner), labels)
+        except EngineError as error:
+            # Docker makes the workdir, and names the path where it can't, which may be on its host.
+            if str(error).lower().endswith("not a directory"):
+                raise no_workdir(self._config.workdir) from None
+            raise
 
     def _on_tmpfs(self, owner: Owner | None) -> bool:
         return workdir_tmpfs(self._config, self._mounted, owner) is not None
@@ -127,3 +148,16 @@ class Creation:
                 volumes=self._facts.volumes,
                 mounted=mount is not None,
             )
+
+    def _give_volumes(self, container: str, owner: Owner, fresh: Sequence[str]) -> None:
+        """Give new volumes to a user who is not root, as Podman does; others keep their owner."""
+        for mount in self._config.mounts:
+            if owner.uid != 0 and mount.source in fresh and not mount.read_only:
+                self._daemon.workdirs.give(
+                    container,
+                    image=self._facts.id,
+                    workdir=mount.target,
+                    owner=owner,
+                    volumes=self._facts.volumes,
+                    mounted=True,
+                )

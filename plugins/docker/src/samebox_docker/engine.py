@@ -108,7 +108,7 @@ class DockerEngine(Engine):
         info, daemon = self.probe(), self._daemon
         creation = Creation(daemon, info, config, daemon.images.facts(image), self.options.runtime)
         with daemon.volumes.made(volume_names(config)) as made:
-            sandbox_id = creation.run(name, self.default_image, labels, hides_modes=self._hides_modes)
+            sandbox_id = creation.run(name, self.default_image, labels, hides_modes=self._hides_modes, fresh=made)
         if made:
             self._made[os.getpid(), sandbox_id] = made
         return sandbox_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from samebox.engine.oci.reference import check_new_name, split_reference
+from samebox.engine.oci.reference import split_reference
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.snapshot import snapshot_config
 from samebox.errors import EngineError
@@ -26,7 +26,6 @@ def commit(pool: ClientPool, container: str, image: str, *, pause: bool) -> str:
         ConfigError: The name has a digest.
         EngineError: Docker refused.
     """
-    check_new_name(image)
     repository, tag = split_reference(image)
     try:
         with pool.client() as client:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
+from samebox.engine.mistakes import no_workdir
 from samebox.engine.oci.mounts import mount_above
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.status import timestamp
-from samebox.errors import EngineError, UnsupportedError
+from samebox.errors import UnsupportedError
 from samebox_docker.archive_api import change_directory, path_state, read_header
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class WorkdirOwners:
             mounted: Whether it is in a named volume, which says nothing about the image.
 
         Raises:
-            EngineError: The path is no directory.
+            ConfigError: The path is no directory.
             UnsupportedError: It is a volume's under a read-only root, and not the user's yet.
         """
         key = image, workdir
@@ -78,6 +79,8 @@ class WorkdirOwners:
         try:
             change_directory(self._pool, container, directory.path, uid=owner.uid, gid=owner.gid, mode=mode)
         except RefusedError as error:
+            if "not a directory" in error.words:
+                raise no_workdir(workdir) from None
             if "read-only" not in error.words:
                 raise
             reason = (
@@ -98,8 +101,7 @@ class WorkdirOwners:
             path = state.target
             state = path_state(self._pool, container, path)
         if state is None or state.kind != "directory" or path == "/":
-            msg = f"the workdir {workdir!r} is no directory in the image; choose another workdir"
-            raise EngineError(msg)
+            raise no_workdir(workdir)
         if fresh:
             with self._pool.client() as client:
                 created = timestamp(str(client.inspect_container(container)["Created"]))

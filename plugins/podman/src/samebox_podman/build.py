@@ -67,8 +67,9 @@ class PodmanBuilder(ImageBuilder):
             "identitylabel": "false",
             "pullpolicy": "never" if config.pull == "never" else "missing",
             "buildargs": json.dumps(build.args),
-            # Never empty: for then the service would look for a .containerignore, which Docker does not know.
-            "excludes": json.dumps(context.ignored or ["!*"]),
+            # The rest is left out already: the service loses files that a pattern with ! takes back. Never empty, for
+            # then it would look for patterns itself.
+            "excludes": json.dumps(context.unwanted or ["!*"]),
             "nsoptions": json.dumps(_PRIVATE),
             "outputformat": "application/vnd.docker.distribution.manifest.v2+json",  # OCI's has no health check
         }

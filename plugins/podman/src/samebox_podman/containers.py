@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from samebox.config.ports import HostPort
     from samebox.engine import SandboxStatus
-    from samebox.errors import SandboxGoneError
     from samebox_podman.client import PodmanClient
 
 REMOVE_WITHIN = 10.0
@@ -163,7 +162,7 @@ class Containers:
         """
         return sandbox_id if sandboxes.CONTAINER_ID.fullmatch(sandbox_id) else str(self.found(sandbox_id)["Id"])
 
-    def unconnected(self, sandbox_id: str, words: str) -> EngineError | SandboxGoneError:
+    def unconnected(self, sandbox_id: str, words: str) -> SandboxError:
         """Return the error for a stream that could not be opened; see `samebox.engine.oci.sandboxes.unconnected`."""
         return sandboxes.unconnected(self._client.engine, sandbox_id, words, self.inspect)
 

@@ -6,9 +6,10 @@ import tarfile
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from samebox.engine.mistakes import no_workdir
 from samebox.engine.oci.path_stat import HEADER, parse_path_stat
+from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.tar_stream import END
-from samebox.errors import ConfigError
 from samebox_podman.spec import tmpfs_modes
 from samebox_podman.workdir import Look, plan_workdir
 
@@ -53,8 +54,7 @@ class SandboxDirectories:
             present = known[self._image.id, config.workdir]
             look = Look(present)
             if present is not None and present.kind == "other":
-                where = f"the image {config.image!r} has a file there"
-                raise ConfigError(f"wrong config: workdir = {config.workdir!r}: {where}")
+                raise no_workdir(config.workdir)
         return plan_workdir(
             config.workdir,
             read_only=config.read_only,
@@ -91,6 +91,9 @@ class SandboxDirectories:
             plan: The plan that it was made by.
             spec: The request that it was made by.
             runtime: The OCI runtime asked for.
+
+        Raises:
+            ConfigError: The workdir is below something that is no directory.
         """
         if plan.put is not None:
             mode = plan.put
@@ -100,6 +103,8 @@ class SandboxDirectories:
             # the mount belongs to.
             for _ in range(2 if plan.mounted else 1):
                 self._put(container, self._config.workdir, mode, owner="user")
+            if plan.mounted:
+                self._give_hidden(container, mode)
         if not self._host.hides_modes(runtime):
             return
         for path, mode in tmpfs_modes(spec).items():
@@ -107,6 +112,19 @@ class SandboxDirectories:
             present = self._host.present[self._image.id, path]
             if present is not None and (present.kind == "link" or present.mode != mode):
                 self._put(container, path, mode, owner="root")
+
+    def _give_hidden(self, container: str, mode: int) -> None:
+        """Give the user the image's directory below a volume at the workdir: a new volume gets its owner at the start.
+
+        What is put into the directory's parent goes to the image's directory, not to the volume.
+        """
+        workdir = self._config.workdir
+        parent, _, name = workdir.rpartition("/")
+        at = {*self._image.volumes, *(mount.target for mount in self._config.mounts)}
+        if workdir not in at or (parent and self._present(container, parent) is None):
+            return
+        params = {"path": parent or "/", "copyUIDGID": "true"}
+        self._client.call("put", f"/containers/{container}/archive", params=params, data=_directory(mode, name))
 
     def _look(self, container: str, path: str) -> None:
         if (self._image.id, path) not in self._host.present:
@@ -121,11 +139,16 @@ class SandboxDirectories:
 
     def _put(self, container: str, path: str, mode: int, owner: Literal["user", "root"]) -> None:
         params = {"path": path, "copyUIDGID": "true" if owner == "user" else "false"}
-        self._client.call("put", f"/containers/{container}/archive", params=params, data=_directory(mode))
+        try:
+            self._client.call("put", f"/containers/{container}/archive", params=params, data=_directory(mode))
+        except RefusedError as error:
+            if "not a directory" in error.words and path == self._config.workdir:
+                raise no_workdir(path) from None
+            raise
 
 
-def _directory(mode: int) -> bytes:
-    """Return an archive of one directory, the one that it is put into."""
-    member = tarfile.TarInfo("./")
+def _directory(mode: int, name: str = "") -> bytes:
+    """Return an archive of one directory: the one that it is put into, or one of a name in that."""
+    member = tarfile.TarInfo(f"./{name}")
     member.type, member.mode, member.mtime = tarfile.DIRTYPE, mode, int(time.time())
     return member.tobuf(tarfile.PAX_FORMAT) + END

@@ -164,8 +164,9 @@ class PodmanEngine(Engine):
                 seccomp=seccomp,
                 default_ulimits=ulimits,
             )
-            if MANAGED in facts.labels:  # made of a sandbox, whose HOSTNAME Podman puts into its environment
-                spec["unsetenv"] = ["HOSTNAME"]
+            # What Podman itself puts into the environment; HOSTNAME is also that of the sandbox an image was made of.
+            unwanted = {"container", "TERM"} - facts.variables
+            spec["unsetenv"] = sorted(unwanted | ({"HOSTNAME"} if MANAGED in facts.labels else set()))
             try:
                 sandbox_id = self._containers.create(spec)
             except EngineError as error:

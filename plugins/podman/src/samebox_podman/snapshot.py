@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from samebox.engine.oci.reference import check_new_name, split_reference
+from samebox.engine.oci.reference import split_reference
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.snapshot import snapshot_config
 from samebox.engine.oci.status import text_labels
@@ -34,7 +34,6 @@ def commit(client: PodmanClient, container: str, image: str, *, pause: bool) -> 
         ConfigError: The name has a digest.
         EngineError: Podman refused.
     """
-    check_new_name(image)
     repository, tag = split_reference(new_name(image))
     try:
         found = client.json(f"/containers/{container}/json")

@@ -80,7 +80,7 @@ def plan_workdir(
     every = {*tmpfs, *volumes, *mounts}
     over = mount_above(workdir, every)
     if over is not None:
-        return _on_mount(over, mounts)
+        return _on_mount(over, mounts, tmpfs=over in tmpfs)
     if read_only:
         return WorkdirPlan(tmpfs=True)
     present = look.present if look is not None else None
@@ -95,9 +95,11 @@ def plan_workdir(
     return WorkdirPlan(create=not root or look is None or workdir.count("/") > 1)
 
 
-def _on_mount(path: str, mounts: Mapping[str, bool]) -> WorkdirPlan:
-    if path not in mounts:
+def _on_mount(path: str, mounts: Mapping[str, bool], *, tmpfs: bool) -> WorkdirPlan:
+    if tmpfs:
         # The agent makes the directories below the mount itself.
         return WorkdirPlan(give=path)
+    if path not in mounts:
+        return WorkdirPlan(put=0o755, mounted=True)  # a volume of the image's, which U does not give away
     # A directory of the host keeps its owner, and U would give away all that a volume holds.
     return WorkdirPlan(put=0o755, mounted=True) if mounts[path] else WorkdirPlan()

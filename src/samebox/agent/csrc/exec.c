@@ -268,11 +268,24 @@ static const struct stream_type exec_type = {
 
 /* --- starting --- */
 
+/* The environment that a command gets; a terminal that nobody named is an xterm. Freed unless it is environment_base. */
+static char **command_environment(const struct request *r)
+{
+    if (r->tty) {
+        static char xterm[] = "TERM=xterm";
+        char *terminal[] = {xterm, NULL};
+        char **base = environment_merge(terminal, environment_base), **all = environment_merge(base, r->env);
+        free(base);
+        return all;
+    }
+    return r->env[0] ? environment_merge(environment_base, r->env) : environment_base;
+}
+
 /* Returns our end of the link to the supervisor, or -1 and errno. */
 static int start(const struct plumbing *p, const struct request *r)
 {
     struct command c = {
-        .argv = r->argv, .env = r->env[0] ? environment_merge(environment_base, r->env) : environment_base,
+        .argv = r->argv, .env = command_environment(r),
         .cwd = r->cwd, .workdir = workdir_path, .stdio = {p->theirs[0], p->theirs[1], p->theirs[2]}, .tty = r->tty,
         .tell_start = r->flags & FLAG_TELL_START, .grace = r->grace < 0 ? GRACE : r->grace, .files = limit_before,
     };

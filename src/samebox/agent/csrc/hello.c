@@ -5,6 +5,7 @@
 #include "connection.h"
 #include "environment.h"
 #include "failure.h"
+#include "home.h"
 #include "presence.h"
 #include "protocol.h"
 #include "record.h"
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static void add_digest(struct buf *record)
@@ -75,7 +77,9 @@ bool hello_take(const uint8_t *payload, size_t len)
     else if ((err = workdir_begin(r.workdir)))
         connection_refuse(err, "cwd", r.workdir, NULL);
     else {
-        environment_base = environment_merge(r.clear_env ? none : environ, r.env);
+        char **own = home_add(environment_merge(r.clear_env ? none : environ, none));
+        environment_base = environment_merge(own, r.env);
+        free(own);
         greeted = true;
         presence_count();
         welcome(&r);

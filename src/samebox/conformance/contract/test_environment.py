@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from samebox.capabilities import Capability
-from samebox.conformance.contract.harness import DEADLINE, ORDINARY_USER, enforced, refused, requires, verifies
-from samebox.errors import PathNotADirectoryError, PathNotFoundError, PathPermissionError
+from samebox.conformance.contract.harness import DEADLINE, ORDINARY_USER, enforced, requires, verifies
+from samebox.errors import ConfigError, PathNotADirectoryError, PathNotFoundError, PathPermissionError
 
 if TYPE_CHECKING:
     from samebox.conformance.contract.conftest import NewBox
@@ -136,6 +136,42 @@ def test_home_of_a_user_without_an_entry(user_box: Sandbox) -> None:
     Check: the agent's default.
     """
     assert environment(user_box).get("HOME", "").startswith("/"), environment(user_box).get("HOME")
+
+
+@requires(Capability.USER)
+@verifies("user")
+def test_home_of_an_unknown_user_is_writable(new_box: NewBox) -> None:
+    """A user id that the image does not know has a home that it may write to, and a name in USER.
+
+    Why: engines give it `/`, where pip, npm and git can't write their caches and settings; and no name.
+    Check: HOME and USER as the agent sets them, for `user=` and where it can be had for a call's `user`.
+    """
+    box = new_box(user="4321")
+    said = box.sh('touch "$HOME/mark" && echo "$USER"', timeout=DEADLINE)
+    # An engine may know whoever is asked for: then the name and home are those of the passwd file.
+    assert said.ok, (said, environment(box))
+    if box.sh("grep -q :4321: /etc/passwd", timeout=DEADLINE).exit_code:
+        assert said.text == "4321\n", said
+
+
+@requires(Capability.EXEC_USER)
+def test_home_of_an_unknown_user_of_a_call_is_writable(new_box: NewBox) -> None:
+    """A call's `user` whom the image does not know has a home that it may write to, though the workdir is another's.
+
+    Why: engines give it `/`; the workdir belongs to the sandbox's own user, so it can't be the home either.
+    Check: the directory that the agent makes for it.
+    """
+    said = new_box().sh('cd && touch mark && echo "$USER"', user="4321", timeout=DEADLINE)
+    assert (said.ok, said.text) == (True, "4321\n"), said
+
+
+def test_terminal_and_container_are_not_told(box: Sandbox) -> None:
+    """Without a terminal there is no TERM, and `container` is not set.
+
+    Why: one engine sets both for every command, and scripts that ask for them behave differently there.
+    Check: what the engine puts into the environment of its own accord.
+    """
+    assert not {"TERM", "container"} & environment(box).keys(), environment(box)
 
 
 def test_host_environment_stays_out(new_box: NewBox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,8 +335,34 @@ def test_unknown_user_is_an_error(new_box: NewBox) -> None:
     Why: falling back to root is the worst answer, and a 500 of the daemon's API the second.
     Check: what the engine says, and how its error is turned into ours.
     """
-    with refused("no-such-user"):
+    with pytest.raises(ConfigError, match=r"^wrong config: user: there is no user 'no-such-user' in the image's"):
         new_box(user="no-such-user").exec(["id"], timeout=DEADLINE)
+    with pytest.raises(ConfigError, match=r"^wrong config: user: there is no group 'no-such-group' in the image's"):
+        new_box(user="1000:no-such-group").exec(["id"], timeout=DEADLINE)
+
+
+@requires(Capability.EXEC_USER)
+def test_unknown_user_of_a_call_is_an_error(box: Sandbox) -> None:
+    """A call's `user` that the image does not know is the same error, and hurts no other command.
+
+    Why: engines say so after the stream stands, and it looks like a connection that broke.
+    Check: the words that come beside the stream.
+    """
+    with pytest.raises(ConfigError, match=r"^wrong config: user: there is no user 'no-such-user' in the image's"):
+        box.exec(["true"], user="no-such-user", timeout=DEADLINE)
+    assert box.exec(["true"], timeout=DEADLINE).ok
+
+
+@verifies("workdir")
+def test_file_at_the_workdir_is_an_error(new_box: NewBox) -> None:
+    """A workdir that is a file, or below one, is an error at the start that names it.
+
+    Why: engines fail with words of their mounts, in errors of each kind, and one with paths of its store.
+    Check: who looks at what is there.
+    """
+    for path in ("/etc/passwd", "/etc/passwd/below"):
+        with pytest.raises(ConfigError, match=f"^wrong config: workdir = '{path}': something that is no directory"):
+            new_box(workdir=path)
 
 
 @requires(Capability.EXEC_USER)

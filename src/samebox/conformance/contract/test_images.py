@@ -14,7 +14,7 @@ import pytest
 
 from samebox.capabilities import Capability
 from samebox.conformance.contract.harness import DEADLINE, refused, requires, verifies
-from samebox.errors import SandboxError, UnsupportedError
+from samebox.errors import ConfigError, SandboxError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,6 +241,24 @@ def test_build_sends_its_directory(new_box: NewBox, harness: Harness, tmp_path: 
 
 @requires(Capability.BUILD)
 @verifies("build")
+def test_build_takes_back_what_is_deep(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """`*` with `!src/**/*.py` sends what is deep below; the Dockerfile's own ignore file comes first.
+
+    Why: one engine loses nested files in silence; one reads an ignore file that the others do not know.
+    Check: that the files are chosen on this side, by one reader.
+    """
+    (tmp_path / "src/deep/er").mkdir(parents=True)
+    for name in ("src/a.py", "src/deep/er/b.py", "src/deep/c.txt", "d.py"):
+        (tmp_path / name).write_text(secrets.token_hex())
+    (tmp_path / "Containerfile").write_text(f"FROM {harness.build_base}\nCOPY . /sent\n")
+    (tmp_path / ".dockerignore").write_text("*\n")
+    (tmp_path / "Containerfile.dockerignore").write_text("*\n!src/**/*.py\n")
+    box = new_box(image=None, build=tmp_path)
+    assert {info.name for info in box.walk("/sent") if info.type == "file"} == {"src/a.py", "src/deep/er/b.py"}
+
+
+@requires(Capability.BUILD)
+@verifies("build")
 def test_build_is_made_once(new_box: NewBox, harness: Harness) -> None:
     """The same content is built once, and anew when the image that it begins with is another one.
 
@@ -370,3 +388,16 @@ def test_snapshot_or_refusal(new_box: NewBox, harness: Harness) -> None:
     with pytest.raises(UnsupportedError) as caught:
         box.snapshot("samebox-conformance-snapshot")
     assert caught.value.capability is Capability.SNAPSHOT
+
+
+@requires(Capability.SNAPSHOT)
+def test_wrong_name_of_a_snapshot_is_refused(new_box: NewBox) -> None:
+    """A name that no engine can give to an image is refused before anything is made.
+
+    Why: an engine makes the image first and then can't name it, and it stays without a name.
+    Check: that the name is looked at on this side.
+    """
+    box = new_box()
+    for name in ("UPPER", "a b", "x:", "", "a@sha256:" + "0" * 64):
+        with pytest.raises(ConfigError, match="an image"):
+            box.snapshot(name)

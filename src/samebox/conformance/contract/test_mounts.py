@@ -16,7 +16,7 @@ from samebox.capabilities import Capability
 from samebox.conformance.contract.harness import DEADLINE, ORDINARY_USER, enforced, requires, verifies
 from samebox.conformance.contract.system_calls import DATA, Call, program, results
 from samebox.engine.registry import make_engine
-from samebox.errors import SandboxError, UnsupportedError
+from samebox.errors import ConfigError, SandboxError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,6 +192,32 @@ def test_workdir_beside_volumes(volume: str, new_box: NewBox, target: str) -> No
     box.write_text("file", "x")
     assert box.exec(["cat", "file"], timeout=DEADLINE).stdout == b"x"
     assert box.read_text(f"{target}/of-root") == "x"
+
+
+@requires(Capability.VOLUMES, Capability.USER)
+@verifies("mounts", "user")
+def test_new_volume_is_the_users(volume: str, new_box: NewBox) -> None:
+    """A named volume that is made with the sandbox may be written by the sandbox's user.
+
+    Why: some engines give it to root, and a user who is not root has a volume that nobody can write to.
+    Check: the owner of the volume's directory at the first start.
+    """
+    box = new_box(mounts=[f"{volume}:/samebox-data"], user=ORDINARY_USER)
+    assert box.sh("echo x > /samebox-data/file && cat /samebox-data/file", timeout=DEADLINE).stdout == b"x\n"
+
+
+@requires(Capability.BIND_MOUNTS)
+@verifies("mounts")
+def test_missing_source_is_an_error(shared_dir: Path, new_box: NewBox) -> None:
+    """A bind mount's source that is not there is an error at the start that names it, and nothing is made there.
+
+    Why: an engine that makes the directory, as root, hides a mistake in a path; the others have each their own error.
+    Check: who looks at the source, and how the engine's error is turned into ours.
+    """
+    source = f"{shared_dir}/absent"
+    with pytest.raises(ConfigError, match=f"^wrong config: mounts: the source '{source}' can't be used"):
+        new_box(mounts=[f"{source}:/mnt"])
+    assert [path.name for path in shared_dir.iterdir()] == ["mark"]
 
 
 @requires(Capability.VOLUMES, Capability.USER)

@@ -324,3 +324,15 @@ def test_extra_hosts_need_no_network(new_box: NewBox) -> None:
     box = new_box(extra_hosts=["conformance.example:2001:db8::7"], user=ORDINARY_USER)
     lines = [line.split() for line in box.sh("cat /etc/hosts", timeout=DEADLINE).text.splitlines()]
     assert ["2001:db8::7", "conformance.example"] in lines, lines
+
+
+@requires(Capability.NETWORK_NAMED)
+@verifies("network")
+def test_unknown_network_is_an_error(new_box: NewBox) -> None:
+    """A network that the engine does not have is an error at the start that names it.
+
+    Why: engines find it out when they create or when they start, in errors of different kinds.
+    Check: how the engine's error is turned into ours.
+    """
+    with pytest.raises(ConfigError, match=r"^wrong config: network: the engine has no network 'no-such-network'"):
+        new_box(network="no-such-network")

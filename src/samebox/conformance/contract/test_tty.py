@@ -92,6 +92,18 @@ def test_input_is_echoed_and_line_edited(box: Sandbox) -> None:
         assert b"[typo]" in seen, seen
 
 
+def test_terminal_has_a_name(box: Sandbox) -> None:
+    """TERM is xterm with `tty=True`, or what the call's `env` says.
+
+    Why: without it `clear`, `less` and every curses program refuse to work; engines set it or leave it to the caller.
+    Check: what the agent adds for a terminal.
+    """
+    for env, expected in (({}, b"xterm\r\n"), ({"TERM": "dumb"}, b"dumb\r\n")):
+        script = ["sh", "-c", "echo $TERM"]
+        with box.spawn(script, tty=True, env=env, timeout=DEADLINE) as process:
+            assert until(process, b"\n") == expected
+
+
 def test_control_c_interrupts(box: Sandbox) -> None:
     """Ctrl-C, written as byte 3, interrupts what runs in the foreground.
 

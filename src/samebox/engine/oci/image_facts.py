@@ -25,6 +25,8 @@ class ImageFacts:
     platform: str = ""
     """As linux/arm64/v8; Podman does not tell the variant."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    variables: frozenset[str] = frozenset()
+    """The names of the environment variables that it sets."""
 
     def fits(self, platform: str | None) -> bool:
         """Tell whether it is of a platform; where no variant is asked for, each does."""
@@ -53,4 +55,5 @@ def image_facts(found: Mapping[str, Any]) -> ImageFacts:
         volumes=tuple(sorted(f"/{path}" for path in volumes if path)),
         platform="/".join(str(found[key]) for key in ("Os", "Architecture", "Variant") if found.get(key)),
         labels=text_labels(config),
+        variables=frozenset(str(entry).partition("=")[0] for entry in config.get("Env") or ()),
     )

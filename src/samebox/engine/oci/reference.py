@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from samebox.errors import ConfigError
-
 LOCAL = "localhost/"
 """What names of images begin with that were made on a machine; there is no registry behind them."""
 
@@ -22,14 +20,3 @@ def has_registry(image: str) -> bool:
     """Tell whether a name says which registry it is of, "localhost" for none."""
     first, slash, _ = image.partition("/")
     return bool(slash) and (first == "localhost" or "." in first or ":" in first)
-
-
-def check_new_name(image: str) -> None:
-    """Check the name for an image that is made.
-
-    Raises:
-        ConfigError: It has a digest.
-    """
-    if "@" in image:
-        msg = f"an image that is made has a name and tag, and no digest: {image!r}"
-        raise ConfigError(msg)

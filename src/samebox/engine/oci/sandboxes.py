@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from samebox.engine.ending import describe_end
+from samebox.engine.mistakes import mistake
 from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import EngineError, SandboxExistsError, SandboxGoneError, SandboxNotFoundError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from samebox.engine.contract import SandboxStatus
+    from samebox.errors import ConfigError, SandboxError
 
 CONTAINER_ID = re.compile("[0-9a-f]{64}")
 """A whole id; services take the beginning of one as well, so that a name as `a1` could be somebody else's container."""
@@ -34,8 +36,8 @@ def name_taken(engine: str, name: str) -> SandboxExistsError:
     )
 
 
-def refused(engine: str, verb: str, sandbox_id: str, words: str) -> EngineError:
-    """Return the error for what the service refused to do.
+def refused(engine: str, verb: str, sandbox_id: str, words: str) -> EngineError | ConfigError:
+    """Return the error for what the service refused to do; a `ConfigError` where the config has a mistake.
 
     Args:
         engine: Which one and where.
@@ -43,7 +45,7 @@ def refused(engine: str, verb: str, sandbox_id: str, words: str) -> EngineError:
         sandbox_id: With which sandbox.
         words: The service's own words.
     """
-    return EngineError(f"{engine} could not {verb} the sandbox {sandbox_id!r}: {words}")
+    return mistake(words) or EngineError(f"{engine} could not {verb} the sandbox {sandbox_id!r}: {words}")
 
 
 @contextlib.contextmanager
@@ -57,6 +59,7 @@ def about(engine: str, verb: str, sandbox_id: str) -> Iterator[None]:
 
     Raises:
         SandboxNotFoundError: It is not there.
+        ConfigError: The service refused a mistake of the config.
         EngineError: The service refused.
     """
     try:
@@ -67,9 +70,7 @@ def about(engine: str, verb: str, sandbox_id: str) -> Iterator[None]:
         raise refused(engine, verb, sandbox_id, error.words) from None
 
 
-def unconnected(
-    engine: str, sandbox_id: str, words: str, inspect: Callable[[str], SandboxStatus]
-) -> EngineError | SandboxGoneError:
+def unconnected(engine: str, sandbox_id: str, words: str, inspect: Callable[[str], SandboxStatus]) -> SandboxError:
     """Return the error for a stream that could not be opened: the sandbox is gone, or there is another reason.
 
     Args:
@@ -83,6 +84,7 @@ def unconnected(
     except SandboxNotFoundError:
         return SandboxGoneError(f"the sandbox {sandbox_id!r} is gone from {engine}: it was removed")
     if status.state == "running":
-        return EngineError(f"{engine} could not open a stream into the sandbox {status.name!r}: {words}")
+        said = f"{engine} could not open a stream into the sandbox {status.name!r}: {words}"
+        return mistake(words) or EngineError(said)
     how = "it was never started" if status.state == "created" else describe_end(status)
     return SandboxGoneError(f"the sandbox {status.name!r} on {engine} is gone: {how}")

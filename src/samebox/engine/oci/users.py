@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from samebox.engine.mistakes import no_group, no_user
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,17 +55,13 @@ def resolve_user(spec: str, passwd: bytes, group: bytes, what: str) -> Identity:
     if found is None and _is_number(user):
         found = next((entry for entry in entries if int(entry[2]) == int(user)), [user, "", user, "0", "", "/", ""])
     if found is None:
-        names = ", ".join(entry[0] for entry in entries[:20]) or "nobody"
-        msg = f"{what}: there is no user {user!r} in the image's {PASSWD}, which has {names}. Give a uid."
-        raise ConfigError(msg)
+        raise no_user(user)
     gid = found[3]
     if colon:
         groups = [entry for entry in _entries(group) if _is_number(entry[2])]
         gid = next((entry[2] for entry in groups if entry[0] == group_name), group_name)
         if not _is_number(gid):
-            names = ", ".join(entry[0] for entry in groups[:20]) or "none"
-            msg = f"{what}: there is no group {group_name!r} in the image's {GROUP}, which has {names}. Give a gid."
-            raise ConfigError(msg)
+            raise no_group(group_name)
     if int(found[2]) > MAX_ID or int(gid) > MAX_ID:
         msg = f"{what}: ids are at most {MAX_ID} (found {spec!r})"
         raise ConfigError(msg)
