@@ -89,7 +89,7 @@ def test_network_reaches_the_host_by_its_own_address(networked: Sandbox) -> None
 
 
 def test_end_of_the_sandbox_ends_its_network(networked: Sandbox) -> None:
-    """No slirp4netns is left; the process that has it as a child would keep a zombie."""
+    """No slirp4netns and no bwrap is left; the process that has them as children would keep zombies."""
 
     def children() -> int:
         return sum(len((task / "children").read_text().split()) for task in Path("/proc/self/task").iterdir())

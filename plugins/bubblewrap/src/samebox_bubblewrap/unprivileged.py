@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def unprivileged_network(bwrap: str, root: int) -> Iterator[tuple[int, int]]:
         info, info_end = fds.pipe()
         release_end, _ = fds.pipe()
         said, said_end = fds.pipe()
-        argv = [bwrap, "--unshare-user", "--unshare-net", "--die-with-parent", "--info-fd", str(info_end)]
+        # Not --die-with-parent, which kills bwrap and not its child. It ends when the pipe that it waits at closes.
+        argv = [bwrap, "--unshare-user", "--unshare-net", "--info-fd", str(info_end)]
         argv += ["--userns-block-fd", str(release_end), "--ro-bind", "/", "/", "--", "/none"]
         holder = keeper().start(argv, fds=[info_end, release_end], stderr=said_end, within=contextlib.nullcontext())
         try:
@@ -58,7 +60,8 @@ def unprivileged_network(bwrap: str, root: int) -> Iterator[tuple[int, int]]:
             with namespace(int(pid), "net") as found:
                 yield found
         finally:
-            holder.kill()
+            # Its process group: bwrap's child waits for it, and has not yet asked to die with it.
+            os.killpg(holder.pid, signal.SIGKILL)
             holder.wait()
 
 
