@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from samebox.capabilities import Capability
 from samebox.errors import ConfigError, EngineError, UnsupportedError
-from samebox_bubblewrap.network import UserNetwork, network_missing
+from samebox_bubblewrap.network import UNPRIVILEGED, UserNetwork, network_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +89,7 @@ def test_network_reaches_the_host_by_its_own_address(networked: Sandbox) -> None
 
 
 def test_end_of_the_sandbox_ends_its_network(networked: Sandbox) -> None:
-    """No slirp4netns is left; the process that has it as a child would keep a zombie."""
+    """No slirp4netns and no bwrap is left; the process that has them as children would keep zombies."""
 
     def children() -> int:
         return sum(len((task / "children").read_text().split()) for task in Path("/proc/self/task").iterdir())
@@ -133,8 +134,52 @@ def test_failing_program_is_an_error(engine: BubblewrapEngine) -> None:
     """Its own words, and nothing left."""
     if reason := engine.probe().missing.get(Capability.NETWORK):
         pytest.skip(reason)
-    with pytest.raises(EngineError, match="the sandbox's network can't be made: "):
-        UserNetwork(2**22 + 1, {})
+    with open("/dev/null", "rb") as null, pytest.raises(EngineError, match=r"slirp4netns could not make .*nsenter: "):
+        UserNetwork(null.fileno(), null.fileno(), {})
+
+
+@pytest.mark.parametrize("ports", [{}, {8080: None}])
+def test_slirp_is_confined(engine: BubblewrapEngine, make_box: Callable[..., Sandbox], ports: dict[int, None]) -> None:
+    """What reads a sandbox's packets has a filter, no rights over the host, and no files but those of /etc and /run."""
+    if reason := engine.probe().missing.get(Capability.NETWORK):
+        pytest.skip(reason)
+    make_box(network=True, ports=ports).start()
+    (pid,) = slirps()
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+    # CAP_NET_BIND_SERVICE, which slirp4netns keeps, and it is one of its own user namespace only.
+    assert {status[name] for name in ("CapEff", "CapPrm", "CapBnd")} == {f"{1 << 10:016x}"}
+    assert os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
+    mounted = {line.split()[4] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
+    assert {"/", "/etc", "/run"} <= mounted
+    assert all(path == "/" or path.startswith(("/etc", "/run")) for path in mounted)
+    if os.geteuid() == 0:
+        assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(UNPRIVILEGED)}
+        assert not status["Groups"].strip()
+        assert sorted(os.listdir(f"/proc/{pid}/root")) == ["etc", "run"]
+    else:
+        assert set(status["Uid"].split()) == {str(os.getuid())}
+
+
+def slirps() -> set[int]:
+    """Return the slirp4netns that this process has started."""
+    children: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        children.update(map(int, (task / "children").read_text().split()))
+    return {pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "slirp4netns\n"}
+
+
+def test_build_without_confinement_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A slirp4netns that can't be confined is not used, and it is said what to install."""
+    old = tmp_path / "slirp4netns"
+    old.write_text("#!/bin/sh\necho --configure --enable-sandbox\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    network_missing.cache_clear()
+    try:
+        assert "run unconfined, as this build of it does not know --enable-seccomp; install" in network_missing()
+    finally:
+        network_missing.cache_clear()
 
 
 @pytest.mark.parametrize("settings", [{}, {"user": "alice"}, {"read_only": True}, {"image": None}])

@@ -1,4 +1,10 @@
-"""UserNetwork: a way out of a sandbox's network namespace, by slirp4netns, with the host itself out of reach."""
+"""UserNetwork: a way out of a sandbox's network namespace, by slirp4netns, with the host's loopback out of reach.
+
+slirp4netns takes apart what a hostile guest sends, so a fault of it is to gain little: it runs in a user namespace
+without rights over the host, in a mount namespace with /etc and /run alone, and behind its own seccomp filter. It makes
+the last two itself (--enable-sandbox, --enable-seccomp), but only as the root of its user namespace, which it does not
+become where it is told of namespaces by their paths. So nsenter(1) starts it there.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +18,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
-from samebox_bubblewrap.descriptors import Descriptors, pipe
+from samebox_bubblewrap.descriptors import Descriptors, above_stdio, pipe
 from samebox_bubblewrap.keeper import keeper
-from samebox_bubblewrap.namespaces import namespace, wait_for_setup
 from samebox_bubblewrap.publishing import publish
 
 if TYPE_CHECKING:
@@ -22,10 +27,13 @@ if TYPE_CHECKING:
 
     from samebox.config.ports import HostPort
 
-__all__ = ["RESOLVER", "UserNetwork", "network_missing"]
+__all__ = ["RESOLVER", "UNPRIVILEGED", "UserNetwork", "network_missing"]
 
 RESOLVER = b"nameserver 10.0.2.3\n"
 """/etc/resolv.conf inside: slirp4netns's own forwarder to the host's name servers."""
+UNPRIVILEGED = 2_000_000_000
+"""The uid and gid that slirp4netns has on the host where root starts it: nobody's, and in no range of systemd's."""
+_CONFINED = ("--enable-sandbox", "--enable-seccomp")
 _LIMIT = 10.0
 _TUN = "/dev/net/tun"
 
@@ -33,59 +41,88 @@ _TUN = "/dev/net/tun"
 @cache
 def network_missing() -> str:
     """Return why this host can give a sandbox no network of its own; "" if it can."""
-    if shutil.which("slirp4netns") is None:
+    slirp = shutil.which("slirp4netns")
+    if slirp is None:
         return (
             "a network of its own needs the program slirp4netns: `apt-get install slirp4netns`. "
             "network='host' shares the host's, its loopback and abstract sockets included"
         )
-    if not os.access(_TUN, os.R_OK | os.W_OK):
-        return f"slirp4netns needs {_TUN}, which this user can't open"
+    if shutil.which("nsenter") is None:
+        return "a network of its own needs the program nsenter: install util-linux"
+    try:
+        done = subprocess.run(
+            [slirp, "--help"], capture_output=True, text=True, errors="replace", timeout=_LIMIT, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"slirp4netns can't be run: {error}"
+    if lacking := [option for option in _CONFINED if option not in done.stdout + done.stderr]:
+        return (
+            f"slirp4netns would run unconfined, as this build of it does not know {' and '.join(lacking)}; "
+            "install version 1.0 or newer, built with libseccomp"
+        )
+    if not _opens(_TUN):
+        return (
+            f"slirp4netns needs {_TUN}, which {'an unprivileged user' if os.geteuid() == 0 else 'this user'} can't open"
+        )
     return ""
+
+
+def _opens(path: str) -> bool:
+    """Return whether slirp4netns will be able to open a device."""
+    try:
+        everybody = os.stat(path).st_mode & 0o006 == 0o006  # noqa: PTH116
+    except OSError:
+        return False
+    return everybody if os.geteuid() == 0 else os.access(path, os.R_OK | os.W_OK)
 
 
 class UserNetwork:
     """One running slirp4netns. It ends when this is closed and when this process dies.
 
     Args:
-        pid: A process in the sandbox's namespaces, that has not run anything of the sandbox yet.
+        network: A descriptor of the sandbox's network namespace, in which nothing of the sandbox has run yet.
+        user: One of the user namespace that owns it. It is the caller's, or has `UNPRIVILEGED` as its root.
         ports: The sandbox's ports that are published, as "8080/tcp", and where.
 
     Raises:
         EngineError: It can't be started, or a port can't be published; the text has its words.
     """
 
-    def __init__(self, pid: int, ports: Mapping[str, HostPort]) -> None:
+    def __init__(self, network: int, user: int, ports: Mapping[str, HostPort]) -> None:
         self.ports: dict[str, HostPort] = {}
         """Where the ports are."""
         self._exit_end = self._exit = -1
         self._process: subprocess.Popen[bytes] | None = None
         try:
             with contextlib.closing(Descriptors()) as fds:
-                self._start(pid, ports, fds)
+                self._start(network, user, ports, fds)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise EngineError(f"the sandbox's network can't be made: {error}") from error
             raise
 
-    def _start(self, pid: int, ports: Mapping[str, HostPort], fds: Descriptors) -> None:
+    def _start(self, network: int, user: int, ports: Mapping[str, HostPort], fds: Descriptors) -> None:
         self._exit_end, self._exit = pipe()
         ready, ready_end = fds.pipe()
         said, said_end = fds.pipe()
         os.set_blocking(said, False)
-        # slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second,
-        # fails with "loopback: Failed RTM_NEWADDR".
-        wait_for_setup(pid)
-        with namespace(pid, "net") as (network, user), _api_socket(ports) as api:
-            argv = [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520"]
+        with _api_directory(ports) as (directory, directory_fd):
+            # As another user it would be nobody there. As root it must not stay the host's.
+            who = ["--setuid=0", "--setgid=0"] if os.geteuid() == 0 else ["--preserve-credentials"]
+            argv = [shutil.which("nsenter") or "nsenter", f"--user=/proc/self/fd/{user}", *who, "--"]
+            argv += [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520", *_CONFINED]
             argv += ["--disable-host-loopback", f"--ready-fd={ready_end}", f"--exit-fd={self._exit_end}"]
-            argv += [f"--userns-path=/proc/self/fd/{user}", "--netns-type=path", f"/proc/self/fd/{network}", "tap0"]
             passed = [ready_end, self._exit_end, network, user]
-            argv[1:1] = [f"--api-socket={api}"] if api else []
+            if directory:
+                # Not by its path: the directories above it may be closed to an unprivileged user.
+                argv.append(f"--api-socket=/proc/self/fd/{directory_fd}/api")
+                passed.append(directory_fd)
+            argv += ["--netns-type=path", f"/proc/self/fd/{network}", "tap0"]
             self._process = keeper().start(argv, fds=passed, stderr=said_end, within=contextlib.nullcontext())
             fds.close_only(ready_end)
             self._wait(ready, said)
-            self.ports = {port: publish(api, port, where) for port, where in ports.items()}
+            self.ports = {port: publish(f"{directory}/api", port, where) for port, where in ports.items()}
 
     def _wait(self, ready: int, said: int) -> None:
         """Wait until it says that the interface is there."""
@@ -118,10 +155,16 @@ class UserNetwork:
 
 
 @contextlib.contextmanager
-def _api_socket(ports: Mapping[str, HostPort]) -> Iterator[str]:
-    """Yield a path for slirp4netns's socket, which is needed for publishing ports alone; "" where there are none."""
+def _api_directory(ports: Mapping[str, HostPort]) -> Iterator[tuple[str, int]]:
+    """Yield a directory for slirp4netns's socket and a descriptor of it; "" and -1 where no ports are published."""
     if not ports:
-        yield ""
+        yield "", -1
         return
     with tempfile.TemporaryDirectory(prefix="samebox-ports-") as directory:
-        yield f"{directory}/api"
+        if os.geteuid() == 0:
+            os.chown(directory, UNPRIVILEGED, UNPRIVILEGED)
+        fd = above_stdio(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        try:
+            yield directory, fd
+        finally:
+            os.close(fd)

@@ -16,12 +16,13 @@ from samebox.engine.streams import SocketStream
 from samebox.errors import EngineError, SandboxGoneError
 from samebox_bubblewrap.descriptors import Descriptors, pipe, read_all, socket_pair
 from samebox_bubblewrap.keeper import keeper
-from samebox_bubblewrap.namespaces import wait_for_setup
-from samebox_bubblewrap.network import UserNetwork
+from samebox_bubblewrap.namespaces import namespace, wait_for_setup
+from samebox_bubblewrap.network import UNPRIVILEGED, UserNetwork
+from samebox_bubblewrap.unprivileged import entered, unprivileged_network
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from samebox.config.ports import HostPort
@@ -98,29 +99,53 @@ class SandboxProcess:
             with self._control_inside as control, contextlib.closing(Descriptors()) as fds:
                 self._stderr, stderr = pipe(os.O_NONBLOCK)
                 fds.adopt(stderr)
-                self._launch(control, fds, stderr=stderr, process_limit=process_limit)
+                with self._network_before() as within:
+                    self._launch(control, fds, within, stderr=stderr, process_limit=process_limit)
             self._wait_for_init()
             keeper().watch(self._control, self._on_end)
         except BaseException:
             self._abandon()
             raise
 
-    def _launch(self, control: socket.socket, fds: Descriptors, *, stderr: int, process_limit: int | None) -> None:
+    @contextlib.contextmanager
+    def _network_before(self) -> Iterator[AbstractContextManager[None]]:
+        """Give a `with` what to start bwrap in; as root in a network that is made already."""
+        if not self._plan.network or os.geteuid() != 0:
+            yield contextlib.nullcontext()
+            return
+        with unprivileged_network(self._bwrap.path, UNPRIVILEGED) as (network, user):
+            self._connect(network, user)
+            yield entered(network)
+
+    def _connect(self, network: int, user: int) -> None:
+        self._network = UserNetwork(network, user, self._plan.ports)
+        self._ports = self._network.ports
+
+    def _launch(
+        self,
+        control: socket.socket,
+        fds: Descriptors,
+        within: AbstractContextManager[None],
+        *,
+        stderr: int,
+        process_limit: int | None,
+    ) -> None:
         plan = self._plan
         options = [word if isinstance(word, str) else str(fds.file(word)) for word in plan.options]
         limits = dict(plan.limits)
         if process_limit is not None:
             soft, hard = limits.get(resource.RLIMIT_NPROC, (-1, -1))
-            both = tuple(process_limit if value == -1 else min(value, process_limit) for value in (soft, hard))
-            limits[resource.RLIMIT_NPROC] = (both[0], both[1])
+            least = tuple(process_limit if value == -1 else min(value, process_limit) for value in (soft, hard))
+            limits[resource.RLIMIT_NPROC] = (least[0], least[1])
         passed = [control.fileno()]
         info = release = None
-        within: AbstractContextManager[None] = contextlib.nullcontext()
         by_thread = self._cgroup is not None and self._cgroup.by_thread
         if self._cgroup is not None and by_thread:
-            within = self._cgroup.entered()
+            within = _both(self._cgroup.entered(), within)
         if self._cgroup is not None:
             options += self._cgroup.view
+        if self._network is not None:
+            options.append("--share-net")
         if (self._cgroup is not None and not by_thread) or limits or plan.network:
             info, info_end = fds.pipe()
             release_end, release = fds.pipe()
@@ -161,13 +186,22 @@ class SandboxProcess:
         except (OSError, ValueError) as error:
             self.kill()
             raise EngineError(f"the sandbox's limits can't be applied: {error}") from error
-        if plan.network:
-            try:
-                self._network = UserNetwork(int(pid), plan.ports)
-                self._ports = self._network.ports
-            except EngineError:
-                self.kill()
-                raise
+        if plan.network and self._network is None:
+            self._connect_by_pid(int(pid))
+
+    def _connect_by_pid(self, pid: int) -> None:
+        try:
+            # slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second,
+            # fails with "loopback: Failed RTM_NEWADDR".
+            wait_for_setup(pid)
+            with namespace(pid, "net") as (network, user):
+                self._connect(network, user)
+        except EngineError:
+            self.kill()
+            raise
+        except OSError as error:
+            self.kill()
+            raise EngineError(f"the sandbox's network can't be made: {error}") from error
 
     def _wait_for_init(self) -> None:
         poll = select.poll()
@@ -337,3 +371,9 @@ class SandboxProcess:
         """Close a forked child's copy of the control socket."""
         self._control.close()
         self._ended.set()
+
+
+@contextlib.contextmanager
+def _both(outer: AbstractContextManager[None], inner: AbstractContextManager[None]) -> Iterator[None]:
+    with outer, inner:
+        yield
