@@ -46,7 +46,7 @@ class Store:
         """Return what was put."""
         return self.content
 
-    def put(self, installer: str, data: bytes) -> None:
+    def put(self, installer: str, data: bytes, mode: int) -> None:
         """Keep it, or a part."""
         self.deliveries += 1
         self.content = data[:3] if self.broken else data

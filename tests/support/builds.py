@@ -20,7 +20,7 @@ import pytest
 
 from samebox.config.build import ImageBuild, Runtime
 from samebox.config.model import SandboxConfig
-from samebox.errors import BuildError, ConfigError, EngineError, ImageNotFoundError
+from samebox.errors import BuildError, ConfigError, ImageNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,8 +58,6 @@ class BuildWords:
     """Why pull="never" found nothing."""
     unusable: str
     """What is said of a Dockerfile that is none."""
-    no_name: str
-    """What is said of the snapshot NOT A NAME."""
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +168,7 @@ def test_two_processes(  # noqa: PLR0917 - fixtures
 def test_wrong_snapshot(make: Callable[..., Sandbox], words: BuildWords) -> None:
     """A name that no image can have is refused."""
     with make() as box:
-        with pytest.raises(EngineError, match=words.no_name):
+        with pytest.raises(ConfigError, match="an image's name is as name:tag"):
             box.snapshot("NOT A NAME")
         with pytest.raises(ConfigError, match="no digest"):
             box.snapshot("name@sha256:" + "0" * 64)

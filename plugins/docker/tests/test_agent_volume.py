@@ -76,7 +76,7 @@ def test_half_filled(
 ) -> None:
     """A crash in the middle of a delivery leaves nothing under the agent's name, and the next one repairs it."""
     whole = agent_volume._package
-    monkeypatch.setattr(agent_volume, "_package", lambda data: whole(data)[: len(data) // 2])
+    monkeypatch.setattr(agent_volume, "_package", lambda data, mode: whole(data, mode)[: len(data) // 2])
     volume = AgentVolume(pool)
     with pytest.raises(Exception, match=r"refused|broke"):
         volume.ensure(other_agent, container=holder, image=busybox)
@@ -98,7 +98,7 @@ def test_heal(
     volume = AgentVolume(pool)
     volume.ensure(other_agent, container=holder, image=busybox)
     installer = volume.make_installer(other_agent, busybox)
-    volume.put(installer, wrong(other_agent.data))
+    volume.put(installer, wrong(other_agent.data), other_agent.mode)
     volume.remove(installer)
 
     assert wrong(other_agent.data) == held(pool, holder)

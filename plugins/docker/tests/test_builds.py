@@ -31,7 +31,6 @@ WORDS = BuildWords(
     local="is never pulled",
     never=r'may not be pulled \(pull="never"\)',
     unusable="could not build the image",
-    no_name="invalid reference format",
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from samebox.capabilities import Capability
 from samebox.config.model import SandboxConfig
-from samebox.errors import ConfigError, EngineError, UnsupportedError
+from samebox.errors import ConfigError, UnsupportedError
 from samebox_docker.container import container_body
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def test_network(make: Callable[..., Sandbox]) -> None:
 
 
 def test_unknown_network(make: Callable[..., Sandbox], raw: Any) -> None:
-    """A network that does not exist is an error in Docker's words, and leaves nothing."""
+    """A network that does not exist is an error, and leaves nothing."""
     before = {each["Id"] for each in raw.containers(all=True)}
     box = make(network="samebox-no-such-network")
-    with pytest.raises(EngineError, match="network samebox-no-such-network not found"):
+    with pytest.raises(ConfigError, match="the engine has no network 'samebox-no-such-network'"):
         box.start()
 
     assert not [each for each in raw.containers(all=True) if box.name in each["Names"][0] and each["Id"] not in before]

@@ -14,7 +14,7 @@ import pytest
 
 from samebox.config.model import SandboxConfig
 from samebox.config.units import Tmpfs
-from samebox.errors import ConfigError, EngineError, UnsupportedError
+from samebox.errors import ConfigError, UnsupportedError
 from samebox_docker.tmpfs import tmpfs_mounts, workdir_tmpfs
 from samebox_docker.users import Owner, Users
 
@@ -150,8 +150,8 @@ def test_new_directory_has_a_time(make: Callable[..., Sandbox]) -> None:
 
 
 def test_no_directory(make: Callable[..., Sandbox]) -> None:
-    """A workdir that is a file in the image is refused by Docker, in its words."""
-    with pytest.raises(EngineError, match="/etc/passwd"):
+    """A workdir that is a file in the image is refused."""
+    with pytest.raises(ConfigError, match=r"^wrong config: workdir = '/etc/passwd'"):
         make(workdir="/etc/passwd").start()
 
 

@@ -52,7 +52,7 @@ def failing() -> list[tuple[dict[str, Any], str]]:
     """Return settings of sandboxes that can't be made: a network is looked for at the creation, a user at the start."""
     return [
         ({"network": "no-such-network"}, "no-such-network"),
-        ({"user": "no-such-user"}, "could not start the sandbox"),
+        ({"user": "no-such-user"}, "there is no user 'no-such-user'"),
     ]
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, strategies as st
 from forks import true_in_a_fork
 from samebox.config.model import SandboxConfig
 from samebox.engine.streams import SocketStream
-from samebox.errors import ConnectionLostError, EngineError, SandboxError
+from samebox.errors import ConnectionLostError, SandboxError
 from samebox_podman import stream as stream_module
 from samebox_podman.stream import AttachedStream
 
@@ -188,7 +188,7 @@ def test_an_unknown_user_is_the_engines_error(engine: PodmanEngine, running: str
     """With Podman's own words, wherever it finds out."""
     try:
         stream = engine.connect(running, "nosuchuser")
-    except EngineError as error:
+    except SandboxError as error:
         said = str(error)
     else:
         assert read(stream, 1) == b""

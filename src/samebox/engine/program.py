@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 MOUNT_POINT = "/.samebox"
 """The path in every sandbox of the agent's directory, read-only."""
+UNREADABLE, READABLE = 0o111, 0o555
+"""Modes of the agent where it is delivered. What nobody inside may read, the kernel keeps code of the same user from
+tracing, from its first instruction on, and closes what /proc shows of it: ptrace(2), PR_SET_DUMPABLE in prctl(2).
+gVisor starts no program that it can't read."""
 GUEST_PATH = f"{MOUNT_POINT}/agent"
 """The agent's path inside a sandbox."""
 
@@ -33,6 +37,8 @@ class AgentProgram:
     """The processor architecture: "x86_64" or "aarch64"."""
     digest: str
     """The SHA-256 of the binary, in hex."""
+    mode: int = UNREADABLE
+    """The permission bits that it gets where it is delivered."""
 
     @property
     def data(self) -> bytes:

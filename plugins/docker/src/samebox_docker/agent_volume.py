@@ -6,7 +6,7 @@ import contextlib
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from samebox.engine.oci.agent_volume import LABEL, MODE, AgentVolumes, volume_name
+from samebox.engine.oci.agent_volume import LABEL, AgentVolumes, volume_name
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT, SERVE_ARGV
 from samebox.errors import EngineError, EngineUnavailableError
@@ -78,7 +78,7 @@ class AgentVolume:
         """Return what the volume has as the agent; see `samebox.engine.oci.agent_volume.AgentStore`."""
         try:
             state = path_state(self._pool, installer, GUEST_PATH)
-            if state is None or state.mode & 0o777 != MODE:
+            if state is None or state.mode & 0o777 != program.mode:
                 return b""
             return read_file(self._pool, installer, GUEST_PATH, program.path.stat().st_size + 1)
         except EngineUnavailableError:
@@ -86,10 +86,10 @@ class AgentVolume:
         except EngineError:
             return b""
 
-    def put(self, installer: str, data: bytes) -> None:
+    def put(self, installer: str, data: bytes, mode: int) -> None:
         """Put the agent into the volume; see `samebox.engine.oci.agent_volume.AgentStore`."""
         with self._pool.client() as client:
-            client.put_archive(installer, MOUNT_POINT, _package(data))
+            client.put_archive(installer, MOUNT_POINT, _package(data, mode))
 
     def remove(self, installer: str) -> None:
         """Remove a container; see `samebox.engine.oci.agent_volume.AgentStore`."""
@@ -98,14 +98,14 @@ class AgentVolume:
             client.remove_container(installer, force=True)
 
 
-def _package(data: bytes) -> bytes:
+def _package(data: bytes, mode: int) -> bytes:
     """Return the archive to deliver: the program under another name, then a hard link to it.
 
     So the name that sandboxes start appears with the whole file behind it, closed and ready to be executed, or not at
     all.
     """
     file = tarfile.TarInfo(f".{_FILE}.new")
-    file.mode = MODE
+    file.mode = mode
     link = tarfile.TarInfo(_FILE)
-    link.type, link.linkname, link.mode = tarfile.LNKTYPE, file.name, MODE
+    link.type, link.linkname, link.mode = tarfile.LNKTYPE, file.name, mode
     return tar_of((file, data), (link, b""))

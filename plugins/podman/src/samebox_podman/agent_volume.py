@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from samebox.engine.oci.agent_volume import LABEL, MODE, volume_name
+from samebox.engine.oci.agent_volume import LABEL, volume_name
 from samebox.engine.oci.default_profile import default_profile_text
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.program import GUEST_PATH, MOUNT_POINT
@@ -97,9 +97,9 @@ class AgentVolume:
             return b""
         mode, content = found.pop(_AGENT, (0, b""))
         others = {"": (_OPEN, b""), **{name: (_READABLE, profile) for name, profile in profiles.items()}}
-        return content if mode == MODE and found == others else b""
+        return content if mode == program.mode and found == others else b""
 
-    def put(self, installer: str, data: bytes) -> None:
+    def put(self, installer: str, data: bytes, mode: int) -> None:
         """Put the agent into the volume; see `samebox.engine.oci.agent_volume.AgentStore`."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -107,9 +107,9 @@ class AgentVolume:
             root.type, root.mode = tarfile.DIRTYPE, _OPEN
             archive.addfile(root)
             profiles = [(name, profile, _READABLE) for name, profile in _profiles().items()]
-            for name, content, mode in (*profiles, (_AGENT, data, MODE)):
+            for name, content, bits in (*profiles, (_AGENT, data, mode)):
                 member = tarfile.TarInfo(name)
-                member.size, member.mode = len(content), mode
+                member.size, member.mode = len(content), bits
                 archive.addfile(member, io.BytesIO(content))
         params = {"path": MOUNT_POINT, "copyUIDGID": "false"}
         self._client.call("put", f"/containers/{installer}/archive", params=params, data=buffer.getvalue())

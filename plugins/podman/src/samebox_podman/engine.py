@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, SandboxStatus
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, volume_name
@@ -16,7 +17,7 @@ from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
 from samebox.engine.oci.status import image_label
-from samebox.engine.program import AgentProgram, agent_program
+from samebox.engine.program import READABLE, UNREADABLE, AgentProgram, agent_program
 from samebox.errors import EngineError, SandboxNotFoundError
 from samebox_podman import discovery
 from samebox_podman.agent_volume import PROFILES, AgentVolume
@@ -140,8 +141,9 @@ class PodmanEngine(Engine):
         labels: Mapping[str, str],
         seccomp: Mapping[str, Any],
     ) -> str:
-        agent = agent_program(facts.architecture or None)
         info = self.probe()
+        mode = READABLE if info.isolation is Isolation.USER_KERNEL else UNREADABLE
+        agent = replace(agent_program(facts.architecture or None), mode=mode)
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
         check_runnable(self.client, self._host, agent, volume, facts)

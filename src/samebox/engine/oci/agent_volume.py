@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 LABEL = "samebox.agent"
 """The label, with the agent's digest, of all that is there for the agent's sake."""
 PREFIX = "samebox-agent-"
-MODE = 0o111
-"""The agent's permission bits. Nobody inside may read it: so the kernel keeps code of the same user from tracing it,
-from its first instruction on, and from opening what /proc shows of it. ptrace(2), PR_SET_DUMPABLE in prctl(2)."""
 WAIT = 20.0
 """How long another process may take for a delivery before it is held for dead, in seconds."""
 
@@ -50,10 +47,10 @@ class AgentStore(Protocol):
         """
 
     def held(self, installer: str, program: AgentProgram) -> bytes:
-        """Return the volume's agent, at most one byte more than the agent has; b"" if its mode is not `MODE`."""
+        """Return the volume's agent, at most one byte more than the agent has; b"" if its mode is not the program's."""
 
-    def put(self, installer: str, data: bytes) -> None:
-        """Put the agent into the volume; no running agent may suffer by it."""
+    def put(self, installer: str, data: bytes, mode: int) -> None:
+        """Put the agent into the volume, with permission bits; no running agent may suffer by it."""
 
     def remove(self, installer: str) -> None:
         """Remove a container by its id or name; nothing happens if it is not there."""
@@ -63,7 +60,7 @@ class AgentStore(Protocol):
 def volume_name(program: AgentProgram) -> str:
     """Return the name of an agent's volume, which has the seccomp profiles too where an engine needs files."""
     profiles = [default_profile_text(lasting=lasting) for lasting in (False, True)]
-    return PREFIX + hashlib.sha256(repr((program.digest, MODE, profiles)).encode()).hexdigest()[:16]
+    return PREFIX + hashlib.sha256(repr((program.digest, program.mode, profiles)).encode()).hexdigest()[:16]
 
 
 def check_volume_names(config: SandboxConfig) -> None:
@@ -100,7 +97,7 @@ def deliver(store: AgentStore, program: AgentProgram, image: str) -> bool:
     try:
         if store.held(installer, program) == data:
             return waited
-        store.put(installer, data)
+        store.put(installer, data, program.mode)
         if store.held(installer, program) != data:
             msg = (
                 f"the agent was put into the volume {volume_name(program)} of {store.engine}, but what is there is not "
@@ -137,7 +134,7 @@ class AgentVolumes:
 
     def __init__(self) -> None:
         self._used: dict[str, tuple[AgentProgram, str]] = {}
-        """By digest, each with an image for a container to deliver it with."""
+        """By volume, each with an image for a container to deliver it with."""
 
     def ensure(self, store: AgentStore, program: AgentProgram, image: str, seems_whole: Callable[[], bool]) -> None:
         """See that a volume holds its agent; one look for each agent.
@@ -152,9 +149,10 @@ class AgentVolumes:
         Raises:
             EngineError: The agent can't be delivered.
         """
-        if program.digest not in self._used and not seems_whole():
+        name = volume_name(program)
+        if name not in self._used and not seems_whole():
             deliver(store, program, image)
-        self._used[program.digest] = program, image  # an earlier image may be removed by now
+        self._used[name] = program, image  # an earlier image may be removed by now
 
     def heal(self, store: AgentStore) -> bool:
         """Compare what the volumes in use hold with the agents of this installation; deliver anew what differs.
