@@ -401,3 +401,4 @@ def test_wrong_name_of_a_snapshot_is_refused(new_box: NewBox) -> None:
     for name in ("UPPER", "a b", "x:", "", "a@sha256:" + "0" * 64):
         with pytest.raises(ConfigError, match="an image"):
             box.snapshot(name)
+    assert box.snapshot("samebox-conformance-snapshot")
