@@ -83,7 +83,7 @@ def test_a_new_engine_registers_and_fails_honestly(tmp_path: Path) -> None:
     )
     assert row["distribution"] == "samebox-my-vm 0.1.0"
     out = str(tmp_path / "out")
-    done = samebox(environment, "conformance", "my-vm", "-k", "argv or limits", "--report", out)
+    done = samebox(environment, "conformance", "my-vm", "-k", "(argv or limits) and not too_small", "--report", out)
     assert done.returncode == 1, done.stdout + done.stderr
     (engine,) = json.loads((tmp_path / "out/result.json").read_text())["engines"]
     assert engine["counts"].keys() == {"FAIL", "UNSUPPORTED"}

@@ -18,6 +18,7 @@ from samebox.capabilities import Capability, Isolation
 from samebox.config.model import SandboxConfig
 from samebox.engine import ByteStream, Engine, EngineInfo, SandboxStatus, State
 from samebox.engine.hookspecs import hookimpl
+from samebox.engine.mistakes import no_workdir
 from samebox.engine.program import agent_program, init_argv
 from samebox.engine.streams import SocketStream
 
@@ -74,7 +75,11 @@ class UnshareEngine(Engine):
         if done.returncode:
             shutil.rmtree(directory, ignore_errors=True)
             raise errors.EngineError(f"unshare: {image} could not be copied: {done.stderr.strip()}")
-        Path(directory, config.workdir.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(directory, config.workdir.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            shutil.rmtree(directory, ignore_errors=True)
+            raise no_workdir(config.workdir) from None
         self._boxes[name] = _Box(config, dict(labels), directory)
         return name
 
