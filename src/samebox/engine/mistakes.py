@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import PurePosixPath
 
 from samebox.errors import ConfigError
 
@@ -62,3 +64,24 @@ def mistake(words: str) -> ConfigError | None:
     if found := _SOURCE.search(words):
         return no_source(found[1] or found[2])
     return None
+
+
+def check_workdir(root: str, workdir: str) -> None:
+    """Refuse a workdir where an image, a directory of this host, has something that is no directory, or above it.
+
+    A link is not followed: where it leads is known inside alone.
+
+    Args:
+        root: The image's root directory.
+        workdir: The config's.
+
+    Raises:
+        ConfigError: It is no directory.
+    """
+    place = root
+    for part in PurePosixPath(workdir).parts[1:]:
+        place = os.path.join(place, part)  # noqa: PTH118
+        if os.path.islink(place):  # noqa: PTH114
+            return
+        if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112
+            raise no_workdir(workdir)

@@ -18,7 +18,7 @@ from samebox.capabilities import Capability, Isolation
 from samebox.config.model import SandboxConfig
 from samebox.engine import ByteStream, Engine, EngineInfo, SandboxStatus, State
 from samebox.engine.hookspecs import hookimpl
-from samebox.engine.mistakes import no_workdir
+from samebox.engine.mistakes import check_workdir
 from samebox.engine.program import agent_program, init_argv
 from samebox.engine.streams import SocketStream
 
@@ -69,17 +69,14 @@ class UnshareEngine(Engine):
         """See `Engine.create`: the sandbox's root is a copy of the image."""
         if name in self._boxes:
             raise errors.SandboxExistsError(f"unshare: there is a sandbox of the name {name!r} already")
+        check_workdir(image, config.workdir)
         directory = tempfile.mkdtemp(prefix="samebox-unshare-")
         copy = ["cp", "-a", "--reflink=auto", "--no-preserve=ownership", f"{image}/.", directory]
         done = subprocess.run(copy, capture_output=True, text=True, check=False)
         if done.returncode:
             shutil.rmtree(directory, ignore_errors=True)
             raise errors.EngineError(f"unshare: {image} could not be copied: {done.stderr.strip()}")
-        try:
-            Path(directory, config.workdir.lstrip("/")).mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            shutil.rmtree(directory, ignore_errors=True)
-            raise no_workdir(config.workdir) from None
+        Path(directory, config.workdir.lstrip("/")).mkdir(parents=True, exist_ok=True)
         self._boxes[name] = _Box(config, dict(labels), directory)
         return name
 

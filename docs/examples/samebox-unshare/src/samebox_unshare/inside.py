@@ -31,10 +31,9 @@ mount("", "/", flags=REC | PRIVATE)
 mount(root, root, flags=BIND)
 os.chdir(root)
 mount("proc", "proc", "proc")
-mount("tmpfs", "dev", "tmpfs")
+for place in ("dev", "dev/shm", ".samebox"):
+    mount("tmpfs", place, "tmpfs")
 mount("devpts", "dev/pts", "devpts", data="newinstance,ptmxmode=0666")
-mount("tmpfs", "dev/shm", "tmpfs")
-mount("tmpfs", ".samebox", "tmpfs")
 os.symlink("pts/ptmx", "dev/ptmx")
 os.symlink("/proc/self/fd", "dev/fd")
 devices = [f"dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")]
