@@ -18,6 +18,8 @@ from samebox.guest.operation import Blocking, Wait
 from samebox.sandbox.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
     from mutants.results import Operation
@@ -120,7 +122,11 @@ def lets_a_forked_child_close(engine: type[LocalEngine], patch: pytest.MonkeyPat
 def releases_what_a_worker_uses(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A cancelled operation closes what its worker thread still writes to."""
 
+    def late(call: Callable[[], Any]) -> Any:
+        time.sleep(0.005)  # so that the cancellation comes before, and not only by chance
+        return call()
+
     async def wait_async(self: Blocking[Any]) -> Any:
-        return await asyncio.to_thread(self.call)
+        return await asyncio.to_thread(late, self.call)
 
     patch.setattr(Blocking, "wait_async", wait_async)
