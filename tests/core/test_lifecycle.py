@@ -213,7 +213,7 @@ def test_a_handler_may_close_what_its_thread_starts(monkeypatch: pytest.MonkeyPa
 def test_a_short_wait_is_short_after_the_commands_own_deadline() -> None:
     """It was longer by what the deadline was over."""
     with Sandbox(**LOCAL) as box:
-        process = box.spawn(["sh", "-c", "kill -STOP $PPID; sleep 40"], timeout=0.2, stdin=False)
+        process = box.spawn(["sh", "-c", "sleep 0.4; kill -STOP $PPID; sleep 40"], timeout=0.8, stdin=False)
         time.sleep(3)
         began = time.monotonic()
         with pytest.raises((TimeoutError, ExecTimeoutError)):
