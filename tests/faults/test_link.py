@@ -115,7 +115,7 @@ def test_cut_for_good(link: Proxy, service: Service, table: Table) -> None:
     """Without any link a call fails at once, and the sandbox can be used again when the link is back."""
     with Sandbox(**behind(link, service)) as box:
         link.cut()
-        link.cut_after(0)
+        link.cut_after(0, for_good=True)
         began = time.monotonic()
         with pytest.raises(SandboxError) as caught:
             box.exec(["true"], timeout=DEADLINE)

@@ -28,6 +28,7 @@ class Proxy:
         """How long each part of an answer is held back, in seconds."""
         self._target = target
         self._left: int | None = None
+        self._for_good = False
         self._flowing = threading.Event()
         self._flowing.set()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
@@ -48,10 +49,16 @@ class Proxy:
         self.cut()
         self._thread.join()
 
-    def cut_after(self, count: int | None) -> None:
-        """Cut every connection once that many further bytes have come from the service; None: never."""
+    def cut_after(self, count: int | None, *, for_good: bool = False) -> None:
+        """Cut every connection once that many further bytes have come from the service; None: never.
+
+        Args:
+            count: How many bytes.
+            for_good: Whether to cut each later connection at its first byte too.
+        """
         with self._lock:
             self._left = count
+            self._for_good = for_good
 
     def stall(self, *, stalled: bool) -> None:
         """Hold back whatever comes from the service, or let it flow again."""
@@ -120,4 +127,7 @@ class Proxy:
                 return data, False
             part = data[: self._left]
             self._left -= len(part)
-            return part, self._left == 0
+            over = self._left == 0
+            if over and not self._for_good:
+                self._left = None
+            return part, over
