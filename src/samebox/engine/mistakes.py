@@ -66,22 +66,28 @@ def mistake(words: str) -> ConfigError | None:
     return None
 
 
-def check_workdir(root: str, workdir: str) -> None:
-    """Refuse a workdir where an image, a directory of this host, has something that is no directory, or above it.
+def is_blocked(root: str, path: str) -> bool:
+    """Return whether an image, a directory of this host, has something that is no directory at a path, or above it.
 
     A link is not followed: where it leads is known inside alone.
 
     Args:
         root: The image's root directory.
-        workdir: The config's.
-
-    Raises:
-        ConfigError: It is no directory.
+        path: The path inside, from "/" on.
     """
     place = root
-    for part in PurePosixPath(workdir).parts[1:]:
+    for part in PurePosixPath(path).parts[1:]:
         place = os.path.join(place, part)  # noqa: PTH118
-        if os.path.islink(place):  # noqa: PTH114
-            return
-        if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112
-            raise no_workdir(workdir)
+        if os.path.islink(place) or not os.path.isdir(place):  # noqa: PTH112, PTH114
+            return os.path.lexists(place) and not os.path.islink(place)  # noqa: PTH114
+    return False
+
+
+def check_workdir(root: str, workdir: str) -> None:
+    """Refuse a workdir that is blocked in an image; see `is_blocked`.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if is_blocked(root, workdir):
+        raise no_workdir(workdir)

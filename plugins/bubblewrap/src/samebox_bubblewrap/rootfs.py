@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from samebox.engine.mistakes import is_blocked
 from samebox.engine.oci.users import FILE_LIMIT, Identity, resolve_user
 from samebox.errors import EngineError
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
@@ -158,12 +159,7 @@ class ImageRootfs(Rootfs):
 
     def blocked(self, path: str) -> bool:
         """Look at what the image has on the way."""
-        place = self.root
-        for part in components(path):
-            place = f"{place}/{part}"
-            if not os.path.isdir(place):  # noqa: PTH112
-                return os.path.lexists(place)
-        return False
+        return is_blocked(self.root, path)
 
     def files(self, identity: Identity, names: Names, *, read_only: bool) -> list[Word]:
         """Return the files that name the host, as Docker puts them there.

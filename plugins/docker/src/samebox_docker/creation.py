@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine.mistakes import no_workdir
+from samebox.engine.oci.agent_volume import delivered_agent
 from samebox.engine.oci.status import image_label
-from samebox.engine.program import READABLE, UNREADABLE, agent_program
 from samebox.errors import EngineError
 from samebox_docker.container import container_body
 from samebox_docker.mounts import device_mounts, mount_of, split_mounts, targets
@@ -49,8 +48,7 @@ class Creation:
         self._config = config
         self._facts = facts
         self._runtime = runtime
-        mode = READABLE if info.isolation is Isolation.USER_KERNEL else UNREADABLE
-        self._program = replace(agent_program(facts.architecture), mode=mode)
+        self._program = delivered_agent(facts.architecture, info.isolation)
         self._user = facts.user if config.user is None else config.user
         check_capabilities(config, self._user)
         self._mounted = (*facts.volumes, *targets(config))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samebox.capabilities import Capability, Isolation
+from samebox.capabilities import Capability
 from samebox.engine import Engine, EngineInfo, SandboxStatus
 from samebox.engine.labels import MANAGED
-from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, volume_name
+from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, delivered_agent, volume_name
 from samebox.engine.oci.default_profile import writes_last
 from samebox.engine.oci.local_images import local_image
 from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
 from samebox.engine.oci.status import image_label
-from samebox.engine.program import READABLE, UNREADABLE, AgentProgram, agent_program
 from samebox.errors import EngineError, SandboxNotFoundError
 from samebox_podman import discovery
 from samebox_podman.agent_volume import PROFILES, AgentVolume
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from samebox.config.ports import HostPort
     from samebox.engine import VolumeStatus
     from samebox.engine.oci.image_facts import ImageFacts
+    from samebox.engine.program import AgentProgram
     from samebox.engine.streams import MultiplexedStream
 
 
@@ -142,8 +141,7 @@ class PodmanEngine(Engine):
         seccomp: Mapping[str, Any],
     ) -> str:
         info = self.probe()
-        mode = READABLE if info.isolation is Isolation.USER_KERNEL else UNREADABLE
-        agent = replace(agent_program(facts.architecture or None), mode=mode)
+        agent = delivered_agent(facts.architecture or None, info.isolation)
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
         check_runnable(self.client, self._host, agent, volume, facts)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
+from samebox.capabilities import Isolation
 from samebox.engine.oci.default_profile import default_profile_text
 from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.program import READABLE, UNREADABLE, agent_program
 from samebox.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
@@ -54,6 +57,12 @@ class AgentStore(Protocol):
 
     def remove(self, installer: str) -> None:
         """Remove a container by its id or name; nothing happens if it is not there."""
+
+
+def delivered_agent(architecture: str | None, isolation: Isolation) -> AgentProgram:
+    """Return the agent for an image's architecture, with the mode that a sandbox of that isolation needs."""
+    mode = READABLE if isolation is Isolation.USER_KERNEL else UNREADABLE
+    return replace(agent_program(architecture), mode=mode)
 
 
 @cache

@@ -117,11 +117,8 @@ class ImageArchive:
                 if member.issparse():  # whose list of holes may be long
                     self._strange = True
                     continue
-                member.pax_headers, member.uname, member.gname = (
-                    {},
-                    "",
-                    "",
-                )  # they may be long, and nobody asks for them
+                # They may be long, and nobody asks for them.
+                member.pax_headers, member.uname, member.gname = {}, "", ""
                 size += len(member.name) + len(member.linkname)
                 if size > _MOST_NAME_BYTES:
                     break
