@@ -111,7 +111,7 @@ def test_sandbox_heals(
     make: Callable[..., Sandbox], other_agent: AgentProgram, busybox: str, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sandbox starts on a volume that was emptied behind samebox's back."""
-    for module in ("samebox_docker.creation", "samebox.agent.connections"):
+    for module in ("samebox.engine.oci.agent_volume", "samebox.agent.connections"):
         monkeypatch.setattr(f"{module}.agent_program", lambda _: other_agent)
     with make() as box:
         box.exec(["true"]).check()

@@ -39,7 +39,7 @@ def agent(client: PodmanClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     # What follows the end of an ELF file changes its digest and nothing else.
     path.write_bytes(real.data + secrets.token_bytes(16))
     agent = AgentProgram(path, real.machine, hashlib.sha256(path.read_bytes()).hexdigest())
-    for module in ("samebox_podman.engine", "samebox.agent.connections"):
+    for module in ("samebox.engine.oci.agent_volume", "samebox.agent.connections"):
         monkeypatch.setattr(f"{module}.agent_program", lambda _machine=None: agent)
     yield agent
     client.call("delete", f"/volumes/{volume_name(agent)}", params={"force": "true"}, accept=(404, 409, 500))
