@@ -122,7 +122,7 @@ class SandboxConfig(BaseModel):
     tmpfs: dict[str, Tmpfs] = Field(default_factory=dict)
     """Memory file systems by the path of each, with options as in "size=64m,mode=1777,noexec"."""
     mounts: tuple[Mount, ...] = ()
-    """The bind mounts and named volumes, as "source:target[:ro,z,Z,U]"."""
+    """The bind mounts and named volumes, as "source:target[:ro,z,Z,U,follow]"."""
     volumes_remove: bool = False
     """Whether to delete the named volumes of `mounts` on exit."""
     cap_add: tuple[LinuxCapability, ...] = ()
