@@ -244,13 +244,15 @@ class AgentFiles(AgentCaller, Files):
         *,
         progress: Progress | None = None,
         follow_links: bool = False,
-        limit: int = DOWNLOAD_LIMIT,
+        limit: int | None = None,
         timeout: float | None = None,
     ) -> TreeCount:
         """See `Files.download`."""
         pipe = Pipe()
         call = await self._begin(PACK, self._fields(source), {STDOUT: pipe}, window=_WINDOW)
-        unpacker = TreeUnpacker(os.fsencode(destination), limit, progress, follow_links=follow_links)
+        unpacker = TreeUnpacker(
+            os.fsencode(destination), DOWNLOAD_LIMIT if limit is None else limit, progress, follow_links=follow_links
+        )
         try:
             while True:
                 data, credit = pipe.take()

@@ -203,6 +203,7 @@ class Files(ABC):
         *,
         progress: Progress | None = None,
         follow_links: bool = False,
+        limit: int | None = None,
         timeout: float | None = None,
     ) -> TreeCount:
         """Copy a file or a tree of the sandbox to this host.
@@ -217,10 +218,11 @@ class Files(ABC):
             progress: Called with each path and the bytes moved so far.
             follow_links: Whether the destination's path may go through any symbolic link of this host. Otherwise links
                 are followed only in directories that this user may not write to, where no sandbox can have put them.
+            limit: How much the copy may hold, in bytes, with what names and links cost here; None: 4 GiB.
             timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
-            OutputLimitError: The tree is larger, deeper or of more files than a download takes.
+            OutputLimitError: The tree is larger than the limit, or deeper than a download takes.
             OSError: The host's file can't be written, or the destination goes through a link (ELOOP).
         """
 
