@@ -54,7 +54,7 @@ class AgentProcess(ProcessCore):
     ) -> None:
         self._caller = caller
         self._call = call
-        self._argv = argv
+        self.argv = argv
         self._pipes = {frames.STDOUT: stdout, frames.STDERR: stderr}
         self._user = user
         self._timeout = timeout
@@ -87,11 +87,11 @@ class AgentProcess(ProcessCore):
 
     def _not_started(self) -> SandboxError:
         if self._timeout is not None and self._timeout < _START:
-            return not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+            return not_ended(self.argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
         how = (
             f"was not started within {_START:g} s; its sandbox is overloaded, or what starts commands there was stopped"
         )
-        return ConnectionLostError(f"{display(self._argv)} {how}")
+        return ConnectionLostError(f"{display(self.argv)} {how}")
 
     def _drop_output(self) -> None:
         """Let the agent send all of the output, which nobody reads: it ends the command's stream only then."""
@@ -102,6 +102,13 @@ class AgentProcess(ProcessCore):
         """Return the error that the end of the connection means."""
         return await Blocking(lambda: self._caller._connections.explain(error, self._user))  # noqa: SLF001
 
+    @property
+    def returncode(self) -> int | None:
+        """See `ProcessCore.returncode`."""
+        finished = self._call.finished
+        known = finished.done() and not finished.cancelled() and finished.exception() is None
+        return finished.result().number("exit_code", 0) if known else None
+
     async def wait(self, timeout: float | None = None) -> ExecResult:
         """See `ProcessCore.wait`."""
         for channel, pipe in self._pipes.items():
@@ -110,7 +117,7 @@ class AgentProcess(ProcessCore):
         left = None if last is None else last - (time.perf_counter() - self._began)
         record = await self._caller._ended(self._call, None, self._user, left, timeout)  # noqa: SLF001
         if record is None:
-            raise not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+            raise not_ended(self.argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
         return self._result(record)
 
     async def poll(self) -> ExecResult | None:
@@ -121,7 +128,7 @@ class AgentProcess(ProcessCore):
 
     def _result(self, record: Record) -> ExecResult:
         streams = (self._pipes[frames.STDOUT], self._pipes[frames.STDERR])
-        return exec_result(record, self._argv, streams, duration=self._ended - self._began, timeout=self._timeout)
+        return exec_result(record, self.argv, streams, duration=self._ended - self._began, timeout=self._timeout)
 
     async def send_signal(self, signal: int) -> None:
         """See `ProcessCore.send_signal`."""
@@ -146,7 +153,7 @@ class AgentProcess(ProcessCore):
     async def resize(self, rows: int, columns: int) -> None:
         """See `ProcessCore.resize`."""
         if not self._tty:
-            msg = f"resize: {display(self._argv)} has no terminal; start it with tty=True"
+            msg = f"resize: {display(self.argv)} has no terminal; start it with tty=True"
             raise SandboxError(msg)
         self._call.control(frames.RESIZE, struct.pack(">HH", rows, columns))
 
@@ -155,7 +162,7 @@ class _Output(OutputCore):
     def __init__(self, process: AgentProcess, channel: int, pipe: Pipe) -> None:
         self._process = process
         self._call = process._call  # noqa: SLF001 - a part of the process
-        self._argv = process._argv  # noqa: SLF001
+        self.argv = process.argv
         self._limit = process._output_limit  # noqa: SLF001
         self._channel = channel
         self._pipe = pipe
@@ -206,7 +213,7 @@ class _Output(OutputCore):
     def _refusal(self, end: bytes, most: int) -> str:
         what, call = ("a line", "readline(limit=...)") if end else ("the output", "read(limit=...)")
         return (
-            f"{display(self._argv)} has written {what} of more than {most} bytes; "
+            f"{display(self.argv)} has written {what} of more than {most} bytes; "
             f"give a larger limit, as {call}, or read it piece by piece, as read({_PIECE})"
         )
 

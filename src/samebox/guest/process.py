@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebox.errors import SandboxError
 from samebox.guest.operation import awaits, drive, run, waits
+from samebox.guest.results import display
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -68,10 +69,17 @@ class ProcessCore(ABC):
 
     pid: int
     """The command's process id inside the sandbox."""
+    argv: tuple[str | bytes, ...]
+    """The program and its arguments, as they were given."""
     stdin: InputCore
     stdout: OutputCore
     stderr: OutputCore
     """The command's stderr; empty with a terminal, where everything comes on stdout."""
+
+    @property
+    @abstractmethod
+    def returncode(self) -> int | None:
+        """The exit code, as in `ExecResult`; None as long as no call has met the command's end."""
 
     @abstractmethod
     async def wait(self, timeout: float | None = None) -> ExecResult:
@@ -157,12 +165,34 @@ class InputStream(_Holder):
     close = waits(InputCore.close)
 
 
-class Process(_Holder):
-    """A running command; leaving its `with` block kills it if it still runs."""
+class _Process(_Holder):
+    """What is known of a command without a call."""
+
+    _core: ProcessCore
 
     def __init__(self, core: ProcessCore) -> None:
         super().__init__(core)
         self.pid = core.pid
+        """The command's process id inside the sandbox."""
+        self.argv = core.argv
+        """The program and its arguments, as they were given."""
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, as in `ExecResult`; None as long as no call has met the command's end."""
+        return self._core.returncode
+
+    def __repr__(self) -> str:
+        code = self.returncode
+        how = "running" if code is None else f"exited with {code}"
+        return f"<{type(self).__name__} pid={self.pid} argv={display(self.argv)!r} {how}>"
+
+
+class Process(_Process):
+    """A running command; leaving its `with` block kills it if it still runs."""
+
+    def __init__(self, core: ProcessCore) -> None:
+        super().__init__(core)
         self.stdin = InputStream(core.stdin)
         self.stdout = OutputStream(core.stdout)
         self.stderr = OutputStream(core.stderr)
@@ -213,12 +243,11 @@ class AsyncInputStream(_Holder):
     close = awaits(InputCore.close)
 
 
-class AsyncProcess(_Holder):
+class AsyncProcess(_Process):
     """A running command; leaving its `async with` block kills it if it still runs."""
 
     def __init__(self, core: ProcessCore) -> None:
         super().__init__(core)
-        self.pid = core.pid
         self.stdin = AsyncInputStream(core.stdin)
         self.stdout = AsyncOutputStream(core.stdout)
         self.stderr = AsyncOutputStream(core.stderr)

@@ -36,6 +36,10 @@ class ExecResult:
     """Whether the command, or a process that it started, was killed by the kernel for the sandbox's `memory`: the
     control group's counter has grown while the command ran, and the command died of SIGKILL or its exit code is 137."""
 
+    def __bool__(self) -> bool:
+        msg = "an ExecResult is neither true nor false: ask for its `ok`, or with `is None` whether there is one"
+        raise TypeError(msg)
+
     @property
     def ok(self) -> bool:
         """Whether the exit code is 0."""
@@ -45,6 +49,16 @@ class ExecResult:
     def text(self) -> str:
         """The command's stdout as UTF-8 text; bytes that are not UTF-8 are replaced."""
         return self.stdout.decode(errors="replace")
+
+    @property
+    def stderr_text(self) -> str:
+        """The command's stderr as UTF-8 text; bytes that are not UTF-8 are replaced."""
+        return self.stderr.decode(errors="replace")
+
+    @property
+    def output(self) -> str:
+        """The command's stdout and then its stderr, as UTF-8 text; `stderr="stdout"` has both in their order."""
+        return self.text + self.stderr_text
 
     def check(self) -> ExecResult:
         """Return the result itself if the exit code is 0.
@@ -114,6 +128,11 @@ class FileInfo:
     links: int
     target: str | None = None
     """The target of a symbolic link, as written in the link."""
+
+    def __repr__(self) -> str:
+        leads = f" -> {self.target!r}" if self.target is not None else ""
+        owner = f"uid={self.uid}, gid={self.gid}"
+        return f"FileInfo({self.name!r}{leads}, {self.type}, size={self.size}, mode={self.mode:#o}, {owner})"
 
     @property
     def is_file(self) -> bool:

@@ -97,6 +97,11 @@ class Lifecycle:
         return self._id
 
     @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
     def attached(self) -> bool:
         """Whether the sandbox was there already, and was attached to."""
         return self._attached

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from samebox.config.help import settings_text
 from samebox.config.model import SandboxConfig
+from samebox.errors import ConfigError
 from samebox.guest.operation import drive, run
 from samebox.sandbox.interface import AsyncGuest, SyncGuest
 from samebox.sandbox.lifecycle import Lifecycle
@@ -13,9 +15,10 @@ from samebox.sandbox.lifecycle import Lifecycle
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from samebox.capabilities import Capability
+    from samebox.config.settings import SandboxSettings
     from samebox.engine import Engine, EngineInfo
     from samebox.guest.guest import Guest
 
@@ -24,11 +27,22 @@ class _Holder:
     """The base of both forms: the lifecycle of their sandbox, and the facts about it that need no call."""
 
     def __init__(
-        self, config: SandboxConfig | None = None, /, *, progress: Callable[[str], None] | None = None, **settings: Any
+        self,
+        config: SandboxConfig | None = None,
+        /,
+        *,
+        progress: Callable[[str], None] | None = None,
+        **settings: Unpack[SandboxSettings],
     ) -> None:
-        self._lifecycle = Lifecycle(
-            config.replace(**settings) if config is not None else SandboxConfig(**settings), progress
-        )
+        if config is None:
+            config = SandboxConfig(**settings)
+        elif isinstance(config, SandboxConfig):
+            config = config.replace(**settings)
+        else:
+            meant = f"; is image={config!r} meant?" if isinstance(config, str) else ""
+            msg = f"{type(self).__name__} takes a SandboxConfig, or settings by their names, not {config!r}{meant}"
+            raise ConfigError(msg)
+        self._lifecycle = Lifecycle(config, progress)
 
     async def _target(self) -> Guest:
         return await self._lifecycle.guest()
@@ -78,6 +92,8 @@ class _Holder:
     def __repr__(self) -> str:
         engine = self._lifecycle.engine
         where = f" on {engine.name}" if engine is not None else ", not started"
+        if self._lifecycle.closed:
+            where += ", closed"
         return f"<{type(self).__name__} {self.name!r}{where}>"
 
 
@@ -158,3 +174,7 @@ class AsyncSandbox(_Holder, AsyncGuest):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+for _form in (Sandbox, AsyncSandbox):
+    _form.__doc__ = f"{_form.__doc__ or ''}\n\nSettings:\n{settings_text(SandboxConfig.model_fields)}\n"
