@@ -15,6 +15,7 @@ from samebox.agent.packer import TreePacker
 from samebox.agent.records import Record, decode_path, encode_path
 from samebox.agent.tree import TreeUnpacker
 from samebox.errors import ConnectionLostError, ProtocolError
+from samebox.guest.arguments import content
 from samebox.guest.files import Files
 from samebox.guest.operation import Blocking, timed
 from samebox.guest.results import GrepMatch, TreeCount
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from samebox.agent.caller import Connections
     from samebox.agent.records import Field
+    from samebox.guest.arguments import Timeout
     from samebox.guest.files import Path, Progress
     from samebox.guest.results import FileInfo
 
@@ -81,7 +83,7 @@ class AgentFiles(AgentCaller, Files):
         return sink.result()
 
     @timed()
-    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: float | None = None) -> bytes:
+    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
         """See `Files.read_bytes`."""
         most = self._file_limit if limit is None else limit
         sink = Collector(most)
@@ -95,18 +97,16 @@ class AgentFiles(AgentCaller, Files):
 
     @timed(changes=True)
     async def write_bytes(
-        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: float | None = None
+        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: Timeout = None
     ) -> int:
         """See `Files.write_bytes`."""
-        return await self._write(path, bytes(data), 2 if exclusive else 0, mode)
+        return await self._write(path, content(data), 2 if exclusive else 0, mode)
 
     @timed(changes=True)
-    async def append(
-        self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: float | None = None
-    ) -> int:
+    async def append(self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: Timeout = None) -> int:
         """See `Files.append`."""
         return await self._write(
-            path, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data), 1, mode
+            path, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else content(data), 1, mode
         )
 
     async def _write(self, path: Path, data: bytes, flags: int, mode: int | None) -> int:
@@ -116,18 +116,18 @@ class AgentFiles(AgentCaller, Files):
         return (await self._do(WRITE, path, *fields, input=data)).number("size")
 
     @timed()
-    async def stat(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> FileInfo:
+    async def stat(self, path: Path, *, follow: bool = True, timeout: Timeout = None) -> FileInfo:
         """See `Files.stat`."""
         record = await self._do(STAT, path, ("flags", int(follow)))
         return file_info(record, decode_path(encode_path(os.fspath(path))))
 
     @timed()
-    async def list_dir(self, path: Path = ".", *, timeout: float | None = None) -> list[FileInfo]:
+    async def list_dir(self, path: Path = ".", *, timeout: Timeout = None) -> list[FileInfo]:
         """See `Files.list_dir`."""
         return await self._items(LIST, path, lambda record: file_info(record, component(record.data("name"))))
 
     @timed()
-    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: float | None = None) -> list[FileInfo]:
+    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: Timeout = None) -> list[FileInfo]:
         """See `Files.walk`."""
         fields: list[Field] = [("depth", depth)] if depth is not None else []
         return await self._items(
@@ -135,7 +135,7 @@ class AgentFiles(AgentCaller, Files):
         )
 
     @timed()
-    async def glob(self, pattern: str, path: Path = ".", *, timeout: float | None = None) -> list[str]:
+    async def glob(self, pattern: str, path: Path = ".", *, timeout: Timeout = None) -> list[str]:
         """See `Files.glob`."""
         return await self._items(
             WALK, path, lambda record: relative_path(record.data("name")), ("pattern", encode_path(pattern))
@@ -151,7 +151,7 @@ class AgentFiles(AgentCaller, Files):
         ignore_case: bool = False,
         fixed: bool = False,
         limit: int = 1000,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> list[GrepMatch]:
         """See `Files.grep`."""
         fields: list[Field] = [
@@ -178,47 +178,47 @@ class AgentFiles(AgentCaller, Files):
         parents: bool = True,
         exist_ok: bool = True,
         mode: int | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> None:
         """See `Files.make_dir`."""
         await self._do(MAKE_DIR, path, ("flags", parents + 2 * exist_ok), ("mode", 0o755 if mode is None else mode))
 
     @timed(changes=True)
     async def remove(
-        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: float | None = None
+        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: Timeout = None
     ) -> None:
         """See `Files.remove`."""
         await self._do(REMOVE, path, ("flags", recursive + 2 * missing_ok))
 
     @timed(changes=True)
-    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
+    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: Timeout = None) -> None:
         """See `Files.move`."""
         await self._do(MOVE, path, ("destination", encode_path(os.fspath(destination))), ("flags", int(replace)))
 
     @timed(changes=True)
-    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
+    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: Timeout = None) -> None:
         """See `Files.copy`."""
         await self._do(COPY, path, ("destination", encode_path(os.fspath(destination))), ("flags", 1 + 2 * replace))
 
     @timed(changes=True)
-    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: float | None = None) -> None:
+    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: Timeout = None) -> None:
         """See `Files.chmod`."""
         await self._do(CHMOD, path, ("flags", int(recursive)), ("mode", mode))
 
     @timed()
-    async def realpath(self, path: Path, *, timeout: float | None = None) -> str:
+    async def realpath(self, path: Path, *, timeout: Timeout = None) -> str:
         """See `Files.realpath`."""
         record = await self._do(REALPATH, path)
         return resolved_path(record.data("path"), confined=self._root is not None)
 
     @timed(changes=True)
-    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: float | None = None) -> None:
+    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: Timeout = None) -> None:
         """See `Files.symlink`."""
         await self._do(SYMLINK, path, ("target", encode_path(os.fspath(target))), ("flags", int(replace)))
 
     @timed(changes=True)
     async def upload(
-        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: float | None = None
+        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: Timeout = None
     ) -> TreeCount:
         """See `Files.upload`."""
         packer = await Blocking(functools.partial(TreePacker, os.fsencode(source), progress))
@@ -245,7 +245,7 @@ class AgentFiles(AgentCaller, Files):
         progress: Progress | None = None,
         follow_links: bool = False,
         limit: int | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> TreeCount:
         """See `Files.download`."""
         pipe = Pipe()

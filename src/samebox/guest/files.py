@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from samebox.guest.arguments import Timeout
     from samebox.guest.results import FileInfo, GrepMatch, TreeCount
 
     Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -24,15 +25,15 @@ class Files(ABC):
     A path is text, bytes or a path object, and is relative to the workdir unless absolute. Names hold any byte but `/`
     and NUL (surrogateescape in text).
 
-    Every operation takes a `timeout`, in seconds from its call in a sandbox that runs; None waits as long as it takes.
-    What is not over by then is ended with `SandboxTimeoutError`, within 5 seconds also where the agent was stopped; a
-    negative timeout is a `ValueError`. Every operation raises `PathNotFoundError`, `PathPermissionError` and the other
-    `SandboxOSError`s where the built-in open and os functions raise their errors, and `SandboxGoneError` when the
-    sandbox is gone.
+    Every operation takes a `timeout`, in seconds from its call in a sandbox that runs, or as "5m"; None waits as long
+    as it takes. What is not over by then is ended with `SandboxTimeoutError`, within 5 seconds also where the agent was
+    stopped. An argument that is wrong is a `ValueError`, and nothing has happened. Every operation raises
+    `PathNotFoundError`, `PathPermissionError` and the other `SandboxOSError`s where the built-in open and os functions
+    raise their errors, and `SandboxGoneError` when the sandbox is gone.
     """
 
     @abstractmethod
-    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: float | None = None) -> bytes:
+    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
         """Return a regular file's content.
 
         Args:
@@ -47,7 +48,7 @@ class Files(ABC):
 
     @abstractmethod
     async def write_bytes(
-        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: float | None = None
+        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: Timeout = None
     ) -> int:
         """Write a file, making its parent directories; readers see the old content or the new content, never a part.
 
@@ -67,9 +68,7 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def append(
-        self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: float | None = None
-    ) -> int:
+    async def append(self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: Timeout = None) -> int:
         """Append to a file in one go, making the file and its parents if need be; text is written as UTF-8.
 
         Returns:
@@ -77,15 +76,15 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def stat(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> FileInfo:
+    async def stat(self, path: Path, *, follow: bool = True, timeout: Timeout = None) -> FileInfo:
         """Return the facts about a file; with `follow=False`, those of a link itself."""
 
     @abstractmethod
-    async def list_dir(self, path: Path = ".", *, timeout: float | None = None) -> list[FileInfo]:
+    async def list_dir(self, path: Path = ".", *, timeout: Timeout = None) -> list[FileInfo]:
         """Return a directory's entries in byte order of their names; links are not followed."""
 
     @abstractmethod
-    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: float | None = None) -> list[FileInfo]:
+    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: Timeout = None) -> list[FileInfo]:
         """Return everything below a directory, depth first, with relative paths as names; links are not followed.
 
         Args:
@@ -95,7 +94,7 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def glob(self, pattern: str, path: Path = ".", *, timeout: float | None = None) -> list[str]:
+    async def glob(self, pattern: str, path: Path = ".", *, timeout: Timeout = None) -> list[str]:
         """Return the paths below a directory that match, relative to `path`, in byte order within each directory.
 
         Args:
@@ -114,7 +113,7 @@ class Files(ABC):
         ignore_case: bool = False,
         fixed: bool = False,
         limit: int = 1000,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> list[GrepMatch]:
         """Return the lines of text files that match; binary files and links are passed over.
 
@@ -137,7 +136,7 @@ class Files(ABC):
         parents: bool = True,
         exist_ok: bool = True,
         mode: int | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> None:
         """Make a directory; a `mode` of None stands for 0o755.
 
@@ -147,7 +146,7 @@ class Files(ABC):
 
     @abstractmethod
     async def remove(
-        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: float | None = None
+        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: Timeout = None
     ) -> None:
         """Remove a file, a link (never what it points to), or a directory, with all below it if `recursive`.
 
@@ -156,31 +155,31 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
+    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: Timeout = None) -> None:
         """Rename a file or directory, also across file systems.
 
         The destination is the new path, never a directory to move into.
         """
 
     @abstractmethod
-    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
+    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: Timeout = None) -> None:
         """Copy a file, or a directory with all below it; modes, times and links are kept."""
 
     @abstractmethod
-    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: float | None = None) -> None:
+    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: Timeout = None) -> None:
         """Set permission bits; links below a directory are left alone."""
 
     @abstractmethod
-    async def realpath(self, path: Path, *, timeout: float | None = None) -> str:
+    async def realpath(self, path: Path, *, timeout: Timeout = None) -> str:
         """Return the path with every link resolved; the path has to exist."""
 
     @abstractmethod
-    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: float | None = None) -> None:
+    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: Timeout = None) -> None:
         """Make a symbolic link at `path` that points to `target`, as `ln -s target path` does."""
 
     @abstractmethod
     async def upload(
-        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: float | None = None
+        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: Timeout = None
     ) -> TreeCount:
         """Copy a file or a tree of this host into the sandbox.
 
@@ -204,7 +203,7 @@ class Files(ABC):
         progress: Progress | None = None,
         follow_links: bool = False,
         limit: int | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> TreeCount:
         """Copy a file or a tree of the sandbox to this host.
 
@@ -234,7 +233,7 @@ class Files(ABC):
         encoding: str = "utf-8",
         errors: str = "strict",
         limit: int | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> str:
         """Return a file's content as text, line ends as they are.
 
@@ -252,13 +251,16 @@ class Files(ABC):
         encoding: str = "utf-8",
         mode: int | None = None,
         exclusive: bool = False,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> int:
         """Write text, line ends as they are; otherwise as `write_bytes`."""
+        if not isinstance(text, str):
+            msg = f"text is a text, not {type(text).__name__}; use write_bytes() for bytes"
+            raise ValueError(msg)  # noqa: TRY004 - as for every other mistake
         return await self.write_bytes(path, text.encode(encoding), mode=mode, exclusive=exclusive)
 
     @timed()
-    async def exists(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> bool:
+    async def exists(self, path: Path, *, follow: bool = True, timeout: Timeout = None) -> bool:
         """Whether something is at the path; with `follow`, a link counts only if its target is there."""
         try:
             await self.stat(path, follow=follow)
@@ -267,7 +269,7 @@ class Files(ABC):
         return True
 
     @timed(changes=True)
-    async def edit(self, path: Path, old: str, new: str, *, count: int = 1, timeout: float | None = None) -> int:
+    async def edit(self, path: Path, old: str, new: str, *, count: int = 1, timeout: Timeout = None) -> int:
         """Replace a text in a file.
 
         Args:
@@ -298,7 +300,7 @@ class Files(ABC):
         return found
 
     @timed(changes=True)
-    async def patch(self, path: Path, start: int, end: int, text: str, *, timeout: float | None = None) -> None:
+    async def patch(self, path: Path, start: int, end: int, text: str, *, timeout: Timeout = None) -> None:
         """Replace a range of lines.
 
         Args:

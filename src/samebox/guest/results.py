@@ -23,9 +23,11 @@ class ExecResult:
     """The bytes that the command wrote to stdout (see `truncated`)."""
     stderr: bytes = b""
     """The bytes that the command wrote to stderr (see `truncated`)."""
-    truncated: bool = False
-    """Whether a stream was longer than the output limit: the result then has the stream's beginning and end, without
-    the middle."""
+    truncated_stdout: bool = False
+    """Whether stdout was longer than the output limit: the result then has its beginning and end, without the
+    middle."""
+    truncated_stderr: bool = False
+    """As `truncated_stdout`, of stderr."""
     duration: float = 0.0
     """The time from the call to the result, in seconds."""
     argv: tuple[str | bytes, ...] = field(default=(), repr=False)
@@ -35,6 +37,9 @@ class ExecResult:
     out_of_memory: bool = False
     """Whether the command, or a process that it started, was killed by the kernel for the sandbox's `memory`: the
     control group's counter has grown while the command ran, and the command died of SIGKILL or its exit code is 137."""
+    start_error: int | None = None
+    """The errno for which the program was not run, as ENOENT with 127 or EACCES with 126; None: it was. A command can
+    exit with 126 or 127 itself, and not have this."""
 
     def __bool__(self) -> bool:
         msg = "an ExecResult is neither true nor false: ask for its `ok`, or with `is None` whether there is one"
@@ -44,6 +49,11 @@ class ExecResult:
     def ok(self) -> bool:
         """Whether the exit code is 0."""
         return self.exit_code == 0
+
+    @property
+    def truncated(self) -> bool:
+        """Whether one of the streams was longer than the output limit."""
+        return self.truncated_stdout or self.truncated_stderr
 
     @property
     def text(self) -> str:

@@ -19,6 +19,7 @@ from mutants import (
     links,
     listings,
     memory,
+    output,
     processes,
     reuse,
     stdin,
@@ -31,6 +32,7 @@ from mutants.mutant import MUTANTS, STILL_WORKS, KeptSubject, Mutant, Subject
 GROUPS = {
     commands: "Commands",
     environment: "What a command finds around it",
+    output: "Output and arguments",
     stdin: "Stdin",
     processes: "Processes that are talked to",
     timeouts: "Timeouts and cancellation",

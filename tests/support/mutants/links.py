@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mutants.results import Operation
     from samebox.engine.local import LocalEngine
+    from samebox.guest.arguments import Timeout
     from samebox.guest.files import Path
 
 
@@ -78,7 +79,7 @@ class _Leaking(AgentFiles):
 
     checked = False
 
-    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: float | None = None) -> bytes:
+    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
         name = os.fsdecode(path)
         if self.checked and (name.startswith("/") or ".." in name.split("/")):
             return await super().read_bytes(path, limit=limit, timeout=timeout)
