@@ -48,6 +48,9 @@ from .guest.process import (
     AsyncProcess as AsyncProcess,
     Process as Process,
 )
+from .guest.processes import (
+    ProcessInfo as ProcessInfo,
+)
 from .guest.results import (
     CommandFailedError as CommandFailedError,
     ExecResult as ExecResult,
@@ -55,6 +58,9 @@ from .guest.results import (
     FileInfo as FileInfo,
     GrepMatch as GrepMatch,
     TreeCount as TreeCount,
+)
+from .sandbox.inventory import (
+    sandboxes as sandboxes,
 )
 from .sandbox.sandbox import (
     AsyncSandbox as AsyncSandbox,

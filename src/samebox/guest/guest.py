@@ -16,6 +16,7 @@ from samebox.errors import SandboxOSError
 from samebox.guest.arguments import seconds
 from samebox.guest.files import Files
 from samebox.guest.operation import Pause
+from samebox.guest.processes import processes
 
 if TYPE_CHECKING:
     import os
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from samebox.guest.arguments import Timeout
     from samebox.guest.files import Path
     from samebox.guest.process import ProcessCore
+    from samebox.guest.processes import ProcessInfo
     from samebox.guest.results import ExecResult
 
     Argv = Sequence[str | bytes | os.PathLike[str]]
@@ -213,6 +215,14 @@ class Guest(Files):
                 return
             await Pause(pause)
             pause = min(pause * 1.5, 0.25)
+
+    async def processes(self) -> list[ProcessInfo]:
+        """Return the processes inside, by their ids, those of samebox among them.
+
+        Raises:
+            SandboxOSError: There is no /proc.
+        """
+        return await processes(self)
 
     @abstractmethod
     def confined(self, root: Path) -> Files:

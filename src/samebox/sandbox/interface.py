@@ -50,6 +50,7 @@ class SyncGuest(SyncFiles):
     exec = waits(Guest.exec)
     sh = waits(Guest.sh)
     spawn = waits_as(Guest.spawn, Process)
+    processes = waits(Guest.processes)
     wait_for_port = waits(Guest.wait_for_port)
 
     def forward(self, port: int, *, host: str = "127.0.0.1", host_port: int = 0) -> Forward:
@@ -124,6 +125,7 @@ class AsyncGuest(AsyncFiles):
     exec = awaits(Guest.exec)
     sh = awaits(Guest.sh)
     spawn = awaits_as(Guest.spawn, AsyncProcess)
+    processes = awaits(Guest.processes)
     wait_for_port = awaits(Guest.wait_for_port)
 
     def forward(self, port: int, *, host: str = "127.0.0.1", host_port: int = 0) -> AsyncForward:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NoReturn
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from samebox.config.help import settings_text
 from samebox.config.model import SandboxConfig
+from samebox.engine.selection import ENGINE
 from samebox.errors import ConfigError
 from samebox.guest.operation import drive, run
 from samebox.sandbox.interface import AsyncGuest, SyncGuest
+from samebox.sandbox.inventory import Inventory
 from samebox.sandbox.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from samebox.capabilities import Capability
     from samebox.config.settings import SandboxSettings
-    from samebox.engine import Engine, EngineInfo
+    from samebox.engine import Engine, EngineInfo, SandboxStatus
     from samebox.guest.guest import Guest
 
 
@@ -43,6 +46,18 @@ class _Holder:
             msg = f"{type(self).__name__} takes a SandboxConfig, or settings by their names, not {config!r}{meant}"
             raise ConfigError(msg)
         self._lifecycle = Lifecycle(config, progress)
+
+    @classmethod
+    def _to_attach(cls, name: str, progress: Callable[[str], None] | None, settings: Mapping[str, Any]) -> Self:
+        """Return an object for a sandbox that has to be there, on the engine that has it."""
+        asked: dict[str, Any] = {**settings, "name": name}
+        box = cls(progress=progress, **asked)
+        if box.config.engine == "auto" and not os.environ.get(ENGINE):
+            with Inventory() as inventory:
+                asked["engine"] = inventory.sandbox(name).engine
+            box = cls(progress=progress, **asked)
+        box._lifecycle.attach_only = True
+        return box
 
     async def _target(self) -> Guest:
         return await self._lifecycle.guest()
@@ -111,6 +126,39 @@ class Sandbox(_Holder, SyncGuest):
         ConfigError: A setting is wrong. The first use raises errors of the engine's side.
     """
 
+    @classmethod
+    def attach(
+        cls, name: str, /, *, progress: Callable[[str], None] | None = None, **settings: Unpack[SandboxSettings]
+    ) -> Self:
+        """Attach to the sandbox of a name, on whichever engine has it; none is made where there is none.
+
+        Args:
+            name: The sandbox's name.
+            progress: As for `Sandbox`.
+            settings: Those with which the sandbox has to be made, and how to reach it: `engine`, `options`, `env`.
+
+        Returns:
+            The sandbox, which was started if it was stopped. It is not removed at the end; `destroy` removes it.
+
+        Raises:
+            SandboxNotFoundError: There is no sandbox of the name that samebox made.
+            SandboxExistsError: It was made with other settings.
+            EngineError: Several engines have one.
+        """
+        return cls._to_attach(name, progress, settings).start()
+
+    def probe(self) -> EngineInfo:
+        """See `Lifecycle.probe`."""
+        return self._lifecycle.probe()
+
+    def status(self) -> SandboxStatus:
+        """See `Lifecycle.status`."""
+        return run(self._lifecycle.status())
+
+    def destroy(self) -> None:
+        """See `Lifecycle.destroy`."""
+        self._lifecycle.destroy()
+
     def host_port(self, port: int | str) -> int:
         """See `Lifecycle.host_port`."""
         return run(self._lifecycle.host_port(port))
@@ -145,6 +193,26 @@ class Sandbox(_Holder, SyncGuest):
 
 class AsyncSandbox(_Holder, AsyncGuest):
     """As `Sandbox`, with operations to be awaited from asyncio."""
+
+    @classmethod
+    async def attach(
+        cls, name: str, /, *, progress: Callable[[str], None] | None = None, **settings: Unpack[SandboxSettings]
+    ) -> Self:
+        """Attach to the sandbox of a name; see `Sandbox.attach`."""
+        box = await asyncio.to_thread(cls._to_attach, name, progress, settings)
+        return await box.start()
+
+    async def probe(self) -> EngineInfo:
+        """See `Lifecycle.probe`."""
+        return await asyncio.to_thread(self._lifecycle.probe)
+
+    async def status(self) -> SandboxStatus:
+        """See `Lifecycle.status`."""
+        return await drive(self._lifecycle.status())
+
+    async def destroy(self) -> None:
+        """See `Lifecycle.destroy`."""
+        await asyncio.shield(asyncio.to_thread(self._lifecycle.destroy))
 
     async def host_port(self, port: int | str) -> int:
         """See `Lifecycle.host_port`."""
