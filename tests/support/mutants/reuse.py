@@ -145,6 +145,9 @@ def starts_for_its_engine(engine: type[LocalEngine], patch: pytest.MonkeyPatch) 
 def splits_names(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A process's name is taken to have no spaces."""
     parsed = processes._parsed
-    patch.setattr(
-        processes, "_parsed", lambda pid, uid, stat, words: parsed(pid, uid, b" ".join(stat.split()[1:]), b"")
-    )
+
+    def parsed_by_spaces(pid: int, uid: int, stat: bytes, words: bytes) -> Any:
+        _, name, rest = stat.split(b" ", 2)
+        return parsed(pid, uid, name + b") " + rest, words)
+
+    patch.setattr(processes, "_parsed", parsed_by_spaces)
