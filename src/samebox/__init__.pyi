@@ -57,6 +57,7 @@ from .guest.results import (
     ExecTimeoutError as ExecTimeoutError,
     FileInfo as FileInfo,
     GrepMatch as GrepMatch,
+    GrepMatches as GrepMatches,
     TreeCount as TreeCount,
 )
 from .sandbox.inventory import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from samebox.agent.caller import AgentCaller
 from samebox.agent.frames import STDOUT
 from samebox.agent.listing import Listing, file_info
-from samebox.agent.names import component, relative_path, resolved_path
+from samebox.agent.names import component, link_target, relative_path, resolved_path
 from samebox.agent.output import Collector, Pipe
 from samebox.agent.packer import TreePacker
 from samebox.agent.records import Record, decode_path, encode_path
@@ -18,7 +18,7 @@ from samebox.errors import ConnectionLostError, ProtocolError
 from samebox.guest.arguments import content
 from samebox.guest.files import Files
 from samebox.guest.operation import Blocking, timed
-from samebox.guest.results import GrepMatch, TreeCount
+from samebox.guest.results import GrepMatch, GrepMatches, TreeCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     PACK,
     UNPACK,
 ) = range(10, 26)
+_CUT = 1
+"""READ's flag: what is more than the limit stays unread, and is no error."""
 DOWNLOAD_LIMIT = 4 << 30
 """The default of the most bytes of one download that the host takes from a sandbox."""
 _WINDOW = 4 << 20
@@ -83,11 +85,27 @@ class AgentFiles(AgentCaller, Files):
         return sink.result()
 
     @timed()
-    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
+    async def read_bytes(
+        self,
+        path: Path,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        limit: int | None = None,
+        timeout: Timeout = None,
+    ) -> bytes:
         """See `Files.read_bytes`."""
         most = self._file_limit if limit is None else limit
+        fields = self._fields(path)
+        if offset or length is not None:
+            if offset < 0 or (length is not None and not 0 <= length <= most):
+                accepted = f"offset is a number from 0, and length one from 0 to the limit of {most}"
+                msg = f"{accepted}, not {offset!r} and {length!r}"
+                raise ValueError(msg)
+            fields += [("offset", offset), ("flags", 0 if length is None else _CUT)]
+            most = most if length is None else length
         sink = Collector(most)
-        call = await self._begin(READ, [*self._fields(path), ("limit", most)], {STDOUT: sink}, window=_WINDOW)
+        call = await self._begin(READ, [*fields, ("limit", most)], {STDOUT: sink}, window=_WINDOW)
         await self._end(call, path)
         data = sink.data
         if sink.truncated:
@@ -152,13 +170,16 @@ class AgentFiles(AgentCaller, Files):
         fixed: bool = False,
         limit: int = 1000,
         timeout: Timeout = None,
-    ) -> list[GrepMatch]:
+    ) -> GrepMatches:
         """See `Files.grep`."""
+        if limit < 0:
+            msg = f"limit is a number of matches from 0, not {limit!r}"
+            raise ValueError(msg)
         fields: list[Field] = [
             ("pattern", encode_path(pattern)),
             ("ignore_case", int(ignore_case)),
             ("fixed", int(fixed)),
-            ("limit", limit),
+            ("limit", limit + 1),
         ]
         asked = decode_path(encode_path(os.fspath(path)))
 
@@ -168,7 +189,8 @@ class AgentFiles(AgentCaller, Files):
             return GrepMatch(relative_path(name) if name else asked, record.number("line"), text)
 
         fields += (("include", encode_path(glob)) for glob in include)
-        return await self._items(GREP, path, match, *fields, most=limit)
+        found = await self._items(GREP, path, match, *fields, most=limit + 1)
+        return GrepMatches(found[:limit], truncated=len(found) > limit)
 
     @timed(changes=True)
     async def make_dir(
@@ -210,6 +232,11 @@ class AgentFiles(AgentCaller, Files):
         """See `Files.realpath`."""
         record = await self._do(REALPATH, path)
         return resolved_path(record.data("path"), confined=self._root is not None)
+
+    @timed()
+    async def read_link(self, path: Path, *, timeout: Timeout = None) -> str:
+        """See `Files.read_link`."""
+        return link_target((await self._do(READLINK, path)).data("target"))
 
     @timed(changes=True)
     async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: Timeout = None) -> None:

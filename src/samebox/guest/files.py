@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from samebox.errors import EditError, PathNotFoundError
+from samebox.errors import EditError, OutputLimitError, PathNotFoundError
 from samebox.guest.operation import timed
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from samebox.guest.arguments import Timeout
-    from samebox.guest.results import FileInfo, GrepMatch, TreeCount
+    from samebox.guest.results import FileInfo, GrepMatches, TreeCount
 
     Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Progress = Callable[[str, int], None]
@@ -33,16 +33,27 @@ class Files(ABC):
     """
 
     @abstractmethod
-    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
-        """Return a regular file's content.
+    async def read_bytes(
+        self,
+        path: Path,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        limit: int | None = None,
+        timeout: Timeout = None,
+    ) -> bytes:
+        """Return a regular file's content, or a part of it.
 
         Args:
             path: The file; links are followed.
+            offset: Where to begin, in bytes from the file's beginning; behind its end there is nothing.
+            length: How much to read at most, in bytes; None: up to the end of the file.
             limit: The most to read, in bytes; None: the config's `file_limit`.
             timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
-            FileTooLargeError: The file is larger than the limit; nothing is returned.
+            FileTooLargeError: There is more than the limit, and no length was given; nothing is returned.
+            ValueError: offset or length is negative, or length is more than the limit.
             NotARegularFileError: The path is a FIFO, socket or device, whose reader could wait for ever.
         """
 
@@ -114,7 +125,7 @@ class Files(ABC):
         fixed: bool = False,
         limit: int = 1000,
         timeout: Timeout = None,
-    ) -> list[GrepMatch]:
+    ) -> GrepMatches:
         """Return the lines of text files that match; binary files and links are passed over.
 
         Args:
@@ -124,7 +135,7 @@ class Files(ABC):
                 globs, all files are searched.
             ignore_case: Whether upper and lower case match each other.
             fixed: Whether the pattern is plain text.
-            limit: The most matches to return.
+            limit: The most matches to return; the result's `truncated` tells that there are more.
             timeout: The longest that the call may take, in seconds; None: any time.
         """
 
@@ -172,6 +183,14 @@ class Files(ABC):
     @abstractmethod
     async def realpath(self, path: Path, *, timeout: Timeout = None) -> str:
         """Return the path with every link resolved; the path has to exist."""
+
+    @abstractmethod
+    async def read_link(self, path: Path, *, timeout: Timeout = None) -> str:
+        """Return where a symbolic link leads, as it is written in the link.
+
+        Raises:
+            SandboxOSError: With EINVAL where the path is no link.
+        """
 
     @abstractmethod
     async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: Timeout = None) -> None:
@@ -241,6 +260,58 @@ class Files(ABC):
             UnicodeDecodeError: The content is not in the encoding.
         """
         return (await self.read_bytes(path, limit=limit)).decode(encoding, errors)
+
+    @timed()
+    async def read_lines(
+        self,
+        path: Path,
+        start: int = 1,
+        count: int | None = None,
+        *,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        limit: int = 16 << 20,
+        timeout: Timeout = None,
+    ) -> list[str]:
+        """Return some lines of a text file, with their ends; what comes after them is not read.
+
+        Args:
+            path: The file; links are followed.
+            start: The first line, from 1.
+            count: How many lines at most; None: all that follow.
+            encoding: As for `read_text`; one in which a line's end is the byte 10.
+            errors: As for `read_text`.
+            limit: How much the lines may have together, in bytes.
+            timeout: The longest that the call may take, in seconds; None: any time.
+
+        Raises:
+            OutputLimitError: They have more; nothing is returned.
+            UnicodeDecodeError: The lines are not in the encoding.
+            ValueError: start is below 1, or count is negative.
+        """
+        if start < 1 or (count is not None and count < 0):
+            msg = f"start is a line's number from 1, and count a number from 0, not {start!r} and {count!r}"
+            raise ValueError(msg)
+        lines: list[bytes] = []
+        number, offset, held, rest = 1, 0, 0, b""
+        while count is None or len(lines) < count:
+            data = await self.read_bytes(path, offset=offset, length=_PIECE)
+            offset += len(data)
+            *whole, rest = _lines(rest + data) if data else [rest, b""]
+            if rest.endswith(b"\n"):
+                whole, rest = [*whole, rest], b""
+            for line in whole:
+                if number >= start and line and (count is None or len(lines) < count):
+                    lines.append(line)
+                    held += len(line)
+                number += 1
+            if held + len(rest) > limit:
+                found = f"the lines have more than {limit} bytes"
+                msg = f"read_lines {_shown(path)}: {found}; give a larger limit, or a count"
+                raise OutputLimitError(msg)
+            if not data:
+                break
+        return [line.decode(encoding, errors) for line in lines]
 
     @timed(changes=True)
     async def write_text(
@@ -325,6 +396,10 @@ class Files(ABC):
         if new and head and not head.endswith(b"\n"):
             head += b"\n"
         await self.write_bytes(path, head + new + b"".join(lines[end:]))
+
+
+_PIECE = 256 << 10
+"""How much of a file `read_lines` reads at a time, in bytes."""
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal as signals
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from samebox.errors import SandboxError, SandboxTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FileType = Literal["file", "directory", "symlink", "socket", "fifo", "char", "block", "unknown"]
 
@@ -175,6 +178,19 @@ class GrepMatch:
     """The line's number, from 1."""
     text: str
     """The line's text without the line end, cut at 4 KiB."""
+
+
+class GrepMatches(list[GrepMatch]):
+    """The lines that matched a search.
+
+    Args:
+        matches: The lines.
+        truncated: Whether there are more, which the search's limit has left out.
+    """
+
+    def __init__(self, matches: Iterable[GrepMatch] = (), *, truncated: bool = False) -> None:
+        super().__init__(matches)
+        self.truncated = truncated
 
 
 @dataclass(frozen=True, slots=True)

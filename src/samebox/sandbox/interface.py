@@ -22,6 +22,8 @@ class SyncFiles:
 
     read_bytes = waits(Files.read_bytes)
     read_text = waits(Files.read_text)
+    read_lines = waits(Files.read_lines)
+    read_link = waits(Files.read_link)
     write_bytes = waits(Files.write_bytes)
     write_text = waits(Files.write_text)
     append = waits(Files.append)
@@ -97,6 +99,8 @@ class AsyncFiles:
 
     read_bytes = awaits(Files.read_bytes)
     read_text = awaits(Files.read_text)
+    read_lines = awaits(Files.read_lines)
+    read_link = awaits(Files.read_link)
     write_bytes = awaits(Files.write_bytes)
     write_text = awaits(Files.write_text)
     append = awaits(Files.append)
