@@ -96,7 +96,9 @@ def test_what_it_cannot_do_is_refused(gvisor: Callable[..., Sandbox], settings: 
 
 def test_it_is_no_vm(gvisor: Callable[..., Sandbox]) -> None:
     """The tier is one between container and vm."""
-    with pytest.raises(IsolationError, match="isolates at the tier user-kernel, the config asks for vm"):
+    with pytest.raises(
+        IsolationError, match=r"isolates at the tier user-kernel \(runtime runsc.*, the config asks for vm"
+    ):
         gvisor(isolation="vm").start()
 
 

@@ -25,6 +25,7 @@ from samebox.config.mounts import Device, Mount
 from samebox.config.paths import absolute_path
 from samebox.config.ports import HostPort, published_ports
 from samebox.config.units import ULIMITS, LinuxCapability, MemoryLimit, PidsLimit, Size, Tmpfs, Ulimit, pairs
+from samebox.config.untrusted import UNTRUSTED
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from pydantic import SerializerFunctionWrapHandler
 
+STRONGEST = "strongest"
+"""The value of `isolation` that leaves the tier to what is here."""
 _SPELLING = {
     "name": (
         r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}",
@@ -143,8 +146,9 @@ class SandboxConfig(BaseModel):
     """The GPUs that the sandbox is given, by their number or id, or "all"."""
     userns: str | None = None
     """The user namespace's mode, as "keep-id", on engines that have modes."""
-    isolation: Isolation = Isolation.PROCESS
-    """The weakest acceptable tier of isolation; an engine below this tier is refused."""
+    isolation: Isolation | Literal["strongest"] = Isolation.PROCESS
+    """The weakest acceptable tier of isolation; an engine below this tier is refused, unless it has a runtime for the
+    tier. "strongest": the strongest tier that an engine here has and that can honour the config."""
     idle_timeout: PositiveFloat | None = None
     """The seconds after which the sandbox ends when nothing is asked of it and no command runs. The sandbox itself
     keeps the time, also when the process that uses it is killed."""
@@ -163,6 +167,23 @@ class SandboxConfig(BaseModel):
             super().__init__(**settings)
         except ValidationError as error:
             raise config_error(error, settings) from None
+
+    @classmethod
+    def untrusted(cls, **overrides: Any) -> SandboxConfig:
+        """Return the strictest config that works here, for code that is taken to be hostile.
+
+        The strongest tier of isolation that an engine here has, a read-only root with a writable workdir and `/tmp` in
+        memory, `disk` as the size of each, the default limits of memory and processes, no network, and an end after an
+        hour (`UNTRUSTED` in `samebox.config.untrusted`). What the engine can't enforce is on `Sandbox.unenforced`, and
+        `Sandbox.summary` tells all of it once the sandbox has started.
+
+        Args:
+            overrides: Settings in place of these, and others; a setting given here is refused where it can't be kept.
+
+        Raises:
+            ConfigError: A setting is wrong.
+        """
+        return cls(**{**UNTRUSTED, **overrides})
 
     @property
     def asked(self) -> frozenset[str]:
