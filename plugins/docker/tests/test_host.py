@@ -11,7 +11,7 @@ from samebox.capabilities import Capability, Isolation
 from samebox.errors import EngineUnavailableError
 from samebox_docker.address import Address
 from samebox_docker.clients import Greeting
-from samebox_docker.host import engine_info, hides_tmpfs_modes
+from samebox_docker.host import engine_info, hides_tmpfs_modes, stronger
 from samebox_docker.privilege import lacks_capabilities, no_privilege
 
 if TYPE_CHECKING:
@@ -172,6 +172,14 @@ def test_privilege_elsewhere() -> None:
 def test_tier(runtime: str | None, changes: dict[str, Any], isolation: Isolation) -> None:
     """The runtime decides how strong the wall is."""
     assert isolation == info(runtime, **changes).isolation
+
+
+def test_stronger_runtimes() -> None:
+    """Those beyond the default's tier, the weakest first; a runtime of containerd's tells its shim alone."""
+    assert stronger(ORDINARY) == ["runsc", "box"]
+    assert stronger(ORDINARY | {"DefaultRuntime": "runsc"}) == ["box"]
+    assert stronger(ORDINARY | {"Runtimes": {"runc": {"path": "runc"}, "runsc": {"path": "/usr/bin/runc"}}}) == []
+    assert stronger(ORDINARY | {"Runtimes": None}) == []
 
 
 def test_gvisor() -> None:
