@@ -181,7 +181,7 @@ def test_a_signal_during_an_upload_leaves_nothing(target: Target, number: int, t
         (["--memory", "lots", "--", "true"], b"wrong config: memory = 'lots'"),
         (["--upload", "nowhere", "--", "true"], b"--upload nowhere: there is no 'nowhere' here"),
         (["-e", "SURELY_NOT_SET", "--", "true"], b"--env SURELY_NOT_SET: there is no such variable here"),
-        (["--option", "nonsense", "--", "true"], b"--option takes NAME=VALUE, not 'nonsense'"),
+        (["--option", "nonsense", "--", "true"], b"--option takes NAME=VALUE; it got a text without '='"),
         (["--engine", "dokcer", "--", "true"], b"there is no engine 'dokcer'"),
     ],
 )

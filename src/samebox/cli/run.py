@@ -158,7 +158,8 @@ def _pairs(texts: list[str], flag: str) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise ConfigError(f"{flag} takes NAME=VALUE, not {text!r}")
+            found = f"{name}=" if equals else "a text without '='"
+            raise ConfigError(f"{flag} takes NAME=VALUE; it got {found}")  # which may be a value alone
         pairs[name] = value
     return pairs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -20,7 +20,7 @@ from pydantic import (
 
 from samebox.capabilities import Isolation
 from samebox.config.build import ImageBuild
-from samebox.config.environment import check_env, masked
+from samebox.config.environment import check_env, masked, without_password
 from samebox.config.mounts import Device, Mount
 from samebox.config.paths import absolute_path
 from samebox.config.ports import HostPort, published_ports
@@ -29,9 +29,11 @@ from samebox.config.untrusted import UNTRUSTED
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pydantic import SerializerFunctionWrapHandler
+
+T = TypeVar("T")
 
 STRONGEST = "strongest"
 """The value of `isolation` that leaves the tier to what is here."""
@@ -166,7 +168,28 @@ class SandboxConfig(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise config_error(error, settings) from None
+            wrong = config_error(error, settings)
+        else:
+            return
+        raise wrong  # out here, so that pydantic's error, which has the values, is not its context
+
+    @classmethod
+    def model_validate(cls, obj: Any, **settings: Any) -> Self:
+        """Return the config of a dict, as the constructor does.
+
+        Raises:
+            ConfigError: A setting is unknown or wrong.
+        """
+        return _validated(lambda: super(SandboxConfig, cls).model_validate(obj, **settings))
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **settings: Any) -> Self:
+        """Return the config of a JSON object, as the constructor does.
+
+        Raises:
+            ConfigError: It is no JSON, or a setting is unknown or wrong.
+        """
+        return _validated(lambda: super(SandboxConfig, cls).model_validate_json(json_data, **settings))
 
     @classmethod
     def untrusted(cls, **overrides: Any) -> SandboxConfig:
@@ -316,7 +339,7 @@ def config_error(error: ValidationError, settings: dict[str, Any], what: str = "
     """Turn pydantic's error into a `ConfigError` that names each field, its value and what is accepted.
 
     The error's text shows no value of `env`, `build` or `options`, which may hold secrets, nor of an unknown setting,
-    which may be one of those misspelt.
+    which may be one of those misspelt, nor a password in a URL.
 
     Args:
         error: The error that pydantic raised.
@@ -342,6 +365,17 @@ def config_error(error: ValidationError, settings: dict[str, Any], what: str = "
     return ConfigError(f"wrong {what}: " + "; ".join(lines))
 
 
+def _validated(validate: Callable[[], T]) -> T:
+    """Return what pydantic makes, or raise what the constructor does, which pydantic puts beside the values."""
+    try:
+        return validate()
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        inner = detail.get("ctx", {}).get("error")
+        wrong = ConfigError(str(inner) if isinstance(inner, ConfigError) else f"wrong config: {detail['msg']}")
+    raise wrong
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = without_password(repr(value))
     return text if len(text) <= 120 else text[:117] + "..."

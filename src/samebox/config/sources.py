@@ -117,7 +117,7 @@ def _read(path: Path) -> Any:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         msg = f"{path} can't be read as TOML: {error}"
-        raise ConfigError(msg) from None
+    raise ConfigError(msg)  # out here, as the error of a decoder has the whole text
 
 
 def _environment(environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:

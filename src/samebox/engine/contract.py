@@ -146,7 +146,10 @@ class Engine(ABC):
         try:
             self.options = self.options_model.model_validate(dict(options or {}))
         except ValidationError as error:
-            raise config_error(error, dict(options or {}), f"options for engine {self.name!r}") from None
+            wrong = config_error(error, dict(options or {}), f"options for engine {self.name!r}")
+        else:
+            return
+        raise wrong  # out here, so that pydantic's error, which has the values, is not its context
 
     @abstractmethod
     def probe(self) -> EngineInfo:
