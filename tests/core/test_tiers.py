@@ -12,6 +12,7 @@ from fakes import FakeEngine, Point, plugin, usable
 from samebox import (
     Capability,
     ConfigError,
+    EngineError,
     EngineUnavailableError,
     Isolation,
     IsolationError,
@@ -338,6 +339,44 @@ def test_a_weaker_sandbox_of_the_name_is_not_attached_to(monkeypatch: pytest.Mon
         with Sandbox(name="tier-test", isolation="container") as same:
             assert same.attached
             assert same.summary.startswith("docker 1.0 (user-kernel)")
+
+
+class Broken(Kept):
+    """An engine whose runtime for another tier can't start anything."""
+
+    options: Options
+    options_model = Options
+
+    def probe(self) -> EngineInfo:
+        """Return a tier by the runtime."""
+        return usable("docker", Isolation.VM if self.options.runtime else Isolation.CONTAINER)
+
+    def stronger(self) -> list[Mapping[str, Any]]:
+        """Return the runtime."""
+        return [{"runtime": "kata"}]
+
+    def start(self, sandbox_id: str) -> None:
+        """Fail, with the runtime."""
+        if self.options.runtime:
+            raise EngineError("no KVM")
+        super().start(sandbox_id)
+
+
+@pytest.mark.parametrize("isolation", ["vm", "strongest"])
+def test_a_runtime_that_fails_is_told_and_not_passed_over(isolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that one runtime can't start would else get itself a weaker wall."""
+    monkeypatch.setattr("samebox.engine.selection.registry", lambda: known(Broken))  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="no KVM") as caught:
+        Sandbox(isolation=isolation).start()
+
+    (note,) = caught.value.__notes__
+    assert note == (
+        f"runtime='kata' was taken for isolation='{isolation}'; if it can't work here, name another tier, or what does "
+        "work in options"
+    )
+    assert Kept.shared == {}
+    with Sandbox(isolation="container") as box:
+        assert box.exec(["true"]).ok
 
 
 @pytest.mark.parametrize(

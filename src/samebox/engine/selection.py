@@ -43,6 +43,8 @@ class Selection:
     info: EngineInfo
     unenforced: Mapping[Capability, str]
     """The default hardening that the engine can't enforce on this host, each capability with the reason."""
+    added: str = ""
+    """The options that were added to those of the config for a stronger wall, in words."""
 
 
 class Choice:
@@ -149,7 +151,8 @@ def _opened(engine_class: type[Engine], options: Mapping[str, Any], config: Sand
     engine = engine_class(options)
     try:
         info = engine.probe()
-        return Selection(engine, info, check(config, engine, info))
+        added = ", ".join(f"{name}={value!r}" for name, value in options.items() if name not in config.options)
+        return Selection(engine, info, check(config, engine, info), added)
     except BaseException:
         engine.close()
         raise

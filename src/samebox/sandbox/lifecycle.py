@@ -175,6 +175,12 @@ class Lifecycle:
                 self._selection = choice.next(error)
                 info = self._selection.info
                 self._progress(f"{error}; taking {info.name} ({info.isolation}) instead")
+            except (EngineError, SandboxGoneError) as error:
+                # Not the next wall: what an image can break would choose a weaker one.
+                if self._selection is not None and self._selection.added:
+                    how = f"{self._selection.added} was taken for isolation={str(self.config.isolation)!r}"
+                    error.add_note(f"{how}; if it can't work here, name another tier, or what does work in options")
+                raise
 
     def _named(self, engine: Engine) -> AgentConnections:
         """Attach to the sandbox of the config's name, or make it.

@@ -74,7 +74,7 @@ class DockerEngine(Engine):
         if self._info is None:
             greeting, info = self._daemon.describe()
             self._hides_modes = hides_tmpfs_modes(info, self.options.runtime)
-            self._stronger = stronger(info)
+            self._stronger = stronger(self._daemon.address, info)
             found = engine_info(self._daemon.address, greeting, info, self.options.runtime)
             if not found.rootless and (reason := no_privilege(self._daemon.address)) is not None:
                 found = dataclasses.replace(found, missing={**found.missing, Capability.PRIVILEGED: reason})

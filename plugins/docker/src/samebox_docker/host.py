@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
@@ -87,15 +89,20 @@ def hides_tmpfs_modes(info: Mapping[str, Any], runtime: str | None) -> bool:
     return runc and runc_hides_modes(str((info.get("RuncCommit") or {}).get("ID")))
 
 
-def stronger(info: Mapping[str, Any]) -> list[str]:
+def stronger(address: Address, info: Mapping[str, Any]) -> list[str]:
     """Return the daemon's runtimes whose walls are stronger than that of its default one, the weakest first.
 
+    The daemon does not look whether a runtime's program is there; of a daemon on this host it is seen here.
+
     Args:
-        info: The daemon's answer to /info.
+        address: Where the daemon is.
+        info: Its answer to /info.
     """
     programs = {name: _program(runtime or {}) for name, runtime in (info.get("Runtimes") or {}).items()}
     default = str(info.get("DefaultRuntime") or "")
-    return stronger_runtimes(programs, runtime_tier(default, programs.get(default, "")) or Isolation.ROOTLESS)
+    found = stronger_runtimes(programs, runtime_tier(default, programs.get(default, "")) or Isolation.ROOTLESS)
+    here = address.scheme == "unix" and info.get("Name") == gethostname()
+    return [name for name in found if not (here and programs[name][:1] == "/" and not Path(programs[name]).exists())]
 
 
 def _program(runtime: Mapping[str, Any]) -> str:
