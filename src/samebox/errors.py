@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from samebox.capabilities import Capability
+    from samebox.capabilities import Capability, Isolation
 
 
 class SandboxError(Exception):
@@ -38,7 +38,19 @@ class UnsupportedError(SandboxError):
 
 
 class IsolationError(SandboxError):
-    """The engine's wall is weaker than the config accepts; nothing has been started."""
+    """The engine's wall is weaker than the config accepts; nothing has been started.
+
+    Args:
+        message: The whole text.
+        tier: The tier that the engine has.
+    """
+
+    def __init__(self, message: str, tier: Isolation) -> None:
+        super().__init__(message)
+        self.tier = tier
+
+    def __reduce__(self) -> tuple[type[IsolationError], tuple[str, Isolation]]:
+        return type(self), (str(self), self.tier)
 
 
 class EngineError(SandboxError):

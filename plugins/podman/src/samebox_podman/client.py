@@ -40,10 +40,12 @@ class PodmanClient:
     Args:
         address: The service.
         timeout: How long to wait for one answer, in seconds.
+        runtime: The OCI runtime of a private service.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, runtime: str | None = None) -> None:
         self.address = address
+        self._runtime = runtime
         self._timeout = timeout
         self._local = threading.local()
         self._clients: weakref.WeakSet[podman.PodmanClient] = weakref.WeakSet()
@@ -64,6 +66,7 @@ class PodmanClient:
         stream: bool = False,
         timeout: float | None = None,
         accept: tuple[int, ...] = (),
+        compatible: bool = False,
     ) -> APIResponse:
         """Make one call of Podman's own (libpod) API.
 
@@ -76,6 +79,7 @@ class PodmanClient:
             stream: Whether to leave the answer's body to the caller, who closes it.
             timeout: How long to wait for the answer, in seconds; None: the options'.
             accept: Further statuses that are no error.
+            compatible: Whether the path is one of the API that is Docker's instead.
 
         Returns:
             The answer.
@@ -91,6 +95,8 @@ class PodmanClient:
         elif data is not None:
             headers = {"Content-Type": "application/x-tar"}
         arguments: dict[str, Any] = {"params": params, "headers": headers, "stream": stream}
+        if compatible:
+            arguments["compatible"] = True
         if method in {"post", "put"}:
             arguments["data"] = content
         arguments["timeout"] = (CONNECT, timeout or self._timeout)
@@ -142,7 +148,7 @@ class PodmanClient:
         if not any(isinstance(cause, FileNotFoundError | ConnectionRefusedError) for cause in causes(error)):
             return False
         try:
-            self.address = private_service().ensure()
+            self.address = private_service(self._runtime).ensure()
         except HelperError as failed:
             raise unavailable(
                 self.address, f"it has ended and can't be started again: {failed}", "Try anew."

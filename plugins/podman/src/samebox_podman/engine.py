@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, SandboxStatus
 from samebox.engine.bind_sources import check_sources
 from samebox.engine.labels import MANAGED
@@ -17,14 +17,14 @@ from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
 from samebox.engine.oci.status import image_label
-from samebox.errors import EngineError, SandboxNotFoundError
+from samebox.errors import EngineError, IsolationError, SandboxNotFoundError
 from samebox_podman import discovery
 from samebox_podman.agent_volume import PROFILES, AgentVolume
 from samebox_podman.attachments import Attachments
 from samebox_podman.client import PodmanClient
 from samebox_podman.containers import Containers, remove_container
 from samebox_podman.directories import SandboxDirectories
-from samebox_podman.host import PodmanHost, host_at, probe_host
+from samebox_podman.host import PodmanHost, host_at, probe_host, stronger
 from samebox_podman.images import find_image, inspect_image
 from samebox_podman.local_images import LocalImages
 from samebox_podman.options import PodmanOptions
@@ -69,7 +69,7 @@ class PodmanEngine(Engine):
         found, pid = self._found, os.getpid()
         if found is None or found[0] != pid:
             address = discovery.find_service(self.options, os.environ, discovery.current_uid())
-            found = self._found = (pid, PodmanClient(address, self.options.timeout))
+            found = self._found = (pid, PodmanClient(address, self.options.timeout, self.options.runtime))
         return found[1]
 
     @property
@@ -86,7 +86,15 @@ class PodmanEngine(Engine):
 
     def probe(self) -> EngineInfo:
         """Reach the service and tell what it is; see `samebox.engine.Engine.probe`."""
-        return probe_host(self.client, self.capabilities, rootless=self.options.rootless)
+        options = self.options
+        return probe_host(self.client, self.capabilities, rootless=options.rootless, runtime=options.runtime)
+
+    def stronger(self) -> Sequence[Mapping[str, Any]]:
+        """Return the service's runtimes that make a stronger wall, as gVisor's; none where the options name one."""
+        if self.options.runtime is not None:
+            return []
+        self.probe()
+        return [{"runtime": name} for name in stronger(self.client)]
 
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Return the id of the config's image, fetching or importing it if needed; see `Engine.ensure_image`."""
@@ -149,6 +157,7 @@ class PodmanEngine(Engine):
         if not seccomp and not config.privileged and Capability.SECCOMP not in info.missing:
             profile = PROFILES[writes_last(config)]
             seccomp = {"seccomp_profile_path": f"{self._host.whole_agents[volume]}/{profile}"}
+        runtime = self._host.runtime_name(self.options.runtime) if self.options.runtime is not None else None
         directories = SandboxDirectories(self.client, self._host, facts, config)
         ulimits = self._default_ulimits(facts.id) if config.ulimits and not info.rootless else {}
         while True:
@@ -161,7 +170,7 @@ class PodmanEngine(Engine):
                 agent_volume=volume,
                 plan=plan,
                 missing=info.missing,
-                runtime=self.options.runtime,
+                runtime=runtime,
                 seccomp=seccomp,
                 default_ulimits=ulimits,
             )
@@ -174,13 +183,17 @@ class PodmanEngine(Engine):
                 # A prune or a full disk took the profile's file, which Podman reads before all else.
                 if "seccomp" in str(error) and self.heal_agent():
                     continue
+                if runtime is not None and "OCI runtime" in str(error) and "is not available" in str(error):
+                    # Only a creation tells whether a runtime of a service elsewhere is there.
+                    tier = Isolation.ROOTLESS if info.rootless else Isolation.CONTAINER
+                    raise IsolationError(str(error), tier) from None
                 raise
             try:
                 self._prove(agent, sandbox_id)
                 if directories.learnt(sandbox_id, plan) and directories.plan() != plan:
                     remove_container(self.client, sandbox_id)
                     continue
-                directories.put(sandbox_id, plan, spec, self.options.runtime)
+                directories.put(sandbox_id, plan, spec, runtime)
             except BaseException as error:
                 self._containers.remove_after(error, sandbox_id, name)
                 raise

@@ -98,7 +98,7 @@ def settings_spec(config: SandboxConfig, default_ulimits: Mapping[str, tuple[int
         "dns_server": list(config.dns),
         "hostadd": [f"{name}:{address}" for name, address in config.extra_hosts.items()],
         "shm_size": config.shm_size,
-        "storage_opts": {"size": str(config.disk)} if config.disk is not None else None,
+        "storage_opts": {"size": str(config.disk)} if config.disk is not None and not config.read_only else None,
         "devices": [{"path": f"{each.source}:{each.target}:{each.permissions}"} for each in config.devices]
         + [{"path": each if "=" in each else f"nvidia.com/gpu={each}"} for each in config.gpus],
         **_security(config.security_opt),
