@@ -13,6 +13,7 @@ from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, de
 from samebox.engine.oci.default_profile import writes_last
 from samebox.engine.oci.local_images import local_image
 from samebox.engine.oci.mounts import volume_names
+from samebox.engine.oci.platforms import check_runnable
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
 from samebox.engine.oci.status import image_label
@@ -27,7 +28,6 @@ from samebox_podman.host import PodmanHost, host_at, probe_host
 from samebox_podman.images import find_image, inspect_image
 from samebox_podman.local_images import LocalImages
 from samebox_podman.options import PodmanOptions
-from samebox_podman.platforms import check_runnable
 from samebox_podman.seccomp import delivered
 from samebox_podman.settings import check_settings
 from samebox_podman.spec import container_spec
@@ -144,7 +144,15 @@ class PodmanEngine(Engine):
         agent = delivered_agent(facts.architecture or None, info.isolation)
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
-        check_runnable(self.client, self._host, agent, volume, facts)
+        check_runnable(
+            agent.machine,
+            facts.platform,
+            engine="podman",
+            where=self.client.engine,
+            host=self._host.machine,
+            known=self._host.runs,
+            attempt=lambda: AgentVolume(self.client).attempt(agent, facts.id),
+        )
         if not seccomp and not config.privileged and Capability.SECCOMP not in info.missing:
             profile = PROFILES[writes_last(config)]
             seccomp = {"seccomp_profile_path": f"{self._host.whole_agents[volume]}/{profile}"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import secrets
 import shutil
 import tarfile
@@ -191,6 +193,49 @@ def test_platform_is_the_one_asked_for(new_box: NewBox) -> None:
     assert box.exec(["uname", "-m"], timeout=DEADLINE).text.strip() == machine
     with refused("s390x"):
         new_box(platform="linux/s390x", pull="never")
+
+
+@requires(Capability.ARCHIVE_IMAGE)
+def test_image_that_cannot_run_is_refused(new_box: NewBox, rootfs: Path, shared_dir: Path) -> None:
+    """An image of a platform whose programs the engine's host can't run is refused, in the same words everywhere.
+
+    Why: its first process ends at once, with an exit code that says nothing.
+    Check: the platform that the image names; a host with an emulator runs it.
+    """
+    machine = new_box().exec(["uname", "-m"], timeout=DEADLINE).text.strip()
+    content, archive = io.BytesIO(), shared_dir / "image.tar"
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        tar.add(rootfs, ".")
+        end = tar.offset + 2 * tarfile.BLOCKSIZE
+    layer = content.getvalue()[:end]  # a rootless Podman may stumble over more than the two blocks at the end
+    other = "arm64" if machine == "x86_64" else "amd64"
+    digest = hashlib.sha256(layer).hexdigest()
+    config = {
+        "architecture": other,
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": None, "Layers": ["layer.tar"]}]
+    with tarfile.open(archive, "w") as tar:
+        documents = {"config.json": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()}
+        for name, data in {**documents, "layer.tar": layer}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    archive.chmod(0o644)
+    reason = ""
+    try:
+        box = new_box(image=f"tar:{archive}")
+    except UnsupportedError as error:
+        if error.capability is not Capability.PLATFORM:
+            raise
+        reason = error.reason
+    else:
+        assert box.read_text("/data/mark") == "from the image"
+    if reason:
+        assert f"the image is of linux/{other}, whose programs the {machine} host of" in reason
+        assert "install an emulator there" in reason
 
 
 @requires(Capability.BUILD)
