@@ -63,7 +63,6 @@ class DockerBuilder(ImageBuilder):
         said: list[str] = []
         try:
             with self._pool.client(timeout=TIMEOUT) as client:
-                client.reload_config()
                 answers = client.build(
                     fileobj=context.file,
                     custom_context=True,

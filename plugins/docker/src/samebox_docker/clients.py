@@ -8,7 +8,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import docker
 import docker.constants
 import docker.errors
 import docker.tls
@@ -17,6 +16,7 @@ import requests.utils
 import urllib3.exceptions
 
 from samebox.engine.oci.refusal import RefusedError
+from samebox_docker.credentials import Client
 from samebox_docker.failure import no_docker, refused, unreachable
 from samebox_docker.ssh import SshLink
 from samebox_docker.transport import LinkAdapter, TlsAdapter, UnixLink
@@ -161,7 +161,7 @@ class ClientPool:
                 pair = (str(address.tls.cert), str(address.tls.key)) if address.tls.cert and address.tls.key else None
                 ca = str(address.tls.ca) if address.tls.ca else None
                 tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.tls.verify)
-            client: Any = docker.APIClient(base_url=url, version=version, tls=tls or False)
+            client: Any = Client(base_url=url, version=version, tls=tls or False)
         except docker.errors.DockerException as error:
             raise no_docker(address, f"docker-py refuses it: {error}", f"Correct {address.named}.") from None
         client.timeout = self._timeout

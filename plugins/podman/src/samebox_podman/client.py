@@ -64,6 +64,7 @@ class PodmanClient:
         stream: bool = False,
         timeout: float | None = None,
         accept: tuple[int, ...] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> APIResponse:
         """Make one call of Podman's own (libpod) API.
 
@@ -76,6 +77,7 @@ class PodmanClient:
             stream: Whether to leave the answer's body to the caller, who closes it.
             timeout: How long to wait for the answer, in seconds; None: the options'.
             accept: Further statuses that are no error.
+            headers: Further headers.
 
         Returns:
             The answer.
@@ -84,13 +86,13 @@ class PodmanClient:
             EngineUnavailableError: The service can't be reached, or did not answer in time.
             RefusedError: It answered with an error.
         """
-        headers = {}
+        kind = {}
         content: Any = data
         if body is not None:
-            content, headers = json.dumps(body), {"Content-Type": "application/json"}
+            content, kind = json.dumps(body), {"Content-Type": "application/json"}
         elif data is not None:
-            headers = {"Content-Type": "application/x-tar"}
-        arguments: dict[str, Any] = {"params": params, "headers": headers, "stream": stream}
+            kind = {"Content-Type": "application/x-tar"}
+        arguments: dict[str, Any] = {"params": params, "headers": {**kind, **(headers or {})}, "stream": stream}
         if method in {"post", "put"}:
             arguments["data"] = content
         arguments["timeout"] = (CONNECT, timeout or self._timeout)
