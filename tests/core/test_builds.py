@@ -206,6 +206,24 @@ def test_ignore_files(tmp_path: Path) -> None:
     assert ImageBuild(context=tmp_path, dockerfile="Containerfile").text == "FROM x\n"
 
 
+def test_links_out_of_a_context(tmp_path: Path) -> None:
+    """A link that leads out is named, unless it is left out; what leads to nothing that is sent is known."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch")
+    (tmp_path / "sub").mkdir()
+    for name, target, unresolved in (("in", "../Dockerfile", False), ("off", "/etc", True), ("no", "x", True)):
+        (tmp_path / "sub" / name).symlink_to(target)
+        with BuildContext(ImageBuild(context=tmp_path)) as context:
+            assert context.unresolved is unresolved
+        (tmp_path / "sub" / name).unlink()
+    (tmp_path / "sub/out").symlink_to("../../x")
+    text = r"^wrong config: build: the link 'sub/out' leads out of the context, to '\.\./\.\./x'; let it lead to a file"
+    with pytest.raises(ConfigError, match=text):
+        BuildContext(ImageBuild(context=tmp_path))
+    (tmp_path / ".dockerignore").write_text("sub/out")
+    with BuildContext(ImageBuild(context=tmp_path)) as context:
+        assert not context.unresolved
+
+
 def test_a_dockerfile_that_is_not_utf8(tmp_path: Path) -> None:
     """The error names the file, the byte and the remedy."""
     (tmp_path / "Dockerfile").write_bytes(b"FROM a\n# \xe4\n")

@@ -97,7 +97,10 @@ class BubblewrapBuilder(ImageBuilder):
             Unpacker(Path(files)).add(context.file, layer=False)
             for unwanted in context.unwanted:
                 Path(files, unwanted).unlink(missing_ok=True)
-            recipe = Recipe(config.build, {"PATH": DEFAULT_PATH, **rootfs.environment}, user, [*_names(files)])
+            environment = {"PATH": DEFAULT_PATH, **rootfs.environment}
+            recipe = Recipe(
+                config.build, environment, user, [*_names(files)], lambda name: _source(Path(files), name).exists()
+            )
             _Kitchen(self, recipe, Path(files), log).cook(base, name)
 
     @contextlib.contextmanager
@@ -190,8 +193,7 @@ class _Kitchen:
 
     def _copy(self, box: Sandbox, step: Copy) -> None:
         for name in step.sources:
-            # A link is followed as Docker does it, as if the context were all that there is.
-            source = Path(f"{self._files}{resolve_inside(str(self._files), name)}")
+            source = _source(self._files, name)
             if not source.exists():
                 raise self._failed(f"{name!r} is a link to what the context has not got")
             # Of a directory the content is copied, as Docker does it, and not the directory itself.
@@ -210,6 +212,11 @@ def _names(directory: str) -> Iterator[str]:
     for where, directories, files in os.walk(directory):
         for name in directories + files:
             yield os.path.relpath(os.path.join(where, name), directory)  # noqa: PTH118
+
+
+def _source(files: Path, name: str) -> Path:
+    """Return the path of a file in the context; links are followed as if the context were all that there is."""
+    return Path(f"{files}{resolve_inside(str(files), name)}")
 
 
 def _is_directory(box: Sandbox, path: str) -> bool:

@@ -13,7 +13,7 @@ from samebox.capabilities import Capability
 from samebox.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from e2b_dockerfile_utils import DockerfileAst, DockerfileInstruction
 
@@ -115,6 +115,7 @@ class Recipe:
         environment: That of the base image's commands.
         user: The base image's user.
         names: What the context has.
+        has: Tells whether the context has a path, which may go through its links.
 
     Raises:
         ConfigError: It can't be read, or names files that are not there.
@@ -125,6 +126,7 @@ class Recipe:
     environment: Mapping[str, str]
     user: str
     names: Sequence[str]
+    has: Callable[[str], bool]
     steps: list[Run | Copy | MakeDirectory] = field(default_factory=list)
     set: dict[str, str] = field(default_factory=dict)
     """What the image adds to the environment."""
@@ -202,7 +204,7 @@ class Recipe:
         wanted = posixpath.normpath("/" + pattern).lstrip("/")
         if not wanted:
             return [""]
-        if wanted in self.names:
+        if wanted in self.names or self.has(wanted):
             return [wanted]
         return _topmost(name for name in self.names if PurePosixPath("/" + name).match("/" + wanted))
 

@@ -71,7 +71,8 @@ class DockerBuilder(ImageBuilder):
                     buildargs=dict(build.args),
                     target=build.target,
                     platform=config.platform,
-                    nocache=fresh,
+                    # Docker's cache does not tell such links apart: the image would have those of another build.
+                    nocache=fresh or context.unresolved,
                     rm=True,
                     forcerm=True,
                     timeout=TIMEOUT,

@@ -303,6 +303,43 @@ def test_build_takes_back_what_is_deep(new_box: NewBox, harness: Harness, tmp_pa
 
 
 @requires(Capability.BUILD)
+def test_build_copies_links_as_links(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """Links of a directory are in the image as they are; what `COPY` names goes through links within the context.
+
+    Why: a builder that follows them copies the host's files, and one whose cache does not see a link's target gives the
+    link of an earlier build.
+    """
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/inner").write_text(secrets.token_hex())
+    (tmp_path / "within").symlink_to("sub")
+    (tmp_path / "Dockerfile").write_text(f"FROM {harness.build_base}\nCOPY within/inner /named\nCOPY . /sent\n")
+    for target in ("/etc/passwd", "nothing"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(target)
+        box = new_box(image=None, build=tmp_path)
+        assert (box.stat("/sent/link", follow=False).target, box.stat("/sent/within", follow=False).target) == (
+            target,
+            "sub",
+        )
+        assert box.read_text("/named") == box.read_text("/sent/sub/inner") == (tmp_path / "sub/inner").read_text()
+
+
+@pytest.mark.parametrize("target", ["../outside", "/etc/passwd"], ids=["relative", "absolute"])
+@requires(Capability.BUILD)
+def test_build_does_not_leave_its_context(new_box: NewBox, harness: Harness, tmp_path: Path, target: str) -> None:
+    """A link that leads out of the context is no way to the host's files, and the error names it.
+
+    Why: one builder copies it, one ends with words about a directory of its own, and a bad one reads the host's file.
+    """
+    (tmp_path / "outside").write_text("not to be sent")
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/secret-link").symlink_to(target)
+    (tmp_path / "context/Dockerfile").write_text(f"FROM {harness.build_base}\nCOPY secret-link /copied\n")
+    with refused("secret-link"):
+        new_box(image=None, build=tmp_path / "context")
+
+
+@requires(Capability.BUILD)
 @verifies("build")
 def test_build_is_made_once(new_box: NewBox, harness: Harness) -> None:
     """The same content is built once, and anew when the image that it begins with is another one.
