@@ -54,6 +54,8 @@ class BuildContext:
         """The archive, to be read from its beginning."""
         try:
             with tarfile.open(fileobj=self.file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                # BuildKit knows an archive by its first 1024 bytes, in which a long name's headers would not end.
+                archive.addfile(_directory("."))
                 if build.context is None:
                     self._add_text(archive, build.text)
                 else:
@@ -112,6 +114,7 @@ class BuildContext:
             return
         if info.issym():
             self._links.append(_led_to(name, info.linkname))
+        info.mtime = int(info.mtime)  # a part of a second takes a header of its own
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         facts: list[Any] = [name, info.type.decode(), info.mode, info.linkname, info.size]
@@ -123,6 +126,12 @@ class BuildContext:
             self._digest.update(hashlib.file_digest(file, "sha256").digest())
             file.seek(0)
             archive.addfile(info, file)
+
+
+def _directory(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = tarfile.DIRTYPE, 0o755
+    return info
 
 
 def _led_to(name: str, target: str) -> str:

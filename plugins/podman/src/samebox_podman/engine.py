@@ -103,7 +103,7 @@ class PodmanEngine(Engine):
         from samebox_podman.build import PodmanBuilder  # noqa: PLC0415 - for builds alone
 
         self._check(config)
-        return PodmanBuilder(self.client).build(config, progress)
+        return PodmanBuilder(self.client, self._host.version).build(config, progress)
 
     def commit(self, sandbox_id: str, image: str) -> str:
         """Keep the state of a sandbox's files as an image; see `Engine.commit`.

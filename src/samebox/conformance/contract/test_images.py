@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import secrets
 import shutil
 import tarfile
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from samebox.conformance.contract.conftest import NewBox
     from samebox.conformance.contract.harness import Harness
+    from samebox.sandbox.sandbox import Sandbox
 
 
 @pytest.fixture
@@ -300,6 +302,93 @@ def test_build_takes_back_what_is_deep(new_box: NewBox, harness: Harness, tmp_pa
     (tmp_path / "Containerfile.dockerignore").write_text("*\n!src/**/*.py\n")
     box = new_box(image=None, build=tmp_path)
     assert {info.name for info in box.walk("/sent") if info.type == "file"} == {"src/a.py", "src/deep/er/b.py"}
+
+
+HEREDOCS = """FROM {base}
+ARG NAME=world
+ENV PLACE=/made
+RUN <<EOF
+mkdir -p $PLACE
+echo "one $NAME" > $PLACE/one
+EOF
+RUN cat <<-A > $PLACE/two && cat <<'B' >> $PLACE/two
+	tabs $NAME
+	A
+plain $NAME
+B
+RUN <<EOF
+#!/bin/sh -e
+echo "three $NAME" > $PLACE/three
+EOF
+COPY <<four <<'five' $PLACE/
+four "$NAME"
+four
+five $NAME
+five
+COPY --chmod=600 <<EOF $PLACE/six
+six
+EOF
+"""
+MOUNT = """FROM {base}
+RUN --mount=type=tmpfs,target=/mounted echo kept > /mounted/file && cp /mounted/file /copied
+"""
+MODES = """FROM {base}
+COPY --chmod=750 Dockerfile /mode
+"""
+
+
+def built_or_refused(new_box: NewBox, text: str, directory: Path, lacks: str) -> Sandbox | None:
+    """Return a sandbox of a build; None where the engine's builder says that it lacks what the text asks for."""
+    (directory / "Dockerfile").write_text(text)
+    try:
+        return new_box(image=None, build=directory)
+    except UnsupportedError as error:
+        if re.search(rf"in line \d+ of the Dockerfile: \w+( [\w.+-]+)? does not build {lacks}; ", error.reason):
+            return None
+        raise
+
+
+@requires(Capability.BUILD)
+def test_build_has_here_documents(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """Here-documents are scripts, a command's input and files; or they are refused, with who has them.
+
+    Why: an old builder takes their lines for instructions: "unknown instruction: ECHO".
+    Check: what is expanded by whom: the shell in `RUN`, the builder in `COPY` unless the name is quoted.
+    """
+    box = built_or_refused(new_box, HEREDOCS.format(base=harness.build_base), tmp_path, "here-documents")
+    if box is not None:
+        found = {name: box.read_text(f"/made/{name}") for name in ("one", "two", "three", "four", "five")}
+        assert found == {
+            "one": "one world\n",
+            "two": "tabs world\nplain $NAME\n",
+            "three": "three world\n",
+            "four": 'four "world"\n',
+            "five": "five $NAME\n",
+        }
+        assert box.stat("/made/six").mode & 0o7777 == 0o600
+
+
+@requires(Capability.BUILD)
+def test_build_has_mounts(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """A step's own mount is there for the step and not in the image; or it is refused, with who has it.
+
+    Why: an old builder says that a flag is unknown, and not which one knows it.
+    """
+    box = built_or_refused(new_box, MOUNT.format(base=harness.build_base), tmp_path, "RUN --mount")
+    if box is not None:
+        assert box.read_text("/copied") == "kept\n"
+        assert not box.exists("/mounted/file")
+
+
+@requires(Capability.BUILD)
+def test_build_sets_modes(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """`COPY --chmod` gives what is copied these permission bits.
+
+    Why: an old builder refuses it, though another one beside it has it.
+    """
+    box = built_or_refused(new_box, MODES.format(base=harness.build_base), tmp_path, "COPY --chmod")
+    if box is not None:
+        assert box.stat("/mode").mode & 0o7777 == 0o750
 
 
 @requires(Capability.BUILD)
