@@ -129,7 +129,7 @@ def test_runtime(  # noqa: PLR0917 - fixtures
 def test_volume_at_the_workdir(
     built: Built, make: Callable[..., Sandbox], busybox: str, user: str, before: str
 ) -> None:
-    """A workdir that the image has as a volume is the sandbox user's, whether the image has a directory there or not."""
+    """A workdir that is a volume of the image is the user's, whether the image has a directory there or not."""
     image, _ = built(dockerfile=f"FROM {busybox}\n{before}VOLUME /workspace\n")
     with make(image=image, user=user) as box:
         assert box.sh("echo x > by-exec && mkdir d && stat -c %u:%g . by-exec d").check().text == f"{user}\n" * 3
