@@ -14,7 +14,7 @@ from samebox.errors import UnsupportedError
 from samebox.images.builder import ImageBuilder
 from samebox.images.syntax import CHMOD, HEREDOC, LINK, MOUNT, check_needs, needs
 from samebox_docker.buildkit import progress, without_frontend
-from samebox_docker.progress import StreamError
+from samebox_docker.progress import StreamError, objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -99,7 +99,7 @@ class DockerBuilder(ImageBuilder):
                     timeout=TIMEOUT,
                     decode=True,
                 )
-                for text in progress(answers) if modern else _texts(answers):
+                for text in progress(objects(answers)) if modern else _texts(answers):
                     said.extend(_IMAGE.findall(text))
                     log.add(text)
         except BaseException as error:
@@ -176,7 +176,7 @@ def _builder(client: Any, *, modern: bool) -> Iterator[None]:
 
 
 def _texts(answers: Iterable[dict[str, Any]]) -> Iterator[str]:
-    for answer in answers:
+    for answer in objects(answers):
         if error := answer.get("error"):
             raise StreamError(str(error))
         yield str(answer.get("stream") or "") or f"{answer.get('status') or ''}\n"

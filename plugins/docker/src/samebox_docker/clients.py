@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import docker.constants
 import docker.errors
@@ -15,7 +17,9 @@ import requests.exceptions
 import requests.utils
 import urllib3.exceptions
 
+from samebox.engine.oci.answers import check_answer
 from samebox.engine.oci.refusal import RefusedError
+from samebox_docker.answers import ANSWERS
 from samebox_docker.credentials import Client
 from samebox_docker.failure import no_docker, refused, unreachable
 from samebox_docker.ssh import SshLink
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from samebox_docker.address import Address
     from samebox_docker.transport import Link
 
+_VERSION = re.compile(r"^/v\d+\.\d+(?=/)")
 IDLE = 8
 """How many idle clients are kept; more are made as calls need them."""
 
@@ -167,8 +172,10 @@ class ClientPool:
         client.timeout = self._timeout
         client.latest = None
 
-        def note(response: requests.Response, **_: Any) -> None:
+        def note(response: requests.Response, **how: Any) -> None:
             client.latest = response
+            if not how.get("stream"):
+                self._check(response)
 
         client.hooks["response"].append(note)
         # Else REQUESTS_CA_BUNDLE replaces the authority that was given (requests #3829), and .netrc is looked for.
@@ -179,6 +186,17 @@ class ClientPool:
         else:
             client.mount("http+docker://", LinkAdapter(self._link))
         return client
+
+    def _check(self, response: requests.Response) -> None:
+        """Check the form of an answer, before docker-py reads it; see `samebox_docker.answers`."""
+        if response.status_code >= 400:
+            return
+        try:
+            answer = response.json()
+        except ValueError:
+            return  # none that has one, or docker-py's to find
+        path = _VERSION.sub("", unquote(urlsplit(str(response.request.url)).path))
+        check_answer(ANSWERS, str(response.request.method).lower(), path, answer, self.engine)
 
     def _link(self) -> Link:
         if self.address.scheme == "ssh":

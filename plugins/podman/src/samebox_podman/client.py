@@ -9,9 +9,12 @@ import socket
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+from samebox.engine.oci.answers import check_answer
 from samebox.engine.oci.unreachable import causes
 from samebox.errors import EngineUnavailableError
+from samebox_podman.answers import ANSWERS
 from samebox_podman.child import HelperError
 from samebox_podman.failure import refused, unavailable, unreachable
 from samebox_podman.service import SOURCE, private_service
@@ -119,13 +122,18 @@ class PodmanClient:
 
         Raises:
             EngineUnavailableError: It is no JSON, as from a proxy or another program.
+            EngineError: It is of another form than Podman's; see `samebox_podman.answers`.
         """
         try:
-            return response.json()
+            answer = response.json()
         except ValueError:
             found = f"what answers there is no Podman, it said {response.text[:200]!r}"
             remedy = f"Correct {self.address.source}, or look at what stands between."
             raise unavailable(self.address, found, remedy) from None
+        request = response.request
+        path = unquote(urlsplit(request.url).path).partition("/libpod")[2]
+        check_answer(ANSWERS, str(request.method).lower(), path, answer, self.engine)
+        return answer
 
     def _send(self, method: str, path: str, arguments: dict[str, Any]) -> APIResponse:
         response: APIResponse
