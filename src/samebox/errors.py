@@ -160,7 +160,18 @@ class ProtectedPathError(SandboxOSError):
 
 
 class EditError(SandboxError, ValueError):
-    """An edit or patch does not fit the file's content; the file is unchanged."""
+    """An edit or patch does not fit the file's content; the file is unchanged.
+
+    Args:
+        message: The error's text.
+        found: How often the text to replace is there; None: that is not what is wrong.
+        expected: How often it was to be there; 0: at least once.
+    """
+
+    def __init__(self, message: str, found: int | None = None, expected: int | None = None) -> None:
+        super().__init__(message)
+        self.found = found
+        self.expected = expected
 
 
 class PathEscapesError(SandboxError, ValueError):

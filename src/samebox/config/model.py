@@ -26,7 +26,17 @@ from samebox.config.mounts import Device, Mount
 from samebox.config.nearest import nearest
 from samebox.config.paths import absolute_path
 from samebox.config.ports import HostPort, published_ports
-from samebox.config.units import ULIMITS, LinuxCapability, MemoryLimit, PidsLimit, Size, Tmpfs, Ulimit, pairs
+from samebox.config.units import (
+    ULIMITS,
+    AddedCapabilities,
+    LinuxCapability,
+    MemoryLimit,
+    PidsLimit,
+    Size,
+    Tmpfs,
+    Ulimit,
+    pairs,
+)
 from samebox.config.untrusted import UNTRUSTED
 from samebox.errors import ConfigError
 
@@ -135,8 +145,9 @@ class SandboxConfig(BaseModel):
     """The bind mounts and named volumes, as "source:target[:ro,z,Z,U,follow]"."""
     volumes_remove: bool = False
     """Whether to delete the named volumes of `mounts` on exit."""
-    cap_add: tuple[LinuxCapability, ...] = ()
-    """The Linux capabilities to give back after `cap_drop`."""
+    cap_add: AddedCapabilities = ()
+    """The Linux capabilities to give back after `cap_drop`; "package-manager" stands for those that root needs to
+    install packages with apt, dnf or apk: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID and SETUID."""
     cap_drop: tuple[LinuxCapability, ...] = ("ALL",)
     """The Linux capabilities to drop; by default all of them."""
     privileged: bool = False

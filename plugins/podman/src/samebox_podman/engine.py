@@ -14,6 +14,7 @@ from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, de
 from samebox.engine.oci.default_profile import writes_last
 from samebox.engine.oci.local_images import local_image
 from samebox.engine.oci.mounts import volume_names
+from samebox.engine.oci.platforms import check_runnable
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
 from samebox.engine.oci.status import image_label
@@ -28,7 +29,6 @@ from samebox_podman.host import PodmanHost, host_at, probe_host, stronger
 from samebox_podman.images import find_image, inspect_image
 from samebox_podman.local_images import LocalImages
 from samebox_podman.options import PodmanOptions
-from samebox_podman.platforms import check_runnable
 from samebox_podman.seccomp import delivered
 from samebox_podman.settings import check_settings
 from samebox_podman.spec import container_spec
@@ -112,7 +112,7 @@ class PodmanEngine(Engine):
         from samebox_podman.build import PodmanBuilder  # noqa: PLC0415 - for builds alone
 
         self._check(config)
-        return PodmanBuilder(self.client).build(config, progress)
+        return PodmanBuilder(self.client, self._host.version).build(config, progress)
 
     def commit(self, sandbox_id: str, image: str) -> str:
         """Keep the state of a sandbox's files as an image; see `Engine.commit`.
@@ -153,7 +153,15 @@ class PodmanEngine(Engine):
         agent = delivered_agent(facts.architecture or None, info.isolation)
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
-        check_runnable(self.client, self._host, agent, volume, facts)
+        check_runnable(
+            agent.machine,
+            facts.platform,
+            engine="podman",
+            where=self.client.engine,
+            host=self._host.machine,
+            known=self._host.runs,
+            attempt=lambda: AgentVolume(self.client).attempt(agent, facts.id),
+        )
         if not seccomp and not config.privileged and Capability.SECCOMP not in info.missing:
             profile = PROFILES[writes_last(config)]
             seccomp = {"seccomp_profile_path": f"{self._host.whole_agents[volume]}/{profile}"}

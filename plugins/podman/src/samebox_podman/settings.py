@@ -162,7 +162,7 @@ def settings_compared(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iter
 
 
 def _published(asked: Mapping[str, Any], bound: Mapping[str, Any]) -> bool:
-    places = {port: (where[0]["HostIp"], int(where[0]["HostPort"])) for port, where in bound.items()}
+    places = {port: (where[0]["HostIp"], int(where[0]["HostPort"] or 0)) for port, where in bound.items()}
     return asked.keys() == places.keys() and all(
         each["host_ip"] == places[port][0] and each["host_port"] in {0, places[port][1]} for port, each in asked.items()
     )
