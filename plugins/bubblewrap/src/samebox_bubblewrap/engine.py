@@ -6,7 +6,7 @@ import os
 import platform
 import secrets
 import time
-from pathlib import Path  # noqa: TC003 - pydantic reads it
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
@@ -16,12 +16,14 @@ from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError, 
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
 from samebox_bubblewrap.cgroups import Cgroup, hierarchies
 from samebox_bubblewrap.devices import device_words
+from samebox_bubblewrap.hostuser import HostUser, allocate
 from samebox_bubblewrap.images import HOST, ImageStore
 from samebox_bubblewrap.network import network_missing
 from samebox_bubblewrap.plan import make_plan
 from samebox_bubblewrap.process import SandboxProcess
 from samebox_bubblewrap.sandboxes import SandboxRecord, registry
 from samebox_bubblewrap.snapshot import commit
+from samebox_bubblewrap.stage import HostPath, check_owners
 from samebox_bubblewrap.uninterruptible import uninterruptible
 from samebox_bubblewrap.volumes import VolumeStore
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.config.ports import HostPort
     from samebox.engine import ByteStream, SandboxStatus, VolumeStatus
+    from samebox_bubblewrap.directories import DirectoryUse
+    from samebox_bubblewrap.plan import Plan
 
 __all__ = ["BubblewrapEngine", "BubblewrapOptions"]
 
@@ -182,26 +186,43 @@ class BubblewrapEngine(Engine):
     def _create(self, config: SandboxConfig, image: str, name: str, labels: Mapping[str, str]) -> str:
         _, overlay = self._bwrap()
         if overlay and image != HOST:
-            kinds = {"dir": Capability.DIRECTORY_IMAGE, "sha256": Capability.ARCHIVE_IMAGE}
-            raise UnsupportedError(kinds.get(image.partition(":")[0], Capability.SNAPSHOT), self.name, overlay)
+            raise UnsupportedError(_image_capability(image), self.name, overlay)
         if config.network is True and network_missing():
             raise UnsupportedError(Capability.NETWORK, self.name, network_missing())
-        uses = [use] if (use := self._images.use(image)) is not None else []
+        image_use = self._images.use(image)
+        uses: list[DirectoryUse | HostUser] = [image_use] if image_use is not None else []
         try:
+            if (user := allocate()) is not None:
+                uses.append(user)
             rootfs = self._images.rootfs(image)
+            identity = rootfs.identity(config.user)
             devices = device_words(
                 self._images.directory / "dev", config.shm_size or config.files_in_memory, config.devices
             )
-            plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name, volume=self._volumes.data)
+            plan = make_plan(config, rootfs, identity, devices, name, volume=self._volumes.data)
+            self._check_owners(plan, image, user)
+            owner = (identity.uid, identity.gid) if user is not None else None
             for volume in {mount.source for mount in config.mounts if mount.type == "volume"}:
-                uses += [self._volumes.use(volume, {**config.labels, MANAGED: "1"})]
-            record = SandboxRecord(secrets.token_hex(16), name, image, dict(labels), plan, config, time.time(), uses)
+                uses += [self._volumes.use(volume, {**config.labels, MANAGED: "1"}, owner)]
+            record = SandboxRecord(
+                secrets.token_hex(16), name, image, dict(labels), plan, config, time.time(), uses, user
+            )
             registry.add(record)
         except BaseException:
             for use in uses:
                 use.close()
             raise
         return record.id
+
+    def _check_owners(self, plan: Plan, image: str, user: HostUser | None) -> None:
+        """Refuse what would have to be mounted with other owners, and can't be."""
+        for source in (word for word in plan.options if isinstance(word, HostPath)):
+            if reason := check_owners(source, user):
+                capability = Capability.BIND_MOUNTS if source.path in plan.sources else _image_capability(image)
+                if Path(source.path).is_relative_to(self._volumes.directory):
+                    capability = Capability.VOLUMES
+                setting = plan.settings.get(source.path, f"image {image!r}")
+                raise UnsupportedError(capability, self.name, f"{setting}: {reason}")
 
     def start(self, sandbox_id: str) -> None:
         """Start a sandbox; one that was stopped begins with a fresh writable layer. See `Engine.start`."""
@@ -218,7 +239,7 @@ class BubblewrapEngine(Engine):
             if record.process is not None and record.process.borrowed:
                 raise EngineError(f"sandbox {record.name!r} is the parent process's, which alone can start it again")
             bwrap, _ = self._bwrap()
-            process = SandboxProcess(bwrap, record.plan)
+            process = SandboxProcess(bwrap, record.plan, record.user)
             begun.append(process)
             try:
                 process.start(*self._limits(record.config))
@@ -337,6 +358,11 @@ class BubblewrapEngine(Engine):
         return record.process.connect()
 
 
+def _image_capability(image: str) -> Capability:
+    kinds = {"dir": Capability.DIRECTORY_IMAGE, "sha256": Capability.ARCHIVE_IMAGE}
+    return kinds.get(image.partition(":")[0], Capability.SNAPSHOT)
+
+
 def _kill(processes: list[SandboxProcess]) -> None:
     for process in processes:
         process.kill()
@@ -350,8 +376,6 @@ def _explain(said: str, record: SandboxRecord) -> str:
 
 
 def _process_limit_works() -> bool:
-    """Tell whether RLIMIT_NPROC limits the processes of one sandbox: not for root, whom the kernel exempts."""
-    if os.geteuid() == 0:
-        return False
+    """Tell whether RLIMIT_NPROC limits the processes of one sandbox."""
     major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in platform.release().split(".")[:2])
     return (major, minor) >= _PROCESS_LIMIT_KERNEL

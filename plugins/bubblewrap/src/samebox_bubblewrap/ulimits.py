@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from samebox.config.units import Ulimit
 
-__all__ = ["Limits", "resource_limits"]
+__all__ = ["Limits", "may_raise", "resource_limits"]
 
 Limits = dict[int, tuple[int, int]]
 """Soft and hard limits by the number of the resource."""
@@ -47,15 +46,12 @@ def number(name: str) -> int:
 def _limit(name: str, ulimit: Ulimit) -> tuple[int, int]:
     most = resource.getrlimit(number(name))[1]
     asked = f"ulimits[{name!r}] asks for {_shown(ulimit.hard)}"
-    if not _may_raise() and _larger(ulimit.hard, most):
+    if not may_raise() and _larger(ulimit.hard, most):
         raise UnsupportedError(
             Capability.ULIMITS, "bubblewrap", f"{asked}, and the hard limit of this process is {_shown(most)}"
         )
     if name == "nofile" and _larger(ulimit.hard, largest := _most_files()):
         raise UnsupportedError(Capability.ULIMITS, "bubblewrap", f"{asked}, and the kernel's fs.nr_open is {largest}")
-    if name == "nproc" and os.geteuid() == 0:
-        reason = f"{asked}, and the kernel does not keep it for root; use pids_limit"
-        raise UnsupportedError(Capability.ULIMITS, "bubblewrap", reason)
     return ulimit.soft, ulimit.hard
 
 
@@ -67,7 +63,7 @@ def _shown(value: int) -> str:
     return "no limit" if value in {-1, resource.RLIM_INFINITY} else str(value)
 
 
-def _may_raise() -> bool:
+def may_raise() -> bool:
     """Tell whether this process may raise hard limits: by the capability, which root in a container may lack."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     effective = status.partition("\nCapEff:")[2].split(maxsplit=1)[0]

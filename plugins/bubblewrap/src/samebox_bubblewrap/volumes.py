@@ -46,19 +46,20 @@ class VolumeStore:
         """Return where a volume's files are, whether it is there or not."""
         return self.directory / name / _DATA
 
-    def use(self, name: str, labels: Mapping[str, str]) -> DirectoryUse:
+    def use(self, name: str, labels: Mapping[str, str], owner: tuple[int, int] | None = None) -> DirectoryUse:
         """Use a volume, making it if it is not there.
 
         Args:
             name: Its name.
             labels: What a new one is labelled with.
+            owner: Whose a new one is, by uid and gid; None: the caller's.
 
         Raises:
             EngineError: It can't be made.
         """
         try:
             for _ in range(_TRIES):
-                self._make(name, labels)
+                self._make(name, labels, owner)
                 if (fd := lock_directory(self.directory / name, fcntl.LOCK_SH)) is not None:
                     return DirectoryUse(fd)
         except OSError as error:
@@ -67,15 +68,17 @@ class VolumeStore:
             ) from error
         raise EngineError(f"volume {name!r} is removed again and again by another process")
 
-    def _make(self, name: str, labels: Mapping[str, str]) -> None:
+    def _make(self, name: str, labels: Mapping[str, str], owner: tuple[int, int] | None) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if (self.directory / name).is_dir():
             return
         temporary = self.directory / f".new-{secrets.token_hex(8)}"
         try:
-            temporary.mkdir(mode=0o700)  # for nobody else: as root a sandbox can leave setuid programs there
+            temporary.mkdir(mode=0o700)  # for nobody else on the host
             (temporary / _DATA).mkdir()
             (temporary / _DATA).chmod(0o755)
+            if owner is not None:
+                os.chown(temporary / _DATA, *owner)
             note = json.dumps({"created": time.time(), "labels": dict(labels)})
             (temporary / _NOTE).write_text(note, encoding="utf-8")
             with contextlib.suppress(OSError):  # another process was faster

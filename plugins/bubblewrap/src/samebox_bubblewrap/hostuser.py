@@ -1,0 +1,206 @@
+"""HostUser: the unprivileged uid and gid of the host that a sandbox of root's has to itself.
+
+bwrap run by root makes sandboxes whose processes are the host's uid 0. So root starts it as somebody else: a uid that
+no user of the host has, and no other sandbox that runs. From there on such a sandbox is an ordinary user's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import secrets
+import struct
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samebox.errors import EngineError, EngineUnavailableError
+from samebox_bubblewrap.descriptors import above_stdio
+from samebox_bubblewrap.idmap import mapping
+from samebox_bubblewrap.syscalls import syscall_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RUN", "HostUser", "allocate", "host_users"]
+
+RUN = Path("/run/samebox-bubblewrap")
+"""Where the processes of this host's root agree on who has which uid, and bwrap finds what it may not reach."""
+
+_RESERVED = range(2_000_000_000, 2_000_065_536)
+"""Nobody's, and in no range of systemd's (its UIDS-GIDS.md) and of useradd's subordinate ids (login.defs(5))."""
+_LEAST = 65_536
+"""Of /etc/subuid lines are followed that have as many ids, from there on: `root:1000:1`, which LXD asks for, would
+make a sandbox one of the host's users."""
+_MOST_ID = (1 << 32) - 1
+_LOCK = struct.Struct("hhqqi4x")  # struct flock, where pointers have 64 bits
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_CAP_AMBIENT, _CLEAR_ALL = 3, 4, 47, 4
+
+
+@dataclass
+class HostUser:
+    """A uid and a gid of the host, locked: when this process dies, the kernel gives them back.
+
+    `close` gives them back, and forgets what was made for them.
+    """
+
+    uid: int
+    gid: int
+    _lock: int
+    _mappings: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def mapping(self, owner: tuple[int, int]) -> int:
+        """Return a user namespace for mounts whose files of `owner`, a uid and a gid, are to be this user's.
+
+        Raises:
+            OSError: The kernel refuses.
+        """
+        if owner not in self._mappings:
+            self._mappings[owner] = mapping((owner[0], self.uid), (owner[1], self.gid))
+        return self._mappings[owner]
+
+    @contextlib.contextmanager
+    def acting(self) -> Iterator[None]:
+        """Be this user with the calling thread alone, so that what it starts meanwhile is, and has no capability.
+
+        The saved uid stays root's until a program is executed, which is what leads back. Where Popen does it, it forks:
+        with the memory of a large process that takes longer than all of bwrap's work.
+
+        Raises:
+            OSError: The kernel refuses.
+        """
+        groups = os.getgroups()
+        before = os.getresuid(), os.getresgid()
+        # A change of ids makes the whole process undumpable, and nobody has asked for that.
+        dumpable = _LIBC.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
+        _LIBC.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
+        try:
+            _set_groups([])
+            _call("setresgid", self.gid, self.gid, before[1][2])
+            _call("setresuid", self.uid, self.uid, before[0][2])
+            yield
+        finally:
+            _call("setresuid", *before[0])
+            _call("setresgid", *before[1])
+            _set_groups(groups)
+            _LIBC.prctl(_PR_SET_DUMPABLE, dumpable, 0, 0, 0)
+
+    def close(self) -> None:
+        """Give them back. May be called again."""
+        fds, self._lock = [*self._mappings.values(), self._lock], -1
+        self._mappings.clear()
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
+
+
+def allocate() -> HostUser | None:
+    """Take a uid and a gid that no other sandbox has; None where this process is not the host's root.
+
+    Raises:
+        EngineError: All are taken, or the host can't lock them.
+    """
+    ranges = host_users()
+    if ranges is None:
+        return None
+    uids, gids = ranges
+    count = min(len(uids), len(gids))
+    first = secrets.randbelow(count)  # one that was just given back comes late, with whatever was left in its name
+    path = RUN / "users"
+    try:
+        RUN.mkdir(mode=0o755, exist_ok=True)
+        fd = above_stdio(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise EngineError(
+            f"root's sandboxes need {path}, to have a uid of the host each ({error.strerror}); make {RUN} writable, or "
+            "run samebox as an ordinary user"
+        ) from error
+    try:
+        for turn in range(count):
+            number = (first + turn) % count
+            if _locked(fd, number):
+                return HostUser(uids[number], gids[number], fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    raise EngineError(
+        f"all {count} uids of the host that root's sandboxes may have are in use; close sandboxes, or give root a "
+        "larger range in /etc/subuid and /etc/subgid"
+    )
+
+
+@cache
+def host_users() -> tuple[range, range] | None:
+    """Return the uids and gids of the host that sandboxes may have; None where this process is not the host's root.
+
+    Raises:
+        EngineUnavailableError: It is, but in a user namespace that has none to give.
+    """
+    if os.geteuid() != 0:
+        return None
+    uids, gids = (_subordinate(Path("/etc", name)) or _RESERVED for name in ("subuid", "subgid"))
+    if all(_has(Path(f"/proc/self/{name}_map"), ids) for name, ids in (("uid", uids), ("gid", gids))):
+        return uids, gids
+    if _outside(Path("/proc/self/uid_map")) != 0:
+        return None  # root of a user namespace, and somebody without rights outside of it
+    raise EngineUnavailableError(
+        f"this user namespace has the host's root as its own, and not the uids {uids.start}-{uids.stop - 1} for "
+        "sandboxes; start it without a user namespace, or as an ordinary user"
+    )
+
+
+def _subordinate(path: Path) -> range | None:
+    """Return root's ids in /etc/subuid or /etc/subgid (subuid(5)); None if there is no line with enough of them."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, rest = line.partition(":")
+        start, _, count = rest.partition(":")
+        if name not in {"root", "0"} or not (start.isdecimal() and count.isdecimal()):
+            continue
+        if int(count) >= _LEAST and _LEAST <= int(start) <= _MOST_ID - int(count):
+            return range(int(start), int(start) + int(count))
+    return None
+
+
+def _has(path: Path, ids: range) -> bool:
+    """Tell whether a user namespace's map has all of some ids."""
+    spans = [tuple(map(int, line.split())) for line in path.read_text(encoding="ascii").splitlines()]
+    return any(first <= ids.start and ids.stop <= first + count for first, _, count in spans)
+
+
+def _outside(path: Path) -> int | None:
+    """Return what a user namespace's id 0 is outside of it."""
+    spans = [tuple(map(int, line.split())) for line in path.read_text(encoding="ascii").splitlines()]
+    return next((outer for first, outer, _ in spans if first == 0), None)
+
+
+def _locked(fd: int, number: int) -> bool:
+    """Lock one byte of a file for this open file, which a process's death closes."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
+    except OSError as error:
+        if error.errno in {errno.EAGAIN, errno.EACCES}:
+            return False
+        raise EngineError(f"a uid of the host can't be locked ({error}); is {RUN} on a network file system?") from error
+    return True
+
+
+def _set_groups(groups: list[int]) -> None:
+    _call("setgroups", len(groups), (ctypes.c_uint32 * len(groups))(*groups))
+
+
+def _call(name: str, *arguments: object) -> None:
+    """Make a system call for this thread alone: the C library's functions change all threads of a process."""
+    if _LIBC.syscall(syscall_numbers(platform.machine())[name], *arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
