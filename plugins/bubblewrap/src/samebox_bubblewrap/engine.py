@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
-import secrets
-import time
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - pydantic reads it
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions
-from samebox.engine.labels import MANAGED
 from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError, UnsupportedError
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
 from samebox_bubblewrap.cgroups import Cgroup, hierarchies
-from samebox_bubblewrap.devices import device_words
-from samebox_bubblewrap.hostuser import HostUser, allocate
+from samebox_bubblewrap.creation import capability_of, make_record
 from samebox_bubblewrap.images import HOST, ImageStore
 from samebox_bubblewrap.network import network_missing
-from samebox_bubblewrap.plan import make_plan
 from samebox_bubblewrap.process import SandboxProcess
 from samebox_bubblewrap.sandboxes import SandboxRecord, registry
 from samebox_bubblewrap.snapshot import commit
-from samebox_bubblewrap.stage import HostPath, check_owners
 from samebox_bubblewrap.uninterruptible import uninterruptible
 from samebox_bubblewrap.volumes import VolumeStore
 
@@ -33,8 +27,6 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.config.ports import HostPort
     from samebox.engine import ByteStream, SandboxStatus, VolumeStatus
-    from samebox_bubblewrap.directories import DirectoryUse
-    from samebox_bubblewrap.plan import Plan
 
 __all__ = ["BubblewrapEngine", "BubblewrapOptions"]
 
@@ -186,43 +178,16 @@ class BubblewrapEngine(Engine):
     def _create(self, config: SandboxConfig, image: str, name: str, labels: Mapping[str, str]) -> str:
         _, overlay = self._bwrap()
         if overlay and image != HOST:
-            raise UnsupportedError(_image_capability(image), self.name, overlay)
+            raise UnsupportedError(capability_of(image), self.name, overlay)
         if config.network is True and network_missing():
             raise UnsupportedError(Capability.NETWORK, self.name, network_missing())
-        image_use = self._images.use(image)
-        uses: list[DirectoryUse | HostUser] = [image_use] if image_use is not None else []
+        record = make_record(config, image, name, labels, images=self._images, volumes=self._volumes)
         try:
-            if (user := allocate()) is not None:
-                uses.append(user)
-            rootfs = self._images.rootfs(image)
-            identity = rootfs.identity(config.user)
-            devices = device_words(
-                self._images.directory / "dev", config.shm_size or config.files_in_memory, config.devices
-            )
-            plan = make_plan(config, rootfs, identity, devices, name, volume=self._volumes.data)
-            self._check_owners(plan, image, user)
-            owner = (identity.uid, identity.gid) if user is not None else None
-            for volume in {mount.source for mount in config.mounts if mount.type == "volume"}:
-                uses += [self._volumes.use(volume, {**config.labels, MANAGED: "1"}, owner)]
-            record = SandboxRecord(
-                secrets.token_hex(16), name, image, dict(labels), plan, config, time.time(), uses, user
-            )
             registry.add(record)
         except BaseException:
-            for use in uses:
-                use.close()
+            record.leave()
             raise
         return record.id
-
-    def _check_owners(self, plan: Plan, image: str, user: HostUser | None) -> None:
-        """Refuse what would have to be mounted with other owners, and can't be."""
-        for source in (word for word in plan.options if isinstance(word, HostPath)):
-            if reason := check_owners(source, user):
-                capability = Capability.BIND_MOUNTS if source.path in plan.sources else _image_capability(image)
-                if Path(source.path).is_relative_to(self._volumes.directory):
-                    capability = Capability.VOLUMES
-                setting = plan.settings.get(source.path, f"image {image!r}")
-                raise UnsupportedError(capability, self.name, f"{setting}: {reason}")
 
     def start(self, sandbox_id: str) -> None:
         """Start a sandbox; one that was stopped begins with a fresh writable layer. See `Engine.start`."""
@@ -356,11 +321,6 @@ class BubblewrapEngine(Engine):
         if record.process is None:
             raise SandboxGoneError(f"the sandbox {record.name!r} has not been started")
         return record.process.connect()
-
-
-def _image_capability(image: str) -> Capability:
-    kinds = {"dir": Capability.DIRECTORY_IMAGE, "sha256": Capability.ARCHIVE_IMAGE}
-    return kinds.get(image.partition(":")[0], Capability.SNAPSHOT)
 
 
 def _kill(processes: list[SandboxProcess]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
+from samebox_bubblewrap.paths import open_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +27,6 @@ __all__ = ["LayerCopy", "own_mounts"]
 _MOST_ENTRIES = 2_000_000
 _MOST_COMPONENTS = 256
 _CHUNK = 1 << 20
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """What opening says of an entry that the sandbox has replaced since it was listed."""
 _OWN_KINDS = ("overlay", "tmpfs")
@@ -112,14 +112,14 @@ class LayerCopy:
         while waiting:
             parts = waiting.pop()
             try:
-                source = _open_below(self._source, parts)
+                source = open_below(self._source, parts)
             except OSError as error:
                 if error.errno in _GONE:
                     continue
                 raise self._unreadable(parts, error) from error
             with contextlib.ExitStack() as stack:
                 stack.callback(os.close, source)
-                target = _open_below(self._target, parts)
+                target = open_below(self._target, parts)
                 stack.callback(os.close, target)
                 base = self._open_base(parts)
                 if base is not None:
@@ -131,7 +131,7 @@ class LayerCopy:
         if self._base is None:
             return None
         try:
-            return _open_below(self._base, parts)
+            return open_below(self._base, parts)
         except OSError:
             return None
 
@@ -201,7 +201,7 @@ class LayerCopy:
         name = parts[-1]
         key = (info.st_dev, info.st_ino)
         if info.st_nlink > 1 and (first := self._linked.get(key)) is not None:
-            above = _open_below(self._target, first[:-1])
+            above = open_below(self._target, first[:-1])
             try:
                 os.link(first[-1], name, src_dir_fd=above, dst_dir_fd=target, follow_symlinks=False)
             finally:
@@ -251,7 +251,7 @@ class LayerCopy:
     def _finish(self) -> None:
         """Give directories what files have got already, the deepest first: what is in them is complete now."""
         for parts, info in reversed(self._directories):
-            fd = _open_below(self._target, parts)
+            fd = open_below(self._target, parts)
             try:
                 path = f"/proc/self/fd/{fd}"
                 if self._root and (owner := self._owner(info)) != (0, os.getegid()):
@@ -287,18 +287,6 @@ class LayerCopy:
     def _unreadable(self, parts: tuple[str, ...], error: OSError) -> EngineError:
         remedy = "give its owner the permission, or remove it"
         return EngineError(f"its {'/' + '/'.join(parts)!r} can't be read ({error.strerror}); {remedy}")
-
-
-def _open_below(top: int, parts: tuple[str, ...]) -> int:
-    """Open a directory by its path below another, following no link."""
-    fd = os.open(".", _DIRECTORY, dir_fd=top)
-    for part in parts:
-        try:
-            below = os.open(part, _DIRECTORY, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = below
-    return fd
 
 
 def _mount_of(fd: int) -> int:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from samebox.config.mounts import VOLUME
 from samebox.engine import VolumeStatus
 from samebox.errors import EngineError
 from samebox_bubblewrap.directories import DirectoryUse, lock_directory, remove_tree
+from samebox_bubblewrap.paths import components, open_below, resolve_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,6 +88,36 @@ class VolumeStore:
         finally:
             if temporary.is_dir():
                 remove_tree(temporary)
+
+    def give(self, name: str, path: str, owner: tuple[int, int]) -> None:
+        """See that a directory of a volume in use may be written by a user who has no capabilities.
+
+        Args:
+            name: The volume's name.
+            path: The directory, as from inside the volume.
+            owner: The user's uid and gid.
+
+        Raises:
+            EngineError: It is not there any more.
+        """
+        data = str(self.data(name))
+        try:
+            top = os.open(data, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fd = open_below(top, components(resolve_inside(data, path)))
+            finally:
+                os.close(top)
+            try:
+                status = os.fstat(fd)
+                if status.st_uid != owner[0] or status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                    os.chown(f"/proc/self/fd/{fd}", *owner)
+                    os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(status.st_mode) | stat.S_IRWXU)  # noqa: PTH101
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise EngineError(
+                f"volume {name!r}: its directory {path!r} can't be given to the sandbox's user ({error.strerror})"
+            ) from error
 
     def volumes(self) -> Iterator[VolumeStatus]:
         """Yield what is there, by name."""
