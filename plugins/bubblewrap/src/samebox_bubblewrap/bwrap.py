@@ -131,15 +131,16 @@ def probe_bwrap(bwrap: Bwrap) -> str:
 
 
 def _probe(bwrap: Bwrap) -> str:
-    try:
-        user = allocate()
-    except EngineError as error:
-        raise EngineUnavailableError(f"bubblewrap ({bwrap.path}, {bwrap.version_text}): {error}") from error
-    with contextlib.closing(user) if user is not None else contextlib.nullcontext():
-        failure = _overlay_failure(bwrap, user) if bwrap.has_overlay else ""
-        if bwrap.has_overlay and not failure:
-            return ""
-        plain = _run(bwrap, user, [])
+    with contextlib.ExitStack() as stack:
+        try:
+            if (user := allocate()) is not None:
+                stack.callback(user.close)
+            failure = _overlay_failure(bwrap, user) if bwrap.has_overlay else ""
+            if bwrap.has_overlay and not failure:
+                return ""
+            plain = _run(bwrap, user, [])
+        except EngineError as error:
+            raise EngineUnavailableError(f"bubblewrap ({bwrap.path}, {bwrap.version_text}): {error}") from error
     if plain:
         raise EngineUnavailableError(
             f"bubblewrap ({bwrap.path}, {bwrap.version_text}): {diagnose(plain, HostFacts.read())}"
@@ -155,6 +156,7 @@ def _probe(bwrap: Bwrap) -> str:
 
 def _overlay_failure(bwrap: Bwrap, user: HostUser | None) -> str:
     with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
+        os.chmod(lower, 0o755)  # noqa: PTH101, S103 - a name; it is empty
         with contextlib.suppress(EngineError):  # temporary files are where owners can't be mapped; images may not be
             return _run(bwrap, user, ["--overlay-src", HostPath(lower, (0, 0)), "--tmp-overlay", "/mnt"])
         return _run(bwrap, user, ["--overlay-src", HostPath(lower), "--tmp-overlay", "/mnt"])

@@ -43,6 +43,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_CAP_AMBIENT, _CLEAR_ALL = 3, 4, 47, 4
 
 
+class _RefusedError(Exception):
+    """The kernel does not let this thread be another user."""
+
+
 @dataclass
 class HostUser:
     """A uid and a gid of the host, locked: when this process dies, the kernel gives them back.
@@ -73,8 +77,19 @@ class HostUser:
         with the memory of a large process that takes longer than all of bwrap's work.
 
         Raises:
-            OSError: The kernel refuses.
+            EngineError: The kernel refuses, and says why.
         """
+        try:
+            with self._acting():
+                yield
+        except _RefusedError as error:
+            raise EngineError(
+                f"root can't start bwrap as uid {self.uid} of the host ({error}): it lacks CAP_SETUID or CAP_SETGID; "
+                "give it these, or run samebox as an ordinary user"
+            ) from error
+
+    @contextlib.contextmanager
+    def _acting(self) -> Iterator[None]:
         groups = os.getgroups()
         before = os.getresuid(), os.getresgid()
         # A change of ids makes the whole process undumpable, and nobody has asked for that.
@@ -202,5 +217,4 @@ def _set_groups(groups: list[int]) -> None:
 def _call(name: str, *arguments: object) -> None:
     """Make a system call for this thread alone: the C library's functions change all threads of a process."""
     if _LIBC.syscall(syscall_numbers(platform.machine())[name], *arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
+        raise _RefusedError(f"{name}: {os.strerror(ctypes.get_errno())}")

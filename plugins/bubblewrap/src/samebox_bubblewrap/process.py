@@ -177,11 +177,15 @@ class SandboxProcess:
             self._connect(int(pid))
 
     def _limit(self, pid: int, limits: Limits) -> None:
-        # Another user's processes are for root to limit only with the capability that raises limits too.
-        other = limits and self._user is not None and not may_raise()
-        with self._user.acting() if other and self._user is not None else contextlib.nullcontext():
-            for number, limit in limits.items():
-                resource.prlimit(pid, number, limit)
+        def limit() -> None:
+            # Another user's processes are for root to limit only with the capability that raises limits too.
+            other = self._user is not None and not may_raise()
+            with self._user.acting() if other and self._user is not None else contextlib.nullcontext():
+                for number, value in limits.items():
+                    resource.prlimit(pid, number, value)
+
+        if limits:
+            keeper().call(limit)
 
     def _connect(self, pid: int) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -77,18 +78,27 @@ class Stage:
         """Have everything in its place, and be who bwrap runs as: with the calling thread alone, for what it starts.
 
         Raises:
-            OSError: The kernel refuses.
-            EngineError: A path is not there any more, or can't be mounted with other owners.
+            EngineError: The kernel refuses, a path is not there any more, or can't be mounted with other owners.
         """
         if self._user is None:
             yield
             return
         with contextlib.ExitStack() as stack:
             if self._sources:
-                stack.enter_context(_mount_namespace())
-                self._mount(self._user)
+                self._set_up(stack, self._user)
             stack.enter_context(self._user.acting())
             yield
+
+    def _set_up(self, stack: contextlib.ExitStack, user: HostUser) -> None:
+        try:
+            stack.enter_context(_mount_namespace())
+            self._mount(user)
+        except OSError as error:
+            paths = ", ".join(map(str, self._sources))
+            raise EngineError(
+                f"root can't mount {paths} for another uid of the host ({error}): it lacks CAP_SYS_ADMIN, or {RUN} "
+                "can't be written; give it these, or run samebox as an ordinary user"
+            ) from error
 
     def _mount(self, user: HostUser) -> None:
         with contextlib.ExitStack() as stack:
@@ -126,10 +136,17 @@ def _opened(source: HostPath, user: HostUser) -> int:
     except FileNotFoundError as error:
         raise EngineError(f"{source.path} is not there any more") from error
     except OSError as error:
+        if source.owner is None:
+            raise
+        why = (
+            "this process lacks CAP_SYS_ADMIN: give it that"
+            if error.errno == errno.EPERM
+            else "this kernel, or a file system there, has no idmapped mounts. Linux 5.19 has them on ext4, xfs and "
+            "btrfs, and 6.3 on tmpfs: use a path on one of these"
+        )
         raise EngineError(
-            f"{source.path} can't be mounted with other owners ({error.strerror}): root's sandboxes run as another uid "
-            "of the host, and this kernel, or a file system there, has no idmapped mounts. Those of Linux 5.19 and "
-            "later are enough, on ext4, xfs, btrfs, and from 6.3 on tmpfs; or run samebox as an ordinary user"
+            f"{source.path} can't be mounted with other owners ({error}): root's sandboxes run as another uid of the "
+            f"host, and {why}, or run samebox as an ordinary user"
         ) from error
 
 
