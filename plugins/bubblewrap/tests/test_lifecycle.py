@@ -358,12 +358,14 @@ print(json.dumps([interrupted, before, after]))
 """
 
 
-@pytest.mark.parametrize("settings", [{}, {"network": True}], ids=["alone", "network"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"network": True}, {"mounts": ["/usr/share:/mnt:ro"]}], ids=["alone", "network", "mount"]
+)
 def test_interrupted_start_leaves_nothing(
     engine: BubblewrapEngine, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whenever a signal's handler raises during a start, no process, group, directory or descriptor is left."""
-    if settings and (missing := engine.probe().missing.get(Capability.NETWORK)):
+    if "network" in settings and (missing := engine.probe().missing.get(Capability.NETWORK)):
         not_here(missing)
     # A program of its own, by whose name those of its processes are found that are no children any more.
     with tempfile.TemporaryDirectory() as directory:
