@@ -385,9 +385,10 @@ def test_rights_that_root_lacks_are_named(shared: Path) -> None:
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     for right, said in (
+        ("setfcap", "UnsupportedError .*this process lacks CAP_SYS_ADMIN or CAP_SETFCAP: give it these"),
         (
             "sys_admin",
-            "UnsupportedError .*this process lacks CAP_SYS_ADMIN: give it that, or run samebox as an ordinary",
+            "UnsupportedError .*this process lacks CAP_SYS_ADMIN or CAP_SETFCAP: give it these, or run samebox",
         ),
         ("setuid", r"Unavailable.* root can't start bwrap as uid \d+ of the host .*it lacks CAP_SETUID or CAP_SETGID"),
     ):

@@ -139,7 +139,7 @@ def _opened(source: HostPath, user: HostUser) -> int:
         if source.owner is None:
             raise
         why = (
-            "this process lacks CAP_SYS_ADMIN: give it that"
+            "this process lacks CAP_SYS_ADMIN or CAP_SETFCAP: give it these"
             if error.errno == errno.EPERM
             else "this kernel, or a file system there, has no idmapped mounts. Linux 5.19 has them on ext4, xfs and "
             "btrfs, and 6.3 on tmpfs: use a path on one of these"
