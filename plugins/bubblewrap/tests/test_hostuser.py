@@ -20,7 +20,7 @@ import pytest
 
 from samebox.capabilities import Capability
 from samebox.errors import ConfigError, EngineError, UnsupportedError
-from samebox_bubblewrap import hostroot, hostuser, idmap
+from samebox_bubblewrap import hostroot, hostuser, idmap, stage
 from samebox_bubblewrap.hostuser import allocate, host_users
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.sandboxes import registry
@@ -351,14 +351,28 @@ def test_what_can_not_be_mapped_is_refused(
     assert list((unmappable / "volumes").iterdir()) == []
 
 
-def test_what_is_closed_to_others_is_reached(make_box: Callable[..., Sandbox], shared: Path) -> None:
-    """A path below a directory of root's alone is given all the same, and nothing else of that directory."""
+def test_what_is_closed_to_others_is_reached(
+    make_box: Callable[..., Sandbox], shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path below a directory of root's alone is given all the same, and nothing else of that directory.
+
+    Also where root's umask has closed the place that bwrap is told of.
+    """
     shared.parent.chmod(0o700)
     (shared.parent / "secret").write_text("of root alone")
-    box = make_box(mounts=[f"{shared}:/mnt"])
-    box.write_text("/mnt/file", "x")
-    assert b"secret" not in box.sh("find / -xdev -name secret 2>/dev/null; ls /mnt/..").stdout
-    assert "samebox-bubblewrap" not in box.read_text("/proc/self/mounts")
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        run = Path(directory, "run")
+        run.mkdir(mode=0o700)
+        monkeypatch.setattr(hostuser, "RUN", run)
+        monkeypatch.setattr(stage, "RUN", run)
+        box = make_box(mounts=[f"{shared}:/mnt"])
+        box.write_text("/mnt/file", "x")
+        assert [path.name for path in run.iterdir()] == ["users"]
+        assert str(run) not in Path("/proc/self/mounts").read_text()
+        assert str(run) not in box.read_text("/proc/self/mounts")
+        assert b"secret" not in box.sh("ls -R /mnt /run").stdout
+        box.close()
 
 
 def test_program_that_is_closed_to_others_is_run(make_box: Callable[..., Sandbox], tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HostPath", "Stage", "check_owners", "open_to_all"]
 
-_PLACE = RUN / "mounts"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNS = 0x00020000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_SLAVE = 2, 4, 0x4000, 0x80000
@@ -71,7 +70,7 @@ class Stage:
             found, rest = "/".join(parts[: length + 1]), "".join(f"/{part}" for part in parts[length + 1 :])
         number = len(self._sources)
         self._sources.append(HostPath(found, source.owner))
-        return f"{_PLACE}/{number}{rest}"
+        return f"{RUN}/{number}{rest}"
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -105,10 +104,10 @@ class Stage:
             trees = [_opened(source, user) for source in self._sources]
             for tree in trees:
                 stack.callback(os.close, tree)
-            _PLACE.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _mount("tmpfs", str(_PLACE), "tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=0755,size=1m")
+            # Over it, as whoever made it may have had a umask that closes it to others.
+            _mount("tmpfs", str(RUN), "tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=0755,size=1m")
             for number, tree in enumerate(trees):
-                point = f"{_PLACE}/{number}"
+                point = f"{RUN}/{number}"
                 if stat.S_ISDIR(os.fstat(tree).st_mode):
                     os.mkdir(point)  # noqa: PTH102 - Path costs more than the call
                 else:
@@ -161,8 +160,13 @@ def open_to_all(path: str) -> bool:
 def _closed(path: str) -> int | None:
     """Return how many components lead to the last directory on a path that only some may pass, None without one."""
     parts = path.split("/")
-    lengths = range(len(parts) - 1, 0, -1)
-    return next((n for n in lengths if not os.stat("/".join(parts[:n]) or "/").st_mode & stat.S_IXOTH), None)  # noqa: PTH116
+    try:
+        for length in range(len(parts) - 1, 0, -1):
+            if not os.stat("/".join(parts[:length]) or "/").st_mode & stat.S_IXOTH:  # noqa: PTH116
+                return length
+    except OSError:  # it is not there any more, as bwrap says
+        pass
+    return None
 
 
 @contextlib.contextmanager
