@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
@@ -11,8 +10,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +19,6 @@ from samebox.capabilities import Capability
 from samebox.errors import ConfigError, EngineError, UnsupportedError
 from samebox_bubblewrap import hostroot, hostuser, idmap, stage
 from samebox_bubblewrap.hostuser import allocate, host_users
-from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.sandboxes import registry
 
 if TYPE_CHECKING:
@@ -180,39 +176,23 @@ def test_map_of_owners() -> None:
         assert len(lines) <= 5
 
 
-def test_thread_is_itself_again() -> None:
-    """What the keeper's thread was for a start it is not for a moment longer, and no other thread ever."""
-    user = allocate()
-    assert user is not None
-    begun, seen = threading.Event(), threading.Event()
-
-    def act() -> str:
-        with user.acting():
-            begun.set()
-            assert seen.wait(10)
-            return _mine()["Uid"]
-
-    facts = ("Uid", "Gid", "Groups", "CapEff", "CapPrm")
-    before = _mine()
-    with ThreadPoolExecutor(1) as pool:
-        acting = pool.submit(keeper().call, act)
-        assert begun.wait(10)
-        meanwhile = _mine()
-        seen.set()
-        assert acting.result().split() == [str(user.uid), str(user.uid), "0", str(user.uid)]
-    user.close()
-    after = keeper().call(_mine)
-    for name in facts:
-        assert before[name] == meanwhile[name] == after[name], name
-    get_dumpable = 3
-    assert ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0) == 1, "no core of this process could be dumped any more"
-    here, there = (os.stat(f"/proc/{task}/ns/mnt").st_ino for task in ("self", "thread-self"))
-    assert here == there == keeper().call(lambda: os.stat("/proc/thread-self/ns/mnt").st_ino)
+def test_this_process_stays_where_it_is(make_box: Callable[..., Sandbox], shared: Path) -> None:
+    """The thread that starts bwrap among other mounts is back in those of its process, and nothing of it is left."""
+    before = (os.stat("/proc/self/ns/mnt").st_ino, Path("/proc/self/mountinfo").read_text())
+    make_box(mounts=[f"{shared}:/mnt"]).exec(["true"])
+    with pytest.raises(EngineError, match="The setting concerned: the mount '"):
+        make_box(mounts=[f"{shared}:/etc/passwd"]).start()
+    for task in Path("/proc/self/task").iterdir():
+        assert (task / "ns/mnt").stat().st_ino == before[0], task
+    assert Path("/proc/self/mountinfo").read_text() == before[1]
 
 
-def _mine() -> dict[str, str]:
-    lines = Path("/proc/thread-self/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+def test_nothing_of_the_user_namespace_is_handed_on(make_box: Callable[..., Sandbox]) -> None:
+    """Init has no descriptor of a namespace, which would be a way for who is root in it."""
+    box = make_box().start()
+    for pid in processes(box):
+        kinds = {os.readlink(link).partition(":")[0] for link in Path(f"/proc/{pid}/fd").iterdir()}
+        assert not kinds & {"user", "mnt", "net"}, (pid, kinds)
 
 
 def test_files_of_root_alone_can_not_be_read(make_box: Callable[..., Sandbox]) -> None:
@@ -391,6 +371,14 @@ def test_program_that_is_closed_to_others_is_run(make_box: Callable[..., Sandbox
     assert [status(pid)["Name"] for pid in processes(box)][:2] == ["bwrap", "samebox-init"]
 
 
+def test_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without nsenter no sandbox is made, rather than one that is root."""
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    hostuser._nsenter.cache_clear()
+    with pytest.raises(EngineError, match=r"root's sandboxes need the program nsenter, .*: install util-linux"):
+        allocate()
+
+
 def test_rights_that_root_lacks_are_named(shared: Path) -> None:
     """Root of a container may lack what it takes to be another, and to mount: refused with that."""
     code = (
@@ -404,7 +392,14 @@ def test_rights_that_root_lacks_are_named(shared: Path) -> None:
             "sys_admin",
             "UnsupportedError .*this process lacks CAP_SYS_ADMIN or CAP_SETFCAP: give it these, or run samebox",
         ),
-        ("setuid", r"Unavailable.* root can't start bwrap as uid \d+ of the host .*it lacks CAP_SETUID or CAP_SETGID"),
+        (
+            "setuid",
+            r"Unavailable.* root can't make a user namespace for uid \d+ .*: it needs CAP_SETUID and CAP_SETGID",
+        ),
+        (
+            "setgid",
+            r"Unavailable.* root can't make a user namespace for uid \d+ .*: it needs CAP_SETUID and CAP_SETGID",
+        ),
     ):
         argv = ["setpriv", f"--bounding-set=-{right}", f"--inh-caps=-{right}", sys.executable, "-c", code]
         done = subprocess.run([*argv, f"{shared}:/mnt"], capture_output=True, text=True, check=False)

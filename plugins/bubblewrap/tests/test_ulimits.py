@@ -90,7 +90,7 @@ def test_raising_is_refused_with_the_reason() -> None:
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
         "from samebox_bubblewrap import ulimits\n"
         "from samebox.config.units import Ulimit\n"
-        "ulimits.may_raise = lambda: False\n"
+        "ulimits._may_raise = lambda: False\n"
         "print(ulimits.resource_limits({'nofile': Ulimit(soft=10, hard=64)}))\n"
         "ulimits.resource_limits({'nofile': Ulimit(soft=10, hard=65)})\n"
     )

@@ -170,11 +170,12 @@ def _run(bwrap: Bwrap, user: HostUser | None, extra: list[Word]) -> str:
     """
     stage = Stage(user)
     # Not the host's root, whose mounts may come and go just now; init ends by itself at once.
-    words: list[Word] = [HostPath(bwrap.path), "--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"]
+    words: list[Word] = ["--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"]
     words += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--uid", "1000", "--gid", "1000"]
     words += ["--proc", "/proc", "--dev", "/dev", "--ro-bind", HostPath(str(agent_program().path)), GUEST_PATH, *extra]
     words += ["--", GUEST_PATH, "init", "--max-lifetime", "1"]
-    argv = [stage.place(word) if isinstance(word, HostPath) else str(word) for word in words]
+    argv = stage.command(bwrap.path)
+    argv += [stage.place(word) if isinstance(word, HostPath) else str(word) for word in words]
     with contextlib.closing(Descriptors()) as fds:
         said, said_end = fds.pipe()
         try:

@@ -1,31 +1,26 @@
 """HostUser: the unprivileged uid and gid of the host that a sandbox of root's has to itself.
 
-bwrap run by root makes sandboxes whose processes are the host's uid 0. So root starts it as somebody else: a uid that
-no user of the host has, and no other sandbox that runs. From there on such a sandbox is an ordinary user's.
+bwrap run by root makes sandboxes whose processes are the host's uid 0. So root starts it as the root of a user
+namespace that is somebody else outside: a uid that no user of the host has, and no other sandbox that runs.
+
+Not as that uid alone, which may make no user namespaces where the host forbids them to all but root.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import fcntl
 import os
-import platform
 import secrets
+import shutil
 import struct
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError, EngineUnavailableError
 from samebox_bubblewrap.descriptors import above_stdio
-from samebox_bubblewrap.idmap import mapping
-from samebox_bubblewrap.syscalls import syscall_numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from samebox_bubblewrap.idmap import mapping, user_namespace
 
 __all__ = ["RUN", "HostUser", "allocate", "host_users"]
 
@@ -39,12 +34,6 @@ _LEAST = 65_536
 make a sandbox one of the host's users."""
 _MOST_ID = (1 << 32) - 1
 _LOCK = struct.Struct("hhqqi4x")  # struct flock, where pointers have 64 bits
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_CAP_AMBIENT, _CLEAR_ALL = 3, 4, 47, 4
-
-
-class _RefusedError(Exception):
-    """The kernel does not let this thread be another user."""
 
 
 @dataclass
@@ -57,7 +46,17 @@ class HostUser:
     uid: int
     gid: int
     _lock: int
+    _namespace: int
+    """The user namespace whose root, and only id, they are."""
     _mappings: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    @property
+    def words(self) -> list[str]:
+        """What comes before a command so that it runs as this user, with rights over nothing but what it makes.
+
+        It opens the namespace by this process's descriptor, so that the command does not have it.
+        """
+        return [_nsenter(), f"--user=/proc/{os.getpid()}/fd/{self._namespace}", "--setuid=0", "--setgid=0", "--"]
 
     def mapping(self, owner: tuple[int, int]) -> int:
         """Return a user namespace for mounts whose files of `owner`, a uid and a gid, are to be this user's.
@@ -69,46 +68,10 @@ class HostUser:
             self._mappings[owner] = mapping((owner[0], self.uid), (owner[1], self.gid))
         return self._mappings[owner]
 
-    @contextlib.contextmanager
-    def acting(self) -> Iterator[None]:
-        """Be this user with the calling thread alone, so that what it starts meanwhile is, and has no capability.
-
-        The saved uid stays root's until a program is executed, which is what leads back. Where Popen does it, it forks:
-        with the memory of a large process that takes longer than all of bwrap's work.
-
-        Raises:
-            EngineError: The kernel refuses, and says why.
-        """
-        try:
-            with self._acting():
-                yield
-        except _RefusedError as error:
-            raise EngineError(
-                f"root can't start bwrap as uid {self.uid} of the host ({error}): it lacks CAP_SETUID or CAP_SETGID; "
-                "give it these, or run samebox as an ordinary user"
-            ) from error
-
-    @contextlib.contextmanager
-    def _acting(self) -> Iterator[None]:
-        groups = os.getgroups()
-        before = os.getresuid(), os.getresgid()
-        # A change of ids makes the whole process undumpable, and nobody has asked for that.
-        dumpable = _LIBC.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
-        _LIBC.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
-        try:
-            _set_groups([])
-            _call("setresgid", self.gid, self.gid, before[1][2])
-            _call("setresuid", self.uid, self.uid, before[0][2])
-            yield
-        finally:
-            _call("setresuid", *before[0])
-            _call("setresgid", *before[1])
-            _set_groups(groups)
-            _LIBC.prctl(_PR_SET_DUMPABLE, dumpable, 0, 0, 0)
-
     def close(self) -> None:
         """Give them back. May be called again."""
-        fds, self._lock = [*self._mappings.values(), self._lock], -1
+        fds = [*self._mappings.values(), self._namespace, self._lock]
+        self._namespace = self._lock = -1
         self._mappings.clear()
         for fd in fds:
             if fd >= 0:
@@ -137,10 +100,11 @@ def allocate() -> HostUser | None:
             "run samebox as an ordinary user"
         ) from error
     try:
+        _nsenter()
         for turn in range(count):
             number = (first + turn) % count
             if _locked(fd, number):
-                return HostUser(uids[number], gids[number], fd)
+                return HostUser(uids[number], gids[number], fd, _own_namespace(uids[number], gids[number]))
     except BaseException:
         os.close(fd)
         raise
@@ -199,6 +163,16 @@ def _outside(path: Path) -> int | None:
     return next((outer for first, outer, _ in spans if first == 0), None)
 
 
+def _own_namespace(uid: int, gid: int) -> int:
+    try:
+        return user_namespace(f"0 {uid} 1\n", f"0 {gid} 1\n")
+    except OSError as error:
+        raise EngineError(
+            f"root can't make a user namespace for uid {uid} ({error}): it needs CAP_SETUID and CAP_SETGID, "
+            "and one more has to be allowed by `sysctl user.max_user_namespaces`; or run samebox as an ordinary user"
+        ) from error
+
+
 def _locked(fd: int, number: int) -> bool:
     """Lock one byte of a file for this open file, which a process's death closes."""
     try:
@@ -210,11 +184,9 @@ def _locked(fd: int, number: int) -> bool:
     return True
 
 
-def _set_groups(groups: list[int]) -> None:
-    _call("setgroups", len(groups), (ctypes.c_uint32 * len(groups))(*groups))
-
-
-def _call(name: str, *arguments: object) -> None:
-    """Make a system call for this thread alone: the C library's functions change all threads of a process."""
-    if _LIBC.syscall(syscall_numbers(platform.machine())[name], *arguments) != 0:
-        raise _RefusedError(f"{name}: {os.strerror(ctypes.get_errno())}")
+@cache
+def _nsenter() -> str:
+    found = shutil.which("nsenter")
+    if found is None:
+        raise EngineError("root's sandboxes need the program nsenter, to be another user: install util-linux")
+    return found

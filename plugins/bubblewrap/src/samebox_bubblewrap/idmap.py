@@ -1,6 +1,6 @@
 """Idmapped mounts: trees of the host's files in which some belong to another, for whoever sees them there.
 
-See mount_setattr(2), "ID-mapped mounts". The map is that of a user namespace, in which nobody ever is.
+See mount_setattr(2), "ID-mapped mounts". The map is that of a user namespace.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from samebox_bubblewrap.descriptors import above_stdio
 
-__all__ = ["attach", "mapping", "open_tree"]
+__all__ = ["attach", "mapping", "open_tree", "user_namespace"]
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442  # on every processor
@@ -43,6 +43,22 @@ def mapping(uid: tuple[int, int], gid: tuple[int, int]) -> int:
     Raises:
         OSError: The kernel refuses.
     """
+    return user_namespace(_map(*uid), _map(*gid))
+
+
+def user_namespace(uid_map: str, gid_map: str) -> int:
+    """Make a user namespace with nobody in it.
+
+    Args:
+        uid_map: Its map, as in /proc/PID/uid_map.
+        gid_map: Likewise.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
     # Its first process, without which there is none, shares this one's memory and ends at once. It has no signal to
     # tell of its end, so that it stays, as a zombie, until it is waited for here; whoever waits for all children of
     # this process does not get it.
@@ -58,8 +74,8 @@ def mapping(uid: tuple[int, int], gid: tuple[int, int]) -> int:
     if pid < 0:
         raise _failed("clone")
     try:
-        for name, (own, host) in (("uid_map", uid), ("gid_map", gid)):
-            Path(f"/proc/{pid}/{name}").write_text(_map(own, host), encoding="ascii")
+        for name, lines in (("uid_map", uid_map), ("gid_map", gid_map)):
+            Path(f"/proc/{pid}/{name}").write_text(lines, encoding="ascii")
         return above_stdio(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
     finally:
         os.waitpid(pid, _WAIT_FOR_CLONES)

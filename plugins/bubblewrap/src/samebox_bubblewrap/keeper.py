@@ -13,7 +13,7 @@ import subprocess
 import threading
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from samebox_bubblewrap.descriptors import above_stdio
 
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeper", "keeper"]
 
-T = TypeVar("T")
-
 
 class Keeper:
     """Starts processes in a thread of its own, and calls back when a control socket's other side has closed.
 
-    It is the thread, too, that for a moment is in other groups, namespaces and ids than its process.
+    It is the thread, too, that is in other control groups and mounts than its process for the moment of a start.
     """
 
     def __init__(self) -> None:
@@ -57,8 +55,9 @@ class Keeper:
         Raises:
             OSError: It can't be started.
         """
+        future: Future[subprocess.Popen[bytes]] = Future()
 
-        def start() -> subprocess.Popen[bytes]:
+        def start() -> None:
             process = None
             try:
                 null = subprocess.DEVNULL
@@ -75,28 +74,15 @@ class Keeper:
                         cwd="/",
                         start_new_session=True,
                     )
-            except BaseException:
+            except BaseException as error:  # noqa: BLE001 - it belongs to the caller's thread
                 if process is not None:
                     process.kill()
                     process.wait()
-                raise
-            return process
-
-        return self.call(start)
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Call a function in the keeper's thread, and return what it returns, or raise what it raises."""
-        future: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001 - it belongs to the caller's thread
                 future.set_exception(error)
             else:
-                future.set_result(result)
+                future.set_result(process)
 
-        self._submit(run)
+        self._submit(start)
         return future.result()
 
     def watch(self, control: socket.socket, ended: Callable[[], None]) -> None:

@@ -110,13 +110,9 @@ class UserNetwork:
         said, said_end = fds.pipe()
         os.set_blocking(said, False)
         with _api_directory(ports, user) as (directory, directory_fd):
-            argv = [
-                shutil.which("nsenter") or "nsenter",
-                f"--user=/proc/self/fd/{owner}",
-                "--preserve-credentials",
-                "--",
-            ]
-            argv += [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520", *_CONFINED]
+            argv = [*user.words] if user is not None else []
+            argv += [shutil.which("nsenter") or "nsenter", f"--user=/proc/self/fd/{owner}", "--preserve-credentials"]
+            argv += ["--", shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520", *_CONFINED]
             argv += ["--disable-host-loopback", f"--ready-fd={ready_end}", f"--exit-fd={self._exit_end}"]
             passed = [ready_end, self._exit_end, network, owner]
             if directory:
@@ -124,8 +120,7 @@ class UserNetwork:
                 argv.append(f"--api-socket=/proc/self/fd/{directory_fd}/api")
                 passed.append(directory_fd)
             argv += ["--netns-type=path", f"/proc/self/fd/{network}", "tap0"]
-            within = user.acting() if user is not None else contextlib.nullcontext()
-            self._process = keeper().start(argv, fds=passed, stderr=said_end, within=within)
+            self._process = keeper().start(argv, fds=passed, stderr=said_end, within=contextlib.nullcontext())
             fds.close_only(ready_end)
             self._wait(ready, said)
             self.ports = {port: publish(f"{directory}/api", port, where) for port, where in ports.items()}

@@ -19,7 +19,6 @@ from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.namespaces import namespace, wait_for_setup
 from samebox_bubblewrap.network import UserNetwork
 from samebox_bubblewrap.stage import HostPath, Stage
-from samebox_bubblewrap.ulimits import may_raise
 
 if TYPE_CHECKING:
     import subprocess
@@ -139,8 +138,15 @@ class SandboxProcess:
         arguments = fds.file(b"".join(os.fsencode(word) + b"\0" for word in options))
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         self._first = self._send_connection(_FIRST_MESSAGE)
-        program = stage.place(HostPath(self._bwrap.path))
-        argv = [program, "--args", str(arguments), "--", *plan.command, "--control", str(control.fileno())]
+        argv = [
+            *stage.command(self._bwrap.path),
+            "--args",
+            str(arguments),
+            "--",
+            *plan.command,
+            "--control",
+            str(control.fileno()),
+        ]
         group = self._cgroup.entered() if self._cgroup is not None and by_thread else contextlib.nullcontext()
         within = _both(group, stage.entered())
         self._process = keeper().start(argv, fds=[*passed, *fds.files], stderr=stderr, within=within)
@@ -164,7 +170,8 @@ class SandboxProcess:
                 self._cgroup.add(int(pid))
             if plan.limits:
                 wait_for_setup(int(pid))  # bwrap itself needs files and memory for it
-            self._limit(int(pid), limits)
+            for number, limit in limits.items():
+                resource.prlimit(int(pid), number, limit)
         except (ProcessLookupError, FileNotFoundError):
             return  # likewise
         except EngineError:
@@ -175,17 +182,6 @@ class SandboxProcess:
             raise EngineError(f"the sandbox's limits can't be applied: {error}") from error
         if plan.network:
             self._connect(int(pid))
-
-    def _limit(self, pid: int, limits: Limits) -> None:
-        def limit() -> None:
-            # Another user's processes are for root to limit only with the capability that raises limits too.
-            other = self._user is not None and not may_raise()
-            with self._user.acting() if other and self._user is not None else contextlib.nullcontext():
-                for number, value in limits.items():
-                    resource.prlimit(pid, number, value)
-
-        if limits:
-            keeper().call(limit)
 
     def _connect(self, pid: int) -> None:
         try:

@@ -56,6 +56,10 @@ class Stage:
         self._user = user
         self._sources: list[HostPath] = []
 
+    def command(self, bwrap: str) -> list[str]:
+        """Return the words that begin bwrap's command line."""
+        return [*(self._user.words if self._user is not None else []), self.place(HostPath(bwrap))]
+
     def place(self, source: HostPath) -> str:
         """Return the path for bwrap."""
         if self._user is None:
@@ -74,18 +78,14 @@ class Stage:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Have everything in its place, and be who bwrap runs as: with the calling thread alone, for what it starts.
+        """Have everything in its place, for what the calling thread starts meanwhile.
 
         Raises:
             EngineError: The kernel refuses, a path is not there any more, or can't be mounted with other owners.
         """
-        if self._user is None:
-            yield
-            return
         with contextlib.ExitStack() as stack:
-            if self._sources:
+            if self._user is not None and self._sources:
                 self._set_up(stack, self._user)
-            stack.enter_context(self._user.acting())
             yield
 
     def _set_up(self, stack: contextlib.ExitStack, user: HostUser) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from samebox.config.units import Ulimit
 
-__all__ = ["Limits", "may_raise", "resource_limits"]
+__all__ = ["Limits", "resource_limits"]
 
 Limits = dict[int, tuple[int, int]]
 """Soft and hard limits by the number of the resource."""
@@ -46,7 +46,7 @@ def number(name: str) -> int:
 def _limit(name: str, ulimit: Ulimit) -> tuple[int, int]:
     most = resource.getrlimit(number(name))[1]
     asked = f"ulimits[{name!r}] asks for {_shown(ulimit.hard)}"
-    if not may_raise() and _larger(ulimit.hard, most):
+    if not _may_raise() and _larger(ulimit.hard, most):
         raise UnsupportedError(
             Capability.ULIMITS, "bubblewrap", f"{asked}, and the hard limit of this process is {_shown(most)}"
         )
@@ -63,7 +63,7 @@ def _shown(value: int) -> str:
     return "no limit" if value in {-1, resource.RLIM_INFINITY} else str(value)
 
 
-def may_raise() -> bool:
+def _may_raise() -> bool:
     """Tell whether this process may raise hard limits: by the capability, which root in a container may lack."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     effective = status.partition("\nCapEff:")[2].split(maxsplit=1)[0]
