@@ -164,6 +164,18 @@ def test_range_of_roots(tmp_path: Path, lines: str, expected: range | None) -> N
     assert hostuser._subordinate(tmp_path / "absent") is None
 
 
+def test_range_is_followed(make_box: Callable[..., Sandbox], shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one of ids that are no more than 32 bits without a sign, with other gids than uids."""
+    uids, gids = range(3_000_000_000, 3_000_065_536), range(4_000_000_000, 4_000_070_000)
+    monkeypatch.setattr(hostuser, "host_users", lambda: (uids, gids))
+    box = make_box(mounts=[f"{shared}:/mnt"], user="5:6")
+    box.write_text("/mnt/file", "x")
+    assert uid_of(box) in uids
+    assert {int(gid) for pid in processes(box) for gid in status(pid)["Gid"].split()} <= set(gids)
+    found = (shared / "file").stat()
+    assert (found.st_uid, found.st_gid) == (5, 6)
+
+
 def test_map_of_owners() -> None:
     """One id changes, all others stay, and none is there twice."""
     for own, host in ((0, 2_000_000_000), (1000, 2_000_000_000), (2_000_000_007, 5), (7, 7)):
