@@ -103,7 +103,7 @@ def allocate() -> HostUser | None:
         _nsenter()
         for turn in range(count):
             number = (first + turn) % count
-            if _locked(fd, number):
+            if _locked(fd, uids[number]):
                 return HostUser(uids[number], gids[number], fd, _own_namespace(uids[number], gids[number]))
     except BaseException:
         os.close(fd)
@@ -173,10 +173,10 @@ def _own_namespace(uid: int, gid: int) -> int:
         ) from error
 
 
-def _locked(fd: int, number: int) -> bool:
-    """Lock one byte of a file for this open file, which a process's death closes."""
+def _locked(fd: int, uid: int) -> bool:
+    """Lock the byte of a file that stands for a uid, for this open file, which a process's death closes."""
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, uid, 1, 0))
     except OSError as error:
         if error.errno in {errno.EAGAIN, errno.EACCES}:
             return False
