@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.capabilities import Capability
+from samebox.config.model import SandboxConfig
 from samebox.errors import ConfigError, EngineError, UnsupportedError
 from samebox_bubblewrap import hostroot, hostuser, idmap, stage
 from samebox_bubblewrap.hostuser import allocate, host_users
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from samebox import Sandbox
+    from samebox_bubblewrap.engine import BubblewrapEngine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's sandboxes are that user on the host")
 
@@ -341,6 +343,30 @@ def test_what_can_not_be_mapped_is_refused(
             make_box(**settings).start()
         assert caught.value.capability is capability
     assert list((unmappable / "volumes").iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["shared", "shared/in"])
+def test_link_that_appears_before_the_start_is_not_followed(
+    engine: BubblewrapEngine, shared: Path, tmp_path: Path, part: str
+) -> None:
+    """What another sandbox puts in the place of a source, between a look at it and the start, is not mounted."""
+    (shared / "in").mkdir()
+    (shared / "in/of").mkdir()
+    secret = tmp_path / "secret"
+    (secret / "of").mkdir(parents=True)
+    sources = [str(shared / "in/of"), str(tmp_path / part)]
+    for number, source in enumerate(sources):
+        config = SandboxConfig(engine="bubblewrap", mounts=[f"{source}:/mnt"])
+        made = engine.create(config, image="host", name=f"swapped-{number}", labels={})
+        try:
+            (tmp_path / part).rename(tmp_path / "away")
+            (tmp_path / part).symlink_to(secret)
+            with pytest.raises(EngineError, match="has become a path through a link since the config was looked at"):
+                engine.start(made)
+        finally:
+            engine.remove(made)
+            (tmp_path / part).unlink()
+            (tmp_path / "away").rename(tmp_path / part)
 
 
 def test_what_is_closed_to_others_is_reached(

@@ -6,18 +6,21 @@ See mount_setattr(2), "ID-mapped mounts". The map is that of a user namespace.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
+import stat
 from pathlib import Path
 
 from samebox_bubblewrap.descriptors import above_stdio
+from samebox_bubblewrap.paths import components, open_below
 
 __all__ = ["attach", "mapping", "open_tree", "user_namespace"]
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442  # on every processor
 _HERE = -100  # AT_FDCWD
-_EMPTY_PATH, _RECURSIVE, _CLONE, _CLOEXEC = 0x1000, 0x8000, 1, os.O_CLOEXEC
+_NO_LINK, _EMPTY_PATH, _RECURSIVE, _CLONE, _CLOEXEC = 0x100, 0x1000, 0x8000, 1, os.O_CLOEXEC
 _MOVE_FROM_EMPTY = 4
 _IDMAP = 0x00100000
 _CLONE_VM, _CLONE_VFORK, _CLONE_NEWUSER = 0x100, 0x4000, 0x10000000
@@ -90,20 +93,34 @@ def _map(own: int, host: int) -> str:
     return "\n".join([*lines, f"{at} {at} {_MOST_ID - at}"]) + "\n"
 
 
-def open_tree(path: str, user_namespace: int | None) -> int:
+def open_tree(path: str, user_namespace: int | None, *, follow: bool = True) -> int:
     """Return a descriptor of a path with all that is mounted below it, as mounts that are nowhere yet.
 
     Args:
         path: A path of the host.
         user_namespace: The map of its owners; None: they stay as they are.
+        follow: Whether links on the path are followed.
 
     Raises:
-        OSError: It is not there; or, with EINVAL, a file system in it can't be mapped.
+        OSError: It is not there; with EINVAL, a file system in it can't be mapped; with ELOOP or ENOTDIR, there is a
+            link on the path and none is followed.
     """
-    fd = _LIBC.syscall(_OPEN_TREE, _HERE, os.fsencode(path), _CLONE | _CLOEXEC | _RECURSIVE)
-    if fd < 0:
-        raise _failed("open_tree")
-    fd = above_stdio(fd)
+    if follow:
+        fd = _opened(_HERE, path, 0)
+    else:
+        *parents, name = components(path)
+        top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            above = open_below(top, parents)
+        finally:
+            os.close(top)
+        try:
+            fd = _opened(above, name, _NO_LINK)
+        finally:
+            os.close(above)
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.ELOOP, f"open_tree: {os.strerror(errno.ELOOP)}")
     try:
         if user_namespace is not None:
             wanted = _Attributes(_IDMAP, 0, 0, user_namespace)
@@ -114,6 +131,13 @@ def open_tree(path: str, user_namespace: int | None) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _opened(above: int, path: str, flags: int) -> int:
+    fd = _LIBC.syscall(_OPEN_TREE, above, os.fsencode(path), _CLONE | _CLOEXEC | _RECURSIVE | flags)
+    if fd < 0:
+        raise _failed("open_tree")
+    return above_stdio(fd)
 
 
 def attach(tree: int, place: str) -> None:

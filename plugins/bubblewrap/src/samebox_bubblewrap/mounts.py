@@ -42,11 +42,17 @@ class HostMount:
     """The setting behind it, for errors."""
     owner: tuple[int, int]
     """The uid and gid of the sandbox's user, who has the same ones on the host where root makes the sandbox."""
+    linkless: bool
+    """Whether the source has no link on it."""
 
     @property
     def words(self) -> list[Word]:
         """The words for bwrap: with all that is mounted below the source, without devices and setuid programs."""
-        return ["--ro-bind" if self.read_only else "--bind", HostPath(self.source, self.owner), self.target]
+        return [
+            "--ro-bind" if self.read_only else "--bind",
+            HostPath(self.source, self.owner, self.linkless),
+            self.target,
+        ]
 
 
 def host_mounts(
@@ -102,7 +108,8 @@ def _host_mount(mount: Mount, rootfs: Rootfs, identity: Identity, volume: Callab
     if target == "/" or (is_inside(target, own) and target != "/dev/shm"):  # noqa: S108 - inside
         raise ConfigError(f"{setting}: {target} is the sandbox's own; choose another path")
     source = str(volume(mount.source)) if mount.type == "volume" else _bind_source(mount, setting)
-    return HostMount(source, target, mount.read_only, setting, (identity.uid, identity.gid))
+    owner = (identity.uid, identity.gid)
+    return HostMount(source, target, mount.read_only, setting, owner, linkless=mount.type == "bind")
 
 
 def _bind_source(mount: Mount, setting: str) -> str:

@@ -12,7 +12,7 @@ import ctypes
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
@@ -40,6 +40,9 @@ class HostPath:
     owner: tuple[int, int] | None = None
     """The uid and gid whose files in it are the sandbox user's inside, and who gets what is written there. None: files
     stay whose they are."""
+    linkless: bool = False
+    """Whether it had no link on it when the config was looked at; one that is there later was put there, and not by who
+    asked for the path."""
 
     def __str__(self) -> str:
         return self.path
@@ -73,7 +76,7 @@ class Stage:
             parts = real.split("/")
             found, rest = "/".join(parts[: length + 1]), "".join(f"/{part}" for part in parts[length + 1 :])
         number = len(self._sources)
-        self._sources.append(HostPath(found, source.owner))
+        self._sources.append(replace(source, path=found))
         return f"{RUN}/{number}{rest}"
 
     @contextlib.contextmanager
@@ -123,7 +126,7 @@ def check_owners(source: HostPath, user: HostUser | None) -> str:
     while not os.path.lexists(there):  # a volume that is made later on
         there = os.path.dirname(there)  # noqa: PTH120
     try:
-        os.close(_opened(HostPath(there, source.owner), user))
+        os.close(_opened(replace(source, path=there), user))
     except EngineError as error:
         return str(error)
     return ""
@@ -131,10 +134,15 @@ def check_owners(source: HostPath, user: HostUser | None) -> str:
 
 def _opened(source: HostPath, user: HostUser) -> int:
     try:
-        return open_tree(source.path, user.mapping(source.owner) if source.owner is not None else None)
+        mapping = user.mapping(source.owner) if source.owner is not None else None
+        return open_tree(source.path, mapping, follow=not source.linkless)
     except FileNotFoundError as error:
         raise EngineError(f"{source.path} is not there any more") from error
     except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+            raise EngineError(
+                f"{source.path} has become a path through a link since the config was looked at"
+            ) from error
         if source.owner is None:
             raise
         why = (
