@@ -92,6 +92,36 @@ def claims_bind_mounts(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> 
     engine.capabilities |= {Capability.BIND_MOUNTS, Capability.SECCOMP}
 
 
+@mutant("mounts/what-is-written-is-the-writers[0]")
+def gives_what_is_written_to_another(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """BIND_MOUNTS and USER are claimed, and what is written in a mount belongs to another user."""
+    engine.capabilities |= {Capability.BIND_MOUNTS, Capability.USER}
+    target = "/mnt/shared"
+    sources: list[str] = []
+    create = engine.create
+
+    def mounting(self: LocalEngine, config: SandboxConfig, **settings: Any) -> str:
+        sources[:] = [mount.source for mount in config.mounts]
+        return create(self, config, **settings)
+
+    def there(path: Any) -> str:
+        return str(path).replace(target, sources[0] if sources else target)
+
+    async def run(original: Operation, self: Any, argv: Any, **settings: Any) -> Any:
+        return await original(self, [there(word) for word in argv], **settings)
+
+    async def write(original: Operation, self: Any, path: Any, data: Any, **settings: Any) -> Any:
+        return await original(self, there(path), data, **settings)
+
+    async def look(original: Operation, self: Any, path: Any, **settings: Any) -> Any:
+        found = await original(self, there(path), **settings)
+        return replace(found, uid=found.uid + 1)
+
+    patch.setattr(engine, "create", mounting)
+    for name, broken in (("exec", run), ("write_bytes", write), ("stat", look)):
+        wrap(patch, AgentGuest, name, broken)
+
+
 @mutant("hardening/capability-of-an-ordinary-user")
 def claims_capabilities(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """CAP_ADD and USER are claimed, and both settings are dropped."""
