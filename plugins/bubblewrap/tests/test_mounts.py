@@ -64,9 +64,9 @@ def test_directory(make_box: Callable[..., Sandbox], shared: Path, rootfs: Path,
 
 
 def test_file_and_link(make_box: Callable[..., Sandbox], shared: Path) -> None:
-    """A file is mounted as one; a source that is a link is what it leads to."""
+    """A file is mounted as one; a source that is a link which may be followed is what it leads to."""
     (shared / "link").symlink_to("mark")
-    box = make_box(mounts=[f"{shared}/mark:/one", f"{shared}/link:/other:ro"])
+    box = make_box(mounts=[f"{shared}/mark:/one", f"{shared}/link:/other:ro,follow"])
     box.write_text("/one", "by files")
     assert (box.read_text("/other"), (shared / "mark").read_text()) == ("by files", "by files")
 
@@ -130,7 +130,7 @@ def test_way_to_the_host_is_refused(make_box: Callable[..., Sandbox], source: st
     link = tmp_path / "link"
     link.symlink_to(source)
     with pytest.raises(UnsupportedError, match="the host's /proc and /sys are never given") as caught:
-        make_box(mounts=[f"{link}:/mnt"]).start()
+        make_box(mounts=[f"{link}:/mnt:follow"]).start()
     assert caught.value.capability is Capability.BIND_MOUNTS
 
 
