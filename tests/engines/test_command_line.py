@@ -250,11 +250,9 @@ def test_untrusted_is_strict_and_says_what_it_chose(target: Target, tmp_path: Pa
     )
     words = ["--untrusted", "--tmpfs", "/scratch:size=1m", "--", "sh", "-c", script]
     done = run(command(target, *words), cwd=tmp_path)
-    words = (
-        f"samebox: not taken from {tmp_path}/samebox.toml with --untrusted: isolation, read_only, cpus; give options"
-    )
+    told = f"samebox: not taken from {tmp_path}/samebox.toml with --untrusted: isolation, read_only, cpus; give options"
 
-    assert done.stderr.startswith(words.encode()), done.stderr
+    assert done.stderr.startswith(told.encode()), done.stderr
     if target.engine == "local":
         assert done.returncode == 125
         assert b"at the tier none, the config asks for process at least" in done.stderr, done.stderr
