@@ -19,13 +19,24 @@ from samebox.engine.oci.mounts import mount_above, runc_hides_modes, tmpfs_optio
 from samebox.engine.oci.options import ExistingFile
 from samebox.engine.oci.path_stat import PathStat, parse_path_stat
 from samebox.engine.oci.seccomp import check_profile, chosen_profile, read_profile
-from samebox.engine.oci.settings import check_settings, kernel_names
+from samebox.engine.oci.settings import check_disk, check_settings, kernel_names
 from samebox.engine.oci.snapshot import snapshot_config
 from samebox.engine.oci.volumes import check_ours, listed_volumes
 from samebox.errors import ConfigError, EngineError, UnsupportedError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def test_disk_and_volumes_of_an_image() -> None:
+    """Only where `disk` is kept by sizes, and nothing else is put there."""
+    strict = SandboxConfig(disk="1m", read_only=True, tmpfs=["/a"], mounts=["name:/b"])
+
+    check_disk(strict, ["/a", "/b"])
+    check_disk(SandboxConfig(disk="1m"), ["/c"])
+    check_disk(SandboxConfig(read_only=True), ["/c"])
+    with pytest.raises(ConfigError, match=r"disk: the image has a volume at /c, .* tmpfs \(/c:size=64m\) or a mount"):
+        check_disk(strict, ["/d", "/c", "/a"])
 
 
 @pytest.mark.parametrize(

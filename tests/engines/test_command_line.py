@@ -245,18 +245,19 @@ def test_a_projects_file_opens_nothing_unless_it_is_trusted(target: Target, tmp_
 def test_untrusted_is_strict_and_says_what_it_chose(target: Target, tmp_path: Path) -> None:
     """One option; the project's file has no say in it, and that is told."""
     (tmp_path / "samebox.toml").write_text('isolation = "process"\nread_only = false\ncpus = 1.0\n')
-    script = "grep -q '^[^ ]* / [^ ]* rw' /proc/mounts || echo refused; touch /tmp/x x && echo both; rm -f /tmp/x"
-    done = run(command(target, "--untrusted", "--", "sh", "-c", script), cwd=tmp_path)
-    words = (
-        f"samebox: not taken from {tmp_path}/samebox.toml with --untrusted: isolation, read_only, cpus; give options"
+    script = (
+        "grep -q '^[^ ]* / [^ ]* rw' /proc/mounts || echo refused; touch /tmp/x /scratch/x x && echo all; rm -f /tmp/x"
     )
+    words = ["--untrusted", "--tmpfs", "/scratch:size=1m", "--", "sh", "-c", script]
+    done = run(command(target, *words), cwd=tmp_path)
+    told = f"samebox: not taken from {tmp_path}/samebox.toml with --untrusted: isolation, read_only, cpus; give options"
 
-    assert done.stderr.startswith(words.encode()), done.stderr
+    assert done.stderr.startswith(told.encode()), done.stderr
     if target.engine == "local":
         assert done.returncode == 125
         assert b"at the tier none, the config asks for process at least" in done.stderr, done.stderr
         return
-    assert (done.returncode, done.stdout) == (0, b"refused\nboth\n"), done
+    assert (done.returncode, done.stdout) == (0, b"refused\nall\n"), done
     (line,) = [line for line in done.stderr.decode().splitlines() if line.startswith(f"samebox: {target.engine} ")]
     assert re.search(r" \([a-z-]+.*\): no network, read-only root, .*disk 1g, at most 3600 s", line), line
     unenforced = re.findall("^samebox: not enforced here: ([a-z-]+):", done.stderr.decode(), re.MULTILINE)

@@ -137,6 +137,26 @@ def test_volume_at_the_workdir(
         assert box.stat("by-files").uid == int(user.partition(":")[0])
 
 
+def test_a_volume_of_an_image_has_a_size_or_is_refused(
+    built: Built, make: Callable[..., Sandbox], busybox: str
+) -> None:
+    """It could be written to beyond `disk` under a read-only root, until the disk of the host is full."""
+    image, _ = built(dockerfile=f"FROM {busybox}\nVOLUME /data /other\n")
+    strict: dict[str, Any] = {"image": image, "read_only": True, "disk": "4m"}
+    fill = "dd if=/dev/zero of=/data/x bs=1M count=8 2>/dev/null; wc -c < /data/x; test -w /other/x || echo none"
+
+    with pytest.raises(
+        ConfigError, match=r"the image has a volume at /data, .* with tmpfs \(/data:size=64m\) or a mount"
+    ):
+        make(**strict).start()
+    with pytest.raises(ConfigError, match="the image has a volume at /other"):
+        make(**strict, tmpfs=["/data"]).start()
+    with make(**strict, tmpfs=["/data", "/other:size=1m"]) as box:
+        assert int(box.sh(fill).text.split()[0]) == 4 << 20
+    with make(image=image, read_only=True) as box:
+        assert int(box.sh(fill).text.split()[0]) == 8 << 20
+
+
 def test_failure(built: Built, busybox: str, mark: str, leftovers: Callable[[], list[str]], words: BuildWords) -> None:
     """A failing step is named with the last lines of its log alone; neither containers nor earlier steps stay."""
     text = f"FROM {busybox} AS of-{mark}\nLABEL mark={mark}\nRUN echo fine > /x && echo fine\n"

@@ -106,7 +106,10 @@ def run(
         if env:
             settings["env"] = _environment(env)
         if tmpfs:
-            settings["tmpfs"] = dict(text.partition(":")[::2] for text in tmpfs)
+            settings["tmpfs"] = {
+                **(UNTRUSTED["tmpfs"] if untrusted else {}),
+                **dict(text.partition(":")[::2] for text in tmpfs),
+            }
         uploads = [_transfer(text, host_first=True) for text in upload]
         downloads = [_transfer(text, host_first=False) for text in download]
         config = _load(settings, trust=trust, untrusted=untrusted, say=_say(quiet))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from samebox.agent.connections import AgentConnections
 from samebox.agent.guest import AgentGuest
-from samebox.capabilities import Capability, Isolation
-from samebox.config.model import STRONGEST
+from samebox.capabilities import Capability
 from samebox.config.ports import container_port
 from samebox.config.record import differences, record
 from samebox.config.reference import check_new_name
@@ -38,6 +37,7 @@ from samebox.images.presets import with_runtime
 from samebox.sandbox.disposal import Disposal, hand_over
 from samebox.sandbox.owner import Owner
 from samebox.sandbox.summary import summary
+from samebox.sandbox.tier import check_tier
 from samebox.version import __version__
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Lifecycle:
                 "Ask for the same, for nothing, or use on_conflict='replace'"
             )
             raise SandboxExistsError(msg)
-        self._check_tier(engine, status)
+        check_tier(self.config, self._info(), status)
         if status.state != "running":
             self._progress(f"starting {self._name} again")
             engine.start(status.id)
@@ -279,21 +279,6 @@ class Lifecycle:
         connections.open(None)
         self._attached, self._id = True, status.id
         return connections
-
-    def _check_tier(self, engine: Engine, status: SandboxStatus) -> None:
-        """Refuse a sandbox that was made with a weaker wall than is asked for, as with another runtime of the engine.
-
-        The record of its config does not tell, as the engine's options are no part of it.
-        """
-        made = status.labels.get(ISOLATION, "")
-        tier = Isolation(made) if made in list(Isolation) else Isolation.NONE
-        floor = self._info().isolation if self.config.isolation == STRONGEST else Isolation(self.config.isolation)
-        if tier < floor:
-            msg = (
-                f"sandbox {status.name!r} on {engine.name} was made at the tier {made or 'unknown'}, and {floor!s} is "
-                "asked for; accept its tier with isolation=, use another name, or on_conflict='replace'"
-            )
-            raise SandboxExistsError(msg)
 
     def _make(self, engine: Engine) -> AgentConnections:
         """Make the image available and the sandbox from it; try once more after a delivery of the agent was healed."""

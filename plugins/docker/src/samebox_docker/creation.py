@@ -11,6 +11,7 @@ from samebox.capabilities import Capability, Isolation
 from samebox.engine.mistakes import no_workdir
 from samebox.engine.oci.agent_volume import delivered_agent
 from samebox.engine.oci.platforms import check_runnable
+from samebox.engine.oci.settings import check_disk
 from samebox.engine.oci.status import image_label
 from samebox.errors import EngineError
 from samebox_docker.container import container_body
@@ -52,6 +53,7 @@ class Creation:
         self._program = delivered_agent(facts.architecture, info.isolation)
         self._user = facts.user if config.user is None else config.user
         check_capabilities(config, self._user)
+        check_disk(config, facts.volumes)
         self._mounted = (*facts.volumes, *targets(config))
 
     def run(

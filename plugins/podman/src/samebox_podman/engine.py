@@ -17,6 +17,7 @@ from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.platforms import check_runnable
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
+from samebox.engine.oci.settings import check_disk
 from samebox.engine.oci.status import image_label
 from samebox.errors import EngineError, IsolationError, SandboxNotFoundError
 from samebox_podman import discovery
@@ -132,6 +133,7 @@ class PodmanEngine(Engine):
         """
         self._check(config)
         facts = self._facts(image)
+        check_disk(config, facts.volumes)
         with (
             self._volumes.made(volume_names(config)) as made,
             delivered(self.client, facts.id, config) as seccomp,

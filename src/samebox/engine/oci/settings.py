@@ -45,6 +45,29 @@ def check_settings(config: SandboxConfig, engine: str) -> None:
         raise UnsupportedError(Capability.CAP_DROP, engine, reason)
 
 
+def check_disk(config: SandboxConfig, volumes: Iterable[str]) -> None:
+    """Refuse volumes of an image that could be written to beyond `disk`, which under a read-only root is kept by sizes.
+
+    A `ConfigError`, which no other engine is taken for: an image would else choose the engine.
+
+    Args:
+        config: What the sandbox is asked to be.
+        volumes: Where the image has volumes.
+
+    Raises:
+        ConfigError: There is one, and the config puts nothing else there.
+    """
+    if config.disk is None or not config.read_only:
+        return
+    placed = {*config.tmpfs, *(mount.target for mount in config.mounts)}
+    if left := sorted(set(volumes) - placed):
+        msg = (
+            f"wrong config: disk: the image has a volume at {left[0]}, which would have no size; put a memory file "
+            f"system there with tmpfs ({left[0]}:size=64m) or a mount, or leave disk out"
+        )
+        raise ConfigError(msg)
+
+
 def kernel_names(names: Iterable[str]) -> list[str]:
     """Return Linux capabilities by the names that the kernel has for them; "ALL" is all of them."""
     return [name if name == "ALL" else f"CAP_{name}" for name in names]
