@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import re
 import time
 from pathlib import Path
@@ -17,7 +18,9 @@ from builds import BuildWords
 from samebox.config.build import ImageBuild
 from samebox.config.model import SandboxConfig
 from samebox.errors import BuildError, ImageNotFoundError, UnsupportedError
+from samebox_docker import daemon
 from samebox_docker.buildkit import progress
+from samebox_docker.engine import DockerEngine
 from samebox_docker.progress import StreamError
 
 if TYPE_CHECKING:
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
     from builds import Built
     from samebox import Sandbox
-    from samebox_docker.engine import DockerEngine
 
 WORDS = BuildWords(
     short="localhost/",
@@ -169,6 +171,38 @@ def test_buildkit_that_is_interrupted(engine: DockerEngine, busybox: str, mark: 
     while any(mark.encode() in line for line in command_lines()):
         assert time.monotonic() - started < 30
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("config", "proxy"),
+    [
+        ({"proxies": {"default": {"httpProxy": "http://proxy:1"}}, "auths": 5}, "http://proxy:1"),
+        ({"proxies": {"default": {"httpProxy": [1]}}}, ""),
+        ({"proxies": {"default": "x"}}, ""),
+        ({"proxies": [1]}, ""),
+        ([1], ""),
+    ],
+)
+def test_proxies_of_builds(  # noqa: PLR0917 - fixtures
+    url: str,
+    busybox: str,
+    mark: str,
+    raw: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: Any,
+    proxy: str,
+) -> None:
+    """Those of config.json are there in builds, whatever else is in that file; what is not as Docker's is ignored."""
+    monkeypatch.setattr(daemon, "_daemons", {})
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = f"FROM {busybox}\nRUN echo {mark} got=$HTTP_PROXY.\n"
+    lines: list[str] = []
+    with contextlib.closing(DockerEngine({"url": url})) as engine:
+        image = engine.build_image(SandboxConfig(build=ImageBuild(dockerfile=text)), lines.append)
+    raw.remove_image(image, force=True)
+    assert f"{mark} got={proxy}." in lines
 
 
 def test_what_a_daemon_lacks(engine: DockerEngine, busybox: str, raw: Any) -> None:
