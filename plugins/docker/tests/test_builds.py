@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import re
 import time
 from pathlib import Path
@@ -17,15 +18,16 @@ from builds import BuildWords
 from samebox.config.build import ImageBuild
 from samebox.config.model import SandboxConfig
 from samebox.errors import BuildError, ImageNotFoundError, UnsupportedError
+from samebox_docker import daemon
 from samebox_docker.buildkit import progress
+from samebox_docker.engine import DockerEngine
 from samebox_docker.progress import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from builds import Built
     from samebox import Sandbox
-    from samebox_docker.engine import DockerEngine
 
 WORDS = BuildWords(
     short="localhost/",
@@ -125,7 +127,8 @@ def test_buildkit(built: Built, make: Callable[..., Sandbox], busybox: str, mark
     (tmp_path / "Dockerfile").write_text(text)
     image, lines = built(context=tmp_path)
     assert built(context=tmp_path) == (image, [])
-    assert [line for line in lines if line.startswith("Step ")] == [
+    # Some versions name the stage as well.
+    assert [line.replace("[stage-0 ", "[") for line in lines if line.startswith("Step ")] == [
         f"Step [1/3] FROM {busybox}",
         "Step [2/3] COPY --chmod=700 . /all",
         "Step [3/3] RUN --mount=type=tmpfs,target=/x ls /x",
@@ -138,12 +141,19 @@ def test_buildkit(built: Built, make: Callable[..., Sandbox], busybox: str, mark
 def test_buildkit_that_fails(built: Built, busybox: str, mark: str, leftovers: Callable[[], list[str]]) -> None:
     """A failing step is named with the last lines of its log alone, and nothing stays."""
     text = f"FROM {busybox}\nLABEL mark={mark}\nRUN echo fine\nRUN --mount=type=tmpfs,target=/x seq 1 100 && false\n"
-    step = re.escape("Step [3/3] RUN --mount=type=tmpfs,target=/x seq 1 100 && false")
+    step = r"Step \[(stage-0 )?3/3\] RUN --mount=type=tmpfs,target=/x seq 1 100 && false"
     with pytest.raises(BuildError, match=rf"could not build the image at '{step}': .*exit code: 1\n") as caught:
         built(dockerfile=text)
     assert str(caught.value).endswith("\n  99\n  100")
     assert "fine" not in str(caught.value)
     assert not leftovers()
+
+
+def command_lines() -> Iterator[bytes]:
+    """Yield those of all processes of this host."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
 
 
 def test_buildkit_that_is_interrupted(engine: DockerEngine, busybox: str, mark: str, raw: Any) -> None:
@@ -158,9 +168,41 @@ def test_buildkit_that_is_interrupted(engine: DockerEngine, busybox: str, mark: 
     with pytest.raises(KeyboardInterrupt):
         engine.build_image(SandboxConfig(build=ImageBuild(dockerfile=text)), stop)
     assert time.monotonic() - started < 20
-    while any(mark.encode() in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")):
+    while any(mark.encode() in line for line in command_lines()):
         assert time.monotonic() - started < 30
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("config", "proxy"),
+    [
+        ({"proxies": {"default": {"httpProxy": "http://proxy:1"}}, "auths": 5}, "http://proxy:1"),
+        ({"proxies": {"default": {"httpProxy": [1]}}}, ""),
+        ({"proxies": {"default": "x"}}, ""),
+        ({"proxies": [1]}, ""),
+        ([1], ""),
+    ],
+)
+def test_proxies_of_builds(  # noqa: PLR0917 - fixtures
+    url: str,
+    busybox: str,
+    mark: str,
+    raw: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: Any,
+    proxy: str,
+) -> None:
+    """Those of config.json are there in builds, whatever else is in that file; what is not as Docker's is ignored."""
+    monkeypatch.setattr(daemon, "_daemons", {})
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = f"FROM {busybox}\nRUN echo {mark} got=$HTTP_PROXY.\n"
+    lines: list[str] = []
+    with contextlib.closing(DockerEngine({"url": url})) as engine:
+        image = engine.build_image(SandboxConfig(build=ImageBuild(dockerfile=text)), lines.append)
+    raw.remove_image(image, force=True)
+    assert f"{mark} got={proxy}." in lines
 
 
 def test_what_a_daemon_lacks(engine: DockerEngine, busybox: str, raw: Any) -> None:

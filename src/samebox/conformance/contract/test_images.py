@@ -373,6 +373,7 @@ def test_build_has_mounts(new_box: NewBox, harness: Harness, tmp_path: Path) -> 
     """A step's own mount is there for the step and not in the image; or it is refused, with who has it.
 
     Why: an old builder says that a flag is unknown, and not which one knows it.
+    Check: which builder is asked, and what is said of the ones that can't.
     """
     box = built_or_refused(new_box, MOUNT.format(base=harness.build_base), tmp_path, "RUN --mount")
     if box is not None:
@@ -385,6 +386,7 @@ def test_build_sets_modes(new_box: NewBox, harness: Harness, tmp_path: Path) -> 
     """`COPY --chmod` gives what is copied these permission bits.
 
     Why: an old builder refuses it, though another one beside it has it.
+    Check: which builder is asked, and the mode that a stat gives.
     """
     box = built_or_refused(new_box, MODES.format(base=harness.build_base), tmp_path, "COPY --chmod")
     if box is not None:
@@ -397,6 +399,7 @@ def test_build_copies_links_as_links(new_box: NewBox, harness: Harness, tmp_path
 
     Why: a builder that follows them copies the host's files, and one whose cache does not see a link's target gives the
     link of an earlier build.
+    Check: how links are sent, and what the builder's cache is keyed by.
     """
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/inner").write_text(secrets.token_hex())
@@ -419,6 +422,7 @@ def test_build_does_not_leave_its_context(new_box: NewBox, harness: Harness, tmp
     """A link that leads out of the context is no way to the host's files, and the error names it.
 
     Why: one builder copies it, one ends with words about a directory of its own, and a bad one reads the host's file.
+    Check: that no link of the context is followed on the host.
     """
     (tmp_path / "outside").write_text("not to be sent")
     (tmp_path / "context").mkdir()

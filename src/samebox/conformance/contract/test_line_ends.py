@@ -16,6 +16,7 @@ def test_edit_matches_either_line_end(box: Sandbox, here: str) -> None:
     """A text with newlines is found in a file with carriage returns, and what takes its place has them too.
 
     Why: what a model has read as lines it gives back with newlines: nothing is found, or the file has both line ends.
+    Check: how the text to replace is looked for.
     """
     box.sh(MADE, cwd=here, timeout=DEADLINE)
     assert box.edit(f"{here}/dos", "two\nthree\n", "2\n2.5\n3\n") == 1
@@ -27,6 +28,7 @@ def test_edit_keeps_each_line_end(box: Sandbox, here: str) -> None:
     """In a file with both line ends, an edit leaves each line its own.
 
     Why: converting the file shows changes in lines that nobody has touched, and spoils a script's or a format's.
+    Check: that the line ends of untouched lines come from the file.
     """
     box.sh(MADE, cwd=here, timeout=DEADLINE)
     box.edit(f"{here}/mixed", "one\ntwo\nthree\n", "one\n2\nthree\n")
@@ -39,6 +41,7 @@ def test_edit_takes_carriage_returns_as_they_are(box: Sandbox, here: str) -> Non
     """Texts with a carriage return mean just these bytes, so that line ends can be changed.
 
     Why: where both line ends match always, a file can't be converted.
+    Check: what is done where a text has a carriage return itself.
     """
     box.sh(MADE, cwd=here, timeout=DEADLINE)
     assert box.edit(f"{here}/mixed", "\r\n", "\n", count=0) == 2
@@ -51,6 +54,7 @@ def test_patch_keeps_line_ends(box: Sandbox, here: str) -> None:
     """Lines that `patch` puts into a file get the line ends of those that they replace, or of the line before.
 
     Why: a file of another system has one line with another end after each patch.
+    Check: what is added to lines that were given with a newline or without.
     """
     box.sh(MADE, cwd=here, timeout=DEADLINE)
     box.patch(f"{here}/dos", 2, 2, "2\n2.5")

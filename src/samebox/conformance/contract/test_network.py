@@ -180,6 +180,7 @@ def test_closed_forward_ends_its_connections(box: Sandbox, caplog: pytest.LogCap
 
     Why: a connection that stays open keeps a client waiting for ever; and asyncio logs a traceback for each one that is
     cancelled (Python 3.12.1).
+    Check: which tasks are cancelled at the close, and who made them.
     """
     with server(box, "from inside") as port, box.forward(port) as forward:
         box.wait_for_port(port, DEADLINE)

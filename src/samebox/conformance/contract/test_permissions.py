@@ -46,6 +46,7 @@ def test_root_writes_in_the_root_directory(new_box: NewBox) -> None:
 
     Why: one engine makes the root directory 0555, which root without capabilities can't write to, and `mkdir /data`
     works on all engines but that.
+    Check: the mode of `/` inside, and who its owner is.
     """
     box = new_box(user="0:0")
     box.make_dir("/made-by-files")
