@@ -69,11 +69,14 @@ _CONTAINER = record(
     NetworkSettings=record(Ports=PORTS, Networks=TEXTS),
     ProcessLabel=str,
 )
+_RUNTIME = record(path=str)
+_DOCKER_INFO = record(Runtimes=dict[str, _RUNTIME])  # type: ignore[valid-type]
 _NAMES = Annotated[list[str], Field(min_length=1)]
 _LISTED = record({"Id": ID, "Names": _NAMES, "State": str, "Created": TIME, "ExitCode": int}, Labels=TEXTS, Image=str)
 
 ANSWERS: list[tuple[str, str, Any]] = [
     ("get", "/info", _INFO),
+    ("get", "docker:/info", _DOCKER_INFO),
     ("post", "/containers/create", CREATED),
     ("get", "/containers/json", many(_LISTED) | None),
     ("get", f"/containers/{_ID}/json", _CONTAINER),

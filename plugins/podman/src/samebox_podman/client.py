@@ -137,7 +137,10 @@ class PodmanClient:
             remedy = f"Correct {self.address.source}, or look at what stands between."
             raise unavailable(self.address, found, remedy) from None
         request = response.request
-        path = unquote(urlsplit(request.url).path).partition("/libpod")[2]
+        whole = unquote(urlsplit(request.url).path)
+        _, own, path = whole.partition("/libpod")
+        if not own:  # of the API that is Docker's
+            path = f"docker:/{whole.rpartition('/')[2]}"
         check_answer(ANSWERS, str(request.method).lower(), path, answer, self.engine)
         return answer
 
