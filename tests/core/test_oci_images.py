@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samebox.config.reference import check_new_name
+from samebox.engine.labels import MADE
 from samebox.engine.oci import bounded
 from samebox.engine.oci.bounded import ArchiveError, chunks, decompressed
 from samebox.engine.oci.image_archive import open_archive
@@ -230,6 +231,8 @@ class Store:
         self.images: dict[str, ImageFacts] = {}
         self.sent: list[bytes] = []
         self.removed: list[str] = []
+        self.gone: list[ImageFacts] = []
+        """What has lost its name."""
         self.refusal = ""
         self.used = False
 
@@ -256,7 +259,13 @@ class Store:
         self.sent.append(b"".join(data))
         if self.refusal:
             raise RefusedError("refused", 500, self.refusal)
+        if name in self.images:
+            self.gone.append(self.images[name])
         self.images[name] = ImageFacts(f"id{len(self.sent)}", labels=labels)
+
+    def tag(self, image: str, name: str) -> None:
+        """Find it by that name too."""
+        self.images[name] = next(facts for facts in [*self.images.values(), *self.gone] if facts.id == image)
 
     def remove(self, image: str) -> None:
         """Note it."""
@@ -279,7 +288,7 @@ def test_archive_is_brought_once(tmp_path: Path) -> None:
 
 
 def test_directory_is_brought_anew(tmp_path: Path) -> None:
-    """When something in it has changed, and the image before is removed unless a container has it."""
+    """When something in it has changed; the image before is removed, or gets another name if a container has it."""
     store, root = Store(), tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("one")
@@ -290,9 +299,11 @@ def test_directory_is_brought_anew(tmp_path: Path) -> None:
         (root / "file").write_text(f"changed {used}")
         assert directory_image(store, str(root), print) != first
     assert store.removed == ["id1", "id2"]
-    ((name, facts),) = store.images.items()
+    (name, facts), (other, before) = store.images.items()
     assert name.startswith(f"{DIRECTORIES}:")
-    assert facts.labels == {CONTENT: fingerprint(root)}
+    assert other.startswith(name[:-12])
+    assert before.id == "id2"
+    assert facts.labels == {CONTENT: fingerprint(root), MADE: "directory"}
 
 
 def test_refused_image(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-import docker.errors
 import pytest
 
 from builds import *  # noqa: F403 - its tests and fixtures
@@ -172,10 +171,11 @@ def test_snapshot(  # noqa: PLR0917 - fixtures
             assert b"0\n" == box.exec(["id", "-u"]).stdout
             assert box.id in {status.id for status in engine.list()}
     finally:
-        with contextlib.suppress(docker.errors.NotFound):
-            raw.remove_image(name)
+        with contextlib.suppress(ImageNotFoundError):
+            engine.remove_image(name)
 
     assert (["echo"], [mark], "/srv") == (config["Entrypoint"], config["Cmd"], config["WorkingDir"])
     assert mark == config["Labels"].pop("of-image")
+    assert "snapshot" == config["Labels"].pop("samebox.made")
     assert {""} == set(config["Labels"].values())
     assert "s3cr3t" not in repr(config)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from samebox.config.build import digest
+from samebox.engine.images import BUILDS
 from samebox.errors import BuildError
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.images.context import BuildContext
 
-REPOSITORY = "localhost/samebox-build"
-"""The repository of images that were built; an image's tag is its content's digest."""
 _CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f]")
 """What a step writes for a terminal: colours, titles, cursor movements."""
 LAST_LINES = 20
@@ -148,7 +147,7 @@ class ImageBuilder(ABC):
             bases = [self.base(image, config, progress) for image in _bases(build)]
             settings = json.dumps([sorted(build.args.items()), build.target, config.platform, bases]).encode()
             tag = digest(build.text.encode(), settings, context.digest)[:40]
-            name = f"{REPOSITORY}:{tag}"
+            name = f"{BUILDS}:{tag}"
             with _lock(digest(self.engine.encode(), tag.encode())[:40], progress):
                 found = None if fresh else self.find(name)
                 if found is None:

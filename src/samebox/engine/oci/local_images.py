@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from samebox.engine.labels import MADE
 from samebox.engine.oci import tar_stream
 from samebox.engine.oci.bounded import ArchiveError, chunks
 from samebox.engine.oci.image_archive import open_archive
@@ -55,6 +56,9 @@ class ImageStore(Protocol):
         Raises:
             RefusedError: The service refused it.
         """
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image, named by its id, a further name."""
 
     def remove(self, image: str) -> None:
         """Remove an image by its id.
@@ -118,8 +122,10 @@ def archive_image(store: ImageStore, path: str, progress: Callable[[str], None])
         ):
             if image is not None:
                 store.load(_passing(what, image.stream(name)), progress)
+                if (loaded := store.find(name)) is not None:
+                    store.tag(loaded.id, name)  # it has that: Docker notes when it gets a name, but not by this way
             else:
-                store.import_root(name, _passing(what, chunks(plain)), {})
+                store.import_root(name, _passing(what, chunks(plain)), {MADE: "archive"})
     return _arrived(store, name)
 
 
@@ -151,11 +157,12 @@ def directory_image(store: ImageStore, path: str, progress: Callable[[str], None
             return before
         progress(f"bringing {root} to {_service(store)}")
         with _accepting(store, what):
-            store.import_root(name, _passing(what, tar_stream.tree(root)), {CONTENT: content})
+            store.import_root(name, _passing(what, tar_stream.tree(root)), {CONTENT: content, MADE: "directory"})
     if before is not None:
-        # Refused while a sandbox uses it: then it stays without a name, where `image prune` finds it.
-        with contextlib.suppress(RefusedError):
+        try:
             store.remove(before.id)
+        except RefusedError:  # a sandbox has it: with a name of its own it stays in the list of images
+            store.tag(before.id, f"{name[:-12]}{before.id[-12:]}")
     return _arrived(store, name)
 
 
