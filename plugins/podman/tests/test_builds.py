@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 WORDS = BuildWords(
     short="",
-    first="STEP 1/3: FROM {image}",
+    first="STEP 1/4: FROM {image}",
     step="STEP ",
-    failed=r"at '\[2/2\] STEP 2/2: RUN seq 1 100 && false': .*exit status 1",
+    failed=r"at '\[2/2\] STEP 2/3: RUN seq 1 100 && false': .*exit status 1",
     local="never fetched",
     never=r'may not be fetched \(pull="never"\)',
     unusable=r"^Podman at .* could not build the image: .*(FROM|no contents)",
@@ -123,8 +123,8 @@ def test_nothing_but_a_base(built: Built, busybox: str, mark: str, leftovers: Ca
     """A Dockerfile without a step leaves no container, as Podman's build does without `forcerm`."""
     base = f"localhost/{mark}"
     image, _ = built(dockerfile=f"FROM {busybox}\nLABEL mark={mark}\n", tag=base)
-    assert built(dockerfile=f"FROM {base}\n")[0] == image
-    assert leftovers() == [image]
+    other, _ = built(dockerfile=f"FROM {base}\n")
+    assert sorted(leftovers()) == sorted({image, other})
 
 
 def test_platform(built: Built, mark: str, inspected: Inspected) -> None:
