@@ -12,6 +12,7 @@ from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
 from samebox.engine.oci.made_images import note_use
 from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.volumes import unmake
 from samebox.errors import ConfigError, SandboxNotFoundError
 from samebox_docker.address import find_address
 from samebox_docker.creation import Creation
@@ -147,7 +148,7 @@ class DockerEngine(Engine):
         with contextlib.suppress(SandboxNotFoundError):
             container = self._daemon.containers.exact(sandbox_id)
             self._daemon.containers.remove(container)
-            self._daemon.volumes.unmake(self._made.pop((os.getpid(), container), ()))
+            unmake(self._made.pop((os.getpid(), container), ()), self._daemon.volumes.remove)
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what Docker knows of a container, by its id or name.

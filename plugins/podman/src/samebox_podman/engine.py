@@ -17,6 +17,7 @@ from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
 from samebox.engine.oci.status import image_label
+from samebox.engine.oci.volumes import unmake
 from samebox.errors import EngineError, ImageNotFoundError, SandboxNotFoundError
 from samebox_podman import discovery
 from samebox_podman.agent_volume import PROFILES, AgentVolume
@@ -267,7 +268,7 @@ class PodmanEngine(Engine):
             self._attachments.drop(container)
             self._containers.give_name_back(container)
             remove_container(self.client, container)
-            self._volumes.unmake(self._made.pop((os.getpid(), container), ()))
+            unmake(self._made.pop((os.getpid(), container), ()), self._volumes.remove)
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what is known of a sandbox, by id or name; see `samebox.engine.Engine.inspect`."""
