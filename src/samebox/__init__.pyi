@@ -48,13 +48,20 @@ from .guest.process import (
     AsyncProcess as AsyncProcess,
     Process as Process,
 )
+from .guest.processes import (
+    ProcessInfo as ProcessInfo,
+)
 from .guest.results import (
     CommandFailedError as CommandFailedError,
     ExecResult as ExecResult,
     ExecTimeoutError as ExecTimeoutError,
     FileInfo as FileInfo,
     GrepMatch as GrepMatch,
+    GrepMatches as GrepMatches,
     TreeCount as TreeCount,
+)
+from .sandbox.inventory import (
+    sandboxes as sandboxes,
 )
 from .sandbox.sandbox import (
     AsyncSandbox as AsyncSandbox,

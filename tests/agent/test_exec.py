@@ -60,21 +60,21 @@ def make(path: Path, text: str, mode: int = 0o755) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "reason"),
+    ("name", "answer", "reason"),
     [
-        ("nosuch", 127, "command not found"),
-        ("", 127, "command not found"),
-        ("./nosuch", 127, "No such file or directory"),
-        ("./plain/x", 127, "Not a directory"),
-        ("./plain", 126, "Permission denied"),
-        ("./directory", 126, "Permission denied"),
-        ("./noexec", 126, "Exec format error"),
-        ("noexec", 126, "Exec format error"),
-        ("./lost", 127, "its interpreter /no/such was not found"),
-        ("./elf", 127, "the dynamic loader that it needs was not found"),
+        ("nosuch", (127, errno.ENOENT), "command not found"),
+        ("", (127, errno.ENOENT), "command not found"),
+        ("./nosuch", (127, errno.ENOENT), "No such file or directory"),
+        ("./plain/x", (127, errno.ENOTDIR), "Not a directory"),
+        ("./plain", (126, errno.EACCES), "Permission denied"),
+        ("./directory", (126, errno.EACCES), "Permission denied"),
+        ("./noexec", (126, errno.ENOEXEC), "Exec format error"),
+        ("noexec", (126, errno.ENOEXEC), "Exec format error"),
+        ("./lost", (127, errno.ENOENT), "its interpreter /no/such was not found"),
+        ("./elf", (127, errno.ENOENT), "the dynamic loader that it needs was not found"),
     ],
 )
-def test_not_run(wire: Wire, tmp_path: Path, name: str, code: int, reason: str) -> None:
+def test_not_run(wire: Wire, tmp_path: Path, name: str, answer: tuple[int, int], reason: str) -> None:
     """127 for what is not found and 126 for what can't be executed, with a reason; no shell runs a text without #!."""
     make(tmp_path / "plain", "x", 0o644)
     make(tmp_path / "noexec", "exit 0\n")
@@ -84,7 +84,7 @@ def test_not_run(wire: Wire, tmp_path: Path, name: str, code: int, reason: str) 
     (tmp_path / "elf").chmod(0o755)
     (tmp_path / "directory").mkdir()
     done = wire.exec(name, env=[f"PATH=/usr/bin:/bin:{tmp_path}"])
-    assert done.wait() == {"exit_code": code}
+    assert done.wait() == dict(zip(("exit_code", "errno"), answer, strict=True))
     assert done.stderr == f"samebox: {name}: {reason}\n".encode()
 
 
@@ -94,7 +94,7 @@ def test_path_is_the_commands(wire: Wire, tmp_path: Path) -> None:
     assert wire.exec("here", env=[f"PATH=/nowhere:{tmp_path}"]).wait() == {"exit_code": 0}
     assert wire.exec("here", env=["PATH=/nowhere:"]).wait() == {"exit_code": 0}
     assert wire.exec("here", env=["PATH="]).wait() == {"exit_code": 0}
-    assert wire.exec("here", env=["PATH=/nowhere"]).wait() == {"exit_code": 127}
+    assert wire.exec("here", env=["PATH=/nowhere"]).wait() == {"exit_code": 127, "errno": errno.ENOENT}
 
 
 def test_default_path(start: Callable[..., Agent]) -> None:
@@ -112,7 +112,21 @@ def test_path_element_that_may_not_be_searched(start: Callable[..., Agent], tmp_
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
     done = start(user=NOBODY).wire.exec("nosuch", env=[f"PATH={hidden}:/bin"])
-    assert done.wait() == {"exit_code": 127}
+    assert done.wait() == {"exit_code": 127, "errno": errno.ENOENT}
+
+
+@pytest.mark.parametrize("code", [126, 127])
+def test_exit_code_of_a_program_that_was_run(wire: Wire, code: int) -> None:
+    """One that exits so itself is told apart, also after one that was not run, by the same supervisor."""
+    assert wire.exec("nosuch").wait() == {"exit_code": 127, "errno": errno.ENOENT}
+    assert wire.sh(f"exit {code}").result == {"exit_code": code}
+
+
+def test_streams_together(wire: Wire) -> None:
+    """With the flag, stderr comes on stdout in its order, and the end does not wait for a second stream."""
+    done = wire.exec("sh", "-c", "for i in 1 2 3; do echo o$i; echo e$i >&2; done; exit 3", flags=4)
+    assert done.wait() == {"exit_code": 3}
+    assert (done.stdout, done.stderr) == (b"o1\ne1\no2\ne2\no3\ne3\n", b"")
 
 
 # --- what it begins with ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,9 @@ def test_docker_spellings() -> None:
         ),
         ({"pids_limit": 1}, "wrong config: pids_limit = 1: a sandbox needs 16 processes and threads at least"),
         ({"file_limit": 0}, "wrong config: file_limit = 0: Input should be greater than 0"),
-        ({"memroy": 1}, r"wrong config: memroy: there is no such setting; there are: engine, image, "),
+        ({"memroy": 1}, r"wrong config: memroy: there is no such setting; did you mean 'memory'\?$"),
+        ({"xyzzy": 1}, r"wrong config: xyzzy: there is no such setting; there are: engine, image, "),
+        ({"mounts": [{"xyzzy": 1}]}, r"mounts: there is no such setting$"),
         ({"workdir": "x"}, "wrong config: workdir = 'x': it is an absolute path below '/'"),
         ({"workdir": "/a/../b"}, "without '.', '..'"),
         ({"name": "-x"}, "a name begins with a letter or digit"),
@@ -97,7 +100,7 @@ def test_docker_spellings() -> None:
         ({"image": "x", "build": "python-minimal"}, "two ways to say the same"),
     ],
 )
-def test_a_mistake_names_field_value_and_what_is_accepted(settings: dict[str, object], words: str) -> None:
+def test_a_mistake_names_field_value_and_what_is_accepted(settings: dict[str, Any], words: str) -> None:
     """The one error that a user sees, before any engine is contacted."""
     with pytest.raises(ConfigError, match=words):
         SandboxConfig(**settings)
@@ -106,7 +109,7 @@ def test_a_mistake_names_field_value_and_what_is_accepted(settings: dict[str, ob
 @pytest.mark.parametrize(
     "env", [{"A": 5, "B": "hunter2"}, ["hunter2"], {"": "hunter2"}, {"A": "hunter2\0"}, {"A=": "hunter2"}]
 )
-def test_env_values_are_in_no_error(env: object) -> None:
+def test_env_values_are_in_no_error(env: Any) -> None:
     """A mistake beside a secret must not print the secret."""
     with pytest.raises(ConfigError, match="env") as caught:
         SandboxConfig(env=env)

@@ -113,6 +113,43 @@ def test_parts_of_an_image() -> None:
         assert [layer.read() for layer in image.layers()] == [b"layer"]
 
 
+@pytest.mark.parametrize("size", [0, 1, 1000, 3 << 20])
+def test_streams_of_xz(size: int) -> None:
+    """Streams one after the other, padding between them, and every way to seek: as if the content were the file."""
+    content = os.urandom(size)
+    data = lzma.compress(content[: size // 3]) + bytes(8) + lzma.compress(content[size // 3 :]) + bytes(4)
+    with decompressed(io.BytesIO(data)) as ours, io.BytesIO(content) as theirs:
+        for where, whence in [(0, os.SEEK_END), (0, os.SEEK_SET), (size // 2, os.SEEK_SET), (-size // 3, os.SEEK_CUR)]:
+            assert ours.seek(where, whence) == theirs.seek(where, whence)
+            assert ours.read(100) == theirs.read(100)
+            assert ours.tell() == theirs.tell()
+        assert ours.seek(0) == 0
+        assert ours.read() == content
+
+
+@pytest.mark.parametrize("data", [lzma.compress(b"content")[:-9], lzma.compress(b"a") + b"more"], ids=["cut", "more"])
+def test_broken_xz(data: bytes) -> None:
+    """A file that ends too early, or goes on with something else, is an error."""
+    with pytest.raises(ArchiveError, match="it can't be decompressed"):
+        list(chunks(decompressed(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("first", [b"", lzma.compress(b"first")], ids=["first", "second"])
+def test_dictionary_of_xz(first: bytes) -> None:
+    """A stream that wants more memory than any useful one is refused, wherever it is in the file."""
+    greedy = lzma.compress(b"content", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
+    with pytest.raises(ArchiveError, match=r"it can't be decompressed \(Memory usage limit exceeded\)"):
+        list(chunks(decompressed(io.BytesIO(first + greedy))))
+
+
+def test_dictionary_of_zstd() -> None:
+    """A frame that wants a window of 2 GiB is refused."""
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0, (31 - 10) << 3]) + b"\x09\x00\x00a"
+    with pytest.raises(ArchiveError, match=r"it can't be decompressed \(.*too much memory"):
+        list(chunks(decompressed(io.BytesIO(frame))))
+    assert list(chunks(decompressed(io.BytesIO(frame.replace(bytes([21 << 3]), bytes([17 << 3])))))) == [b"a"]
+
+
 def test_zstd_without_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     """The text says what to install."""
     monkeypatch.setattr(bounded, "_ZSTD_MODULES", ("no_such_module",))

@@ -88,6 +88,11 @@ class Connection:
             self._fail(error)
             raise error from None
 
+    @property
+    def welcome(self) -> Record:
+        """What the agent has said of itself in the first exchange."""
+        return self._welcome.result()
+
     def call(
         self,
         operation: int,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from samebox.agent.call import OperationFailedError
 from samebox.agent.client import Connection
+from samebox.agent.own_user import is_own_user
 from samebox.agent.records import encode_path
 from samebox.capabilities import Capability
 from samebox.engine.ending import describe_end, maybe_memory
@@ -96,6 +97,9 @@ class AgentConnections:
         if user is not None:
             reason = lacking(self._engine, self._engine.probe(), Capability.EXEC_USER)
             if reason is not None:
+                own = self.open(None)
+                if is_own_user(user, self._config.user, own.welcome, self):
+                    return own
                 raise UnsupportedError(
                     Capability.EXEC_USER, self._engine.name, f"{reason} (asked for by user={user!r})"
                 )

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from samebox.agent.caller import AgentCaller
 from samebox.agent.frames import STDOUT
 from samebox.agent.listing import Listing, file_info
-from samebox.agent.names import component, relative_path, resolved_path
+from samebox.agent.names import component, link_target, relative_path, resolved_path
 from samebox.agent.output import Collector, Pipe
 from samebox.agent.packer import TreePacker
 from samebox.agent.records import Record, decode_path, encode_path
 from samebox.agent.tree import TreeUnpacker
 from samebox.errors import ConnectionLostError, ProtocolError
+from samebox.guest.arguments import content
 from samebox.guest.files import Files
 from samebox.guest.operation import Blocking, timed
-from samebox.guest.results import GrepMatch, TreeCount
+from samebox.guest.results import GrepMatch, GrepMatches, TreeCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from samebox.agent.caller import Connections
     from samebox.agent.records import Field
+    from samebox.guest.arguments import Timeout
     from samebox.guest.files import Path, Progress
     from samebox.guest.results import FileInfo
 
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     PACK,
     UNPACK,
 ) = range(10, 26)
+_CUT = 1
+"""READ's flag: what is more than the limit stays unread, and is no error."""
 DOWNLOAD_LIMIT = 4 << 30
 """The default of the most bytes of one download that the host takes from a sandbox."""
 _WINDOW = 4 << 20
@@ -81,11 +85,27 @@ class AgentFiles(AgentCaller, Files):
         return sink.result()
 
     @timed()
-    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: float | None = None) -> bytes:
+    async def read_bytes(
+        self,
+        path: Path,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        limit: int | None = None,
+        timeout: Timeout = None,
+    ) -> bytes:
         """See `Files.read_bytes`."""
         most = self._file_limit if limit is None else limit
+        fields = self._fields(path)
+        if offset or length is not None:
+            if offset < 0 or (length is not None and not 0 <= length <= most):
+                accepted = f"offset is a number from 0, and length one from 0 to the limit of {most}"
+                msg = f"{accepted}, not {offset!r} and {length!r}"
+                raise ValueError(msg)
+            fields += [("offset", offset), ("flags", 0 if length is None else _CUT)]
+            most = most if length is None else length
         sink = Collector(most)
-        call = await self._begin(READ, [*self._fields(path), ("limit", most)], {STDOUT: sink}, window=_WINDOW)
+        call = await self._begin(READ, [*fields, ("limit", most)], {STDOUT: sink}, window=_WINDOW)
         await self._end(call, path)
         data = sink.data
         if sink.truncated:
@@ -95,18 +115,16 @@ class AgentFiles(AgentCaller, Files):
 
     @timed(changes=True)
     async def write_bytes(
-        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: float | None = None
+        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: Timeout = None
     ) -> int:
         """See `Files.write_bytes`."""
-        return await self._write(path, bytes(data), 2 if exclusive else 0, mode)
+        return await self._write(path, content(data), 2 if exclusive else 0, mode)
 
     @timed(changes=True)
-    async def append(
-        self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: float | None = None
-    ) -> int:
+    async def append(self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: Timeout = None) -> int:
         """See `Files.append`."""
         return await self._write(
-            path, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data), 1, mode
+            path, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else content(data), 1, mode
         )
 
     async def _write(self, path: Path, data: bytes, flags: int, mode: int | None) -> int:
@@ -116,18 +134,18 @@ class AgentFiles(AgentCaller, Files):
         return (await self._do(WRITE, path, *fields, input=data)).number("size")
 
     @timed()
-    async def stat(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> FileInfo:
+    async def stat(self, path: Path, *, follow: bool = True, timeout: Timeout = None) -> FileInfo:
         """See `Files.stat`."""
         record = await self._do(STAT, path, ("flags", int(follow)))
         return file_info(record, decode_path(encode_path(os.fspath(path))))
 
     @timed()
-    async def list_dir(self, path: Path = ".", *, timeout: float | None = None) -> list[FileInfo]:
+    async def list_dir(self, path: Path = ".", *, timeout: Timeout = None) -> list[FileInfo]:
         """See `Files.list_dir`."""
         return await self._items(LIST, path, lambda record: file_info(record, component(record.data("name"))))
 
     @timed()
-    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: float | None = None) -> list[FileInfo]:
+    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: Timeout = None) -> list[FileInfo]:
         """See `Files.walk`."""
         fields: list[Field] = [("depth", depth)] if depth is not None else []
         return await self._items(
@@ -135,7 +153,7 @@ class AgentFiles(AgentCaller, Files):
         )
 
     @timed()
-    async def glob(self, pattern: str, path: Path = ".", *, timeout: float | None = None) -> list[str]:
+    async def glob(self, pattern: str, path: Path = ".", *, timeout: Timeout = None) -> list[str]:
         """See `Files.glob`."""
         return await self._items(
             WALK, path, lambda record: relative_path(record.data("name")), ("pattern", encode_path(pattern))
@@ -151,14 +169,17 @@ class AgentFiles(AgentCaller, Files):
         ignore_case: bool = False,
         fixed: bool = False,
         limit: int = 1000,
-        timeout: float | None = None,
-    ) -> list[GrepMatch]:
+        timeout: Timeout = None,
+    ) -> GrepMatches:
         """See `Files.grep`."""
+        if limit < 0:
+            msg = f"limit is a number of matches from 0, not {limit!r}"
+            raise ValueError(msg)
         fields: list[Field] = [
             ("pattern", encode_path(pattern)),
             ("ignore_case", int(ignore_case)),
             ("fixed", int(fixed)),
-            ("limit", limit),
+            ("limit", limit + 1),
         ]
         asked = decode_path(encode_path(os.fspath(path)))
 
@@ -168,7 +189,8 @@ class AgentFiles(AgentCaller, Files):
             return GrepMatch(relative_path(name) if name else asked, record.number("line"), text)
 
         fields += (("include", encode_path(glob)) for glob in include)
-        return await self._items(GREP, path, match, *fields, most=limit)
+        found = await self._items(GREP, path, match, *fields, most=limit + 1)
+        return GrepMatches(found[:limit], truncated=len(found) > limit)
 
     @timed(changes=True)
     async def make_dir(
@@ -178,47 +200,52 @@ class AgentFiles(AgentCaller, Files):
         parents: bool = True,
         exist_ok: bool = True,
         mode: int | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> None:
         """See `Files.make_dir`."""
         await self._do(MAKE_DIR, path, ("flags", parents + 2 * exist_ok), ("mode", 0o755 if mode is None else mode))
 
     @timed(changes=True)
     async def remove(
-        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: float | None = None
+        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: Timeout = None
     ) -> None:
         """See `Files.remove`."""
         await self._do(REMOVE, path, ("flags", recursive + 2 * missing_ok))
 
     @timed(changes=True)
-    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
+    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: Timeout = None) -> None:
         """See `Files.move`."""
         await self._do(MOVE, path, ("destination", encode_path(os.fspath(destination))), ("flags", int(replace)))
 
     @timed(changes=True)
-    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
+    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: Timeout = None) -> None:
         """See `Files.copy`."""
         await self._do(COPY, path, ("destination", encode_path(os.fspath(destination))), ("flags", 1 + 2 * replace))
 
     @timed(changes=True)
-    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: float | None = None) -> None:
+    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: Timeout = None) -> None:
         """See `Files.chmod`."""
         await self._do(CHMOD, path, ("flags", int(recursive)), ("mode", mode))
 
     @timed()
-    async def realpath(self, path: Path, *, timeout: float | None = None) -> str:
+    async def realpath(self, path: Path, *, timeout: Timeout = None) -> str:
         """See `Files.realpath`."""
         record = await self._do(REALPATH, path)
         return resolved_path(record.data("path"), confined=self._root is not None)
 
+    @timed()
+    async def read_link(self, path: Path, *, timeout: Timeout = None) -> str:
+        """See `Files.read_link`."""
+        return link_target((await self._do(READLINK, path)).data("target"))
+
     @timed(changes=True)
-    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: float | None = None) -> None:
+    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: Timeout = None) -> None:
         """See `Files.symlink`."""
         await self._do(SYMLINK, path, ("target", encode_path(os.fspath(target))), ("flags", int(replace)))
 
     @timed(changes=True)
     async def upload(
-        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: float | None = None
+        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: Timeout = None
     ) -> TreeCount:
         """See `Files.upload`."""
         packer = await Blocking(functools.partial(TreePacker, os.fsencode(source), progress))
@@ -244,13 +271,15 @@ class AgentFiles(AgentCaller, Files):
         *,
         progress: Progress | None = None,
         follow_links: bool = False,
-        limit: int = DOWNLOAD_LIMIT,
-        timeout: float | None = None,
+        limit: int | None = None,
+        timeout: Timeout = None,
     ) -> TreeCount:
         """See `Files.download`."""
         pipe = Pipe()
         call = await self._begin(PACK, self._fields(source), {STDOUT: pipe}, window=_WINDOW)
-        unpacker = TreeUnpacker(os.fsencode(destination), limit, progress, follow_links=follow_links)
+        unpacker = TreeUnpacker(
+            os.fsencode(destination), DOWNLOAD_LIMIT if limit is None else limit, progress, follow_links=follow_links
+        )
         try:
             while True:
                 data, credit = pipe.take()

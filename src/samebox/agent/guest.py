@@ -6,31 +6,36 @@ import os
 import threading
 import time
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from samebox.agent.arrivals import Arrivals
 from samebox.agent.files import AgentFiles
 from samebox.agent.frames import STDERR, STDOUT
-from samebox.agent.output import Collector, Pipe
+from samebox.agent.output import Collector
 from samebox.agent.process import AgentProcess, deadline, exec_result, not_ended
 from samebox.agent.records import encode_path
 from samebox.agent.tcp import AgentSocket
 from samebox.config.environment import check_env
+from samebox.errors import ConnectionLostError
+from samebox.guest.arguments import check_user, seconds, words
 from samebox.guest.guest import GRACE, Guest
 from samebox.guest.operation import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import IO
+    from typing import IO, Literal
 
     from samebox.agent.call import Call
     from samebox.agent.caller import Connections
+    from samebox.agent.output import Sink
     from samebox.agent.records import Field, Record
+    from samebox.guest.arguments import Timeout
     from samebox.guest.files import Path
-    from samebox.guest.guest import Argv, Input
+    from samebox.guest.guest import Argv, Input, Take
     from samebox.guest.results import ExecResult
 
 EXEC = 1
-_HAS_INPUT, _TELL_START = 1, 2
+_HAS_INPUT, _TELL_START, _MERGED = 1, 2, 4
 
 
 class AgentGuest(AgentFiles, Guest):
@@ -54,31 +59,41 @@ class AgentGuest(AgentFiles, Guest):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
         output_limit: int | None = None,
+        stderr: Literal["stdout"] | None = None,
+        on_stdout: Take | None = None,
+        on_stderr: Take | None = None,
     ) -> ExecResult:
         """See `Guest.exec`."""
-        limit = self._output_limit if output_limit is None else output_limit
-        fields = command_fields(argv, cwd, env, timeout)
-        if input is not None:
-            fields.append(("flags", _HAS_INPUT))
+        command, longest, limit = words(argv), seconds(timeout), _limit(output_limit, self._output_limit)
         whole, source = _split(input)
-        stdout, stderr = Collector(limit), Collector(limit)
+        flags = (_HAS_INPUT if input is not None else 0) | _merge(stderr)
+        fields = [*command_fields(command, cwd, env, longest), ("flags", flags)]
+        check_user(user)
+        kept = {STDOUT: Collector(limit), STDERR: Collector(limit)}
+        told = {STDOUT: on_stdout, STDERR: on_stderr}
+        arrivals = Arrivals() if on_stdout is not None or on_stderr is not None else None
         began = time.perf_counter()
-        call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user, input=whole)
+        sinks: Mapping[int, Sink] = kept if arrivals is None else arrivals.pipes
+        call = await self._begin(EXEC, fields, sinks, user, input=whole)
         feeder = _Feeder(call, source) if source is not None else None
+        last = deadline(longest)
         try:
-            record = await self._ended(call, cwd, user, deadline(timeout))
+            if arrivals is not None:
+                await _relay(call, arrivals, kept, told, last)
+            left = None if last is None else last - (time.perf_counter() - began)
+            record = await self._ended(call, cwd, user, left)
         except BaseException:
             call.cancel()
             raise
         if record is None:
             call.cancel()
-            raise not_ended(tuple(argv), (stdout, stderr), timeout)
+            raise not_ended(tuple(command), (kept[STDOUT], kept[STDERR]), longest)
         if feeder is not None and feeder.error is not None:
             raise feeder.error
         took = time.perf_counter() - began
-        return exec_result(record, tuple(argv), (stdout, stderr), duration=took, timeout=timeout)
+        return exec_result(record, tuple(command), (kept[STDOUT], kept[STDERR]), duration=took, timeout=longest)
 
     async def spawn(
         self,
@@ -87,28 +102,30 @@ class AgentGuest(AgentFiles, Guest):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
         stdin: bool = True,
         tty: bool = False,
         rows: int = 24,
         columns: int = 80,
+        stderr: Literal["stdout"] | None = None,
     ) -> AgentProcess:
         """See `Guest.spawn`."""
-        fields = command_fields(argv, cwd, env, timeout)
-        fields.append(("flags", _TELL_START | (_HAS_INPUT if stdin else 0)))
+        command, longest = words(argv), seconds(timeout)
+        flags = _TELL_START | (_HAS_INPUT if stdin else 0) | _merge(stderr)
+        fields = [*command_fields(command, cwd, env, longest), ("flags", flags)]
+        check_user(user)
         if tty:
             fields += [("tty", 1), ("rows", rows), ("columns", columns)]
-        stdout, stderr = Pipe(), Pipe()
+        arrivals = Arrivals()
         started: Future[Record] = Future()
-        call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user, started=started)
+        call = await self._begin(EXEC, fields, arrivals.pipes, user, started=started)
         process = AgentProcess(
             self,
             call,
-            tuple(argv),
-            stdout,
-            stderr,
+            tuple(command),
+            arrivals,
             user=user,
-            timeout=timeout,
+            timeout=longest,
             tty=tty,
             output_limit=self._output_limit,
         )
@@ -124,15 +141,14 @@ class AgentGuest(AgentFiles, Guest):
         return AgentFiles(self._connections, self._file_limit, encode_path(os.fspath(root)))
 
 
-def command_fields(argv: Argv, cwd: Path | None, env: Mapping[str, str] | None, timeout: float | None) -> list[Field]:
+def command_fields(
+    argv: list[str | bytes], cwd: Path | None, env: Mapping[str, str] | None, timeout: float | None
+) -> list[Field]:
     """Return the fields of a command's record.
 
     Raises:
-        ValueError: argv is empty or a text, or an argument has a NUL; the error's text shows no value of env.
+        ValueError: An argument has a NUL, or env is wrong; the error's text shows no value of env.
     """
-    if isinstance(argv, str | bytes) or not argv or not all(isinstance(word, str | bytes) for word in argv):
-        msg = f"argv is a list of texts or bytes with at least the program, not {argv!r}; for a shell's line use sh()"
-        raise ValueError(msg)
     fields: list[Field] = [("argv", encode_path(word)) for word in argv]
     if env:
         check_env(env)
@@ -140,19 +156,64 @@ def command_fields(argv: Argv, cwd: Path | None, env: Mapping[str, str] | None, 
     if cwd is not None:
         fields.append(("cwd", encode_path(os.fspath(cwd))))
     if timeout is not None:
-        if timeout < 0:
-            msg = f"a timeout is a number of seconds from 0, not {timeout!r}"
-            raise ValueError(msg)
-        fields += [("timeout", round(timeout * 1000)), ("grace", round(GRACE * 1000))]
+        fields += [("timeout", max(1, round(timeout * 1000))), ("grace", round(GRACE * 1000))]
     return fields
 
 
+def _limit(asked: Any, default: int) -> int:
+    """Return how much of a stream to keep."""
+    if asked is None:
+        return default
+    if not isinstance(asked, int) or isinstance(asked, bool) or asked < 0:
+        msg = f"output_limit is a number of bytes from 0, or None for the config's, not {asked!r}"
+        raise ValueError(msg)
+    return asked
+
+
+def _merge(stderr: str | None) -> int:
+    """Return the flag for a stderr that comes with stdout."""
+    if stderr not in {None, "stdout"}:
+        msg = f"stderr is 'stdout', to come with it, or None, to come apart, not {stderr!r}"
+        raise ValueError(msg)
+    return _MERGED if stderr else 0
+
+
+async def _relay(
+    call: Call,
+    arrivals: Arrivals,
+    kept: Mapping[int, Collector],
+    told: Mapping[int, Take | None],
+    deadline: float | None,
+) -> None:
+    """Hand a command's output to the caller as it comes, up to its end or the deadline, in seconds from now."""
+    end = None if deadline is None else time.monotonic() + deadline
+    while True:
+        try:
+            found = await arrivals.next(call, None if end is None else max(0.0, end - time.monotonic()))
+        except (TimeoutError, ConnectionLostError):
+            return  # which the call's own end tells
+        if found is None:
+            return
+        channel, data = found
+        kept[channel].receive(data)
+        take = told[channel]
+        if take is not None:
+            take(data)
+
+
 def _split(data: Input | None) -> tuple[bytes | None, IO[bytes] | Iterable[bytes] | None]:
-    """Return the whole input if it is there already, or else the file or iterable that the input comes from."""
+    """Return the whole input if it is there already, or else the file or iterable that the input comes from.
+
+    Raises:
+        ValueError: It is none of them.
+    """
     if isinstance(data, str):
         return data.encode("utf-8", "surrogateescape"), None
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data), None
+    if data is not None and not hasattr(data, "read") and not hasattr(data, "__iter__"):
+        msg = f"input is bytes, a text, a binary file, an iterable of bytes, or None for no input, not {data!r}"
+        raise ValueError(msg)
     return None, data
 
 

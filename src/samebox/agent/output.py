@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from samebox.agent.frames import WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _BLOCK = 64 << 10
 """The size of the blocks in which bytes are held."""
@@ -120,12 +120,24 @@ class Collector:
 
 
 class Pipe:
-    """Holds a stream's bytes until they are read, at most one window; the agent waits while the pipe is full."""
+    """Holds a stream's bytes until they are read, at most one window; the agent waits while the pipe is full.
+
+    Args:
+        note: Is told how many bytes the channel got.
+        end: Is told that the channel gets no more.
+        channel: The channel.
+    """
 
     data = b""
     """A result's share of the stream: nothing, as the bytes belong to the pipe's reader."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        note: Callable[[int, int], None] = lambda _channel, _size: None,
+        end: Callable[[int], None] = lambda _channel: None,
+        channel: int = 0,
+    ) -> None:
+        self._note, self._end, self._channel = note, end, channel
         self._lock = threading.Lock()
         self._held = Blocks()
         self._ended = False
@@ -140,6 +152,7 @@ class Pipe:
         with self._lock:
             if self._room is None:
                 self._held.add(data)
+                self._note(self._channel, len(data))
                 self._wake()
                 return 0
             kept = data[: self._room]
@@ -147,6 +160,7 @@ class Pipe:
             self.truncated |= len(kept) < len(data)
             if kept:
                 self._held.add(kept)
+                self._note(self._channel, len(kept))
                 self._wake()
             return self._due(len(data))
 
@@ -167,6 +181,7 @@ class Pipe:
             self._ended = True
             self._error = self._error or error
             self._wake()
+        self._end(self._channel)
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []

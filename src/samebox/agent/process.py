@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from samebox.agent import frames
 from samebox.errors import ConnectionLostError, OutputLimitError, ProtocolError, SandboxError
+from samebox.guest.arguments import seconds
 from samebox.guest.guest import GRACE
 from samebox.guest.operation import Blocking
 from samebox.guest.process import InputCore, OutputCore, ProcessCore
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
+    from samebox.agent.arrivals import Arrivals
     from samebox.agent.call import Call
     from samebox.agent.caller import AgentCaller
     from samebox.agent.output import Collector, Pipe
     from samebox.agent.records import Record
+    from samebox.guest.arguments import Timeout
     from samebox.guest.files import Path
+    from samebox.guest.process import StreamName
 
 
 _SIGNALS = 64
@@ -44,8 +48,7 @@ class AgentProcess(ProcessCore):
         caller: AgentCaller,
         call: Call,
         argv: tuple[str | bytes, ...],
-        stdout: Pipe,
-        stderr: Pipe,
+        arrivals: Arrivals,
         *,
         user: str | None,
         timeout: float | None,
@@ -54,8 +57,9 @@ class AgentProcess(ProcessCore):
     ) -> None:
         self._caller = caller
         self._call = call
-        self._argv = argv
-        self._pipes = {frames.STDOUT: stdout, frames.STDERR: stderr}
+        self.argv = argv
+        self._arrivals = arrivals
+        self._pipes = arrivals.pipes
         self._user = user
         self._timeout = timeout
         self._tty = tty
@@ -64,8 +68,8 @@ class AgentProcess(ProcessCore):
         self._ended = 0.0
         call.finished.add_done_callback(self._note_end)
         self.stdin = _Input(call)
-        self.stdout = _Output(self, frames.STDOUT, stdout)
-        self.stderr = _Output(self, frames.STDERR, stderr)
+        self.stdout = _Output(self, frames.STDOUT, self._pipes[frames.STDOUT])
+        self.stderr = _Output(self, frames.STDERR, self._pipes[frames.STDERR])
 
     def _note_end(self, _future: object) -> None:
         self._ended = time.perf_counter()
@@ -87,11 +91,11 @@ class AgentProcess(ProcessCore):
 
     def _not_started(self) -> SandboxError:
         if self._timeout is not None and self._timeout < _START:
-            return not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+            return not_ended(self.argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
         how = (
             f"was not started within {_START:g} s; its sandbox is overloaded, or what starts commands there was stopped"
         )
-        return ConnectionLostError(f"{display(self._argv)} {how}")
+        return ConnectionLostError(f"{display(self.argv)} {how}")
 
     def _drop_output(self) -> None:
         """Let the agent send all of the output, which nobody reads: it ends the command's stream only then."""
@@ -102,16 +106,32 @@ class AgentProcess(ProcessCore):
         """Return the error that the end of the connection means."""
         return await Blocking(lambda: self._caller._connections.explain(error, self._user))  # noqa: SLF001
 
-    async def wait(self, timeout: float | None = None) -> ExecResult:
+    @property
+    def returncode(self) -> int | None:
+        """See `ProcessCore.returncode`."""
+        finished = self._call.finished
+        known = finished.done() and not finished.cancelled() and finished.exception() is None
+        return finished.result().number("exit_code", 0) if known else None
+
+    async def wait(self, timeout: Timeout = None) -> ExecResult:
         """See `ProcessCore.wait`."""
+        least = seconds(timeout, zero=True)
         for channel, pipe in self._pipes.items():
             self._call.credit(channel, pipe.release(self._output_limit))
         last = deadline(self._timeout)
         left = None if last is None else last - (time.perf_counter() - self._began)
-        record = await self._caller._ended(self._call, None, self._user, left, timeout)  # noqa: SLF001
+        record = await self._caller._ended(self._call, None, self._user, left, least)  # noqa: SLF001
         if record is None:
-            raise not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+            raise not_ended(self.argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
         return self._result(record)
+
+    async def arrival(self, timeout: Timeout = None) -> tuple[StreamName, bytes] | None:
+        """See `ProcessCore.arrival`."""
+        try:
+            found = await self._arrivals.next(self._call, seconds(timeout, zero=True))
+        except ConnectionLostError as error:
+            raise await self.explained(error) from error
+        return None if found is None else ("stdout" if found[0] == frames.STDOUT else "stderr", found[1])
 
     async def poll(self) -> ExecResult | None:
         """See `ProcessCore.poll`."""
@@ -121,7 +141,7 @@ class AgentProcess(ProcessCore):
 
     def _result(self, record: Record) -> ExecResult:
         streams = (self._pipes[frames.STDOUT], self._pipes[frames.STDERR])
-        return exec_result(record, self._argv, streams, duration=self._ended - self._began, timeout=self._timeout)
+        return exec_result(record, self.argv, streams, duration=self._ended - self._began, timeout=self._timeout)
 
     async def send_signal(self, signal: int) -> None:
         """See `ProcessCore.send_signal`."""
@@ -146,7 +166,7 @@ class AgentProcess(ProcessCore):
     async def resize(self, rows: int, columns: int) -> None:
         """See `ProcessCore.resize`."""
         if not self._tty:
-            msg = f"resize: {display(self._argv)} has no terminal; start it with tty=True"
+            msg = f"resize: {display(self.argv)} has no terminal; start it with tty=True"
             raise SandboxError(msg)
         self._call.control(frames.RESIZE, struct.pack(">HH", rows, columns))
 
@@ -155,12 +175,12 @@ class _Output(OutputCore):
     def __init__(self, process: AgentProcess, channel: int, pipe: Pipe) -> None:
         self._process = process
         self._call = process._call  # noqa: SLF001 - a part of the process
-        self._argv = process._argv  # noqa: SLF001
+        self.argv = process.argv
         self._limit = process._output_limit  # noqa: SLF001
         self._channel = channel
         self._pipe = pipe
 
-    async def _next(self) -> bytes:
+    async def _next(self, deadline: float | None) -> bytes:
         while True:
             try:
                 data, credit = self._pipe.take()
@@ -169,29 +189,31 @@ class _Output(OutputCore):
             self._call.credit(self._channel, credit)
             if data is not None:
                 return data
-            await self._call.until(self._pipe.waiter())
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            await self._call.until(self._pipe.waiter(), left)
 
-    async def read(self, size: int = -1, *, limit: int | None = None) -> bytes:
+    async def read(self, size: int = -1, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
         """See `OutputCore.read`."""
         if size == 0:
             return b""
         if size < 0:
-            return await self._until(b"", limit)
-        data = await self._next()
+            return await self._until(b"", limit, timeout)
+        data = await self._next(_from_now(timeout))
         if len(data) > size:
             self._pipe.put_back(data[size:])
         return data[:size]
 
-    async def readline(self, *, limit: int | None = None) -> bytes:
+    async def readline(self, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
         """See `OutputCore.readline`."""
-        return await self._until(b"\n", limit)
+        return await self._until(b"\n", limit, timeout)
 
-    async def _until(self, end: bytes, limit: int | None) -> bytes:
+    async def _until(self, end: bytes, limit: int | None, timeout: Timeout) -> bytes:
         """Return the bytes up to an end, b"" being the end of the stream, and give back what comes after it."""
+        last = _from_now(timeout)
         most = self._limit if limit is None else limit
         taken = bytearray()
         with self._kept(taken):
-            while data := await self._next():
+            while data := await self._next(last):
                 at = data.find(end) + 1 if end else 0
                 if at < len(data) and at:
                     self._pipe.put_back(data[at:])
@@ -206,7 +228,7 @@ class _Output(OutputCore):
     def _refusal(self, end: bytes, most: int) -> str:
         what, call = ("a line", "readline(limit=...)") if end else ("the output", "read(limit=...)")
         return (
-            f"{display(self._argv)} has written {what} of more than {most} bytes; "
+            f"{display(self.argv)} has written {what} of more than {most} bytes; "
             f"give a larger limit, as {call}, or read it piece by piece, as read({_PIECE})"
         )
 
@@ -240,6 +262,12 @@ class _Input(InputCore):
             self._call.end_input()
 
 
+def _from_now(timeout: Timeout) -> float | None:
+    """Return when a wait of a caller is over, on the monotonic clock."""
+    left = seconds(timeout, zero=True)
+    return None if left is None else time.monotonic() + left
+
+
 def deadline(timeout: float | None) -> float | None:
     """Return when the agent has ended a command at the latest, in seconds after its begin."""
     return None if timeout is None else timeout + GRACE + _SLACK
@@ -250,8 +278,15 @@ def not_ended(
 ) -> ExecTimeoutError:
     """Return the error for a command whose agent does not end it."""
     stdout, stderr = streams
-    truncated = stdout.truncated or stderr.truncated
-    result = ExecResult(137, stdout.data, stderr.data, truncated, timeout or 0, argv)
+    result = ExecResult(
+        137,
+        stdout.data,
+        stderr.data,
+        truncated_stdout=stdout.truncated,
+        truncated_stderr=stderr.truncated,
+        duration=timeout or 0,
+        argv=argv,
+    )
     how = f"ran into its timeout of {timeout or 0:g} s, and the sandbox's agent did not end it"
     return ExecTimeoutError(f"{display(argv)} {how}", result)
 
@@ -270,7 +305,10 @@ def exec_result(
         ExecTimeoutError: The timeout has ended the command.
         ProtocolError: The answer has no exit code.
     """
-    number, code = record.number("signal", 0), record.number("exit_code")
+    number, code, failed = record.number("signal", 0), record.number("exit_code"), record.number("errno", 0)
+    if not 0 <= failed < 4096 or (failed and code not in {126, 127}):
+        msg = f"the agent told of an exit code {code} and an errno {failed} of the start, which can't be"
+        raise ProtocolError(msg)
     if not 0 <= number <= _SIGNALS or not 0 <= code <= 255 or (number and code != 128 + number):
         msg = f"the agent told of an exit code {code} and a signal {number}, which can't be"
         raise ProtocolError(msg)
@@ -279,11 +317,13 @@ def exec_result(
         exit_code=code,
         stdout=stdout.data,
         stderr=stderr.data,
-        truncated=stdout.truncated or stderr.truncated,
+        truncated_stdout=stdout.truncated,
+        truncated_stderr=stderr.truncated,
         duration=duration,
         argv=argv,
         signal=signal_name(number) if number else None,
         out_of_memory=bool(record.number("out_of_memory", 0)),
+        start_error=failed or None,
     )
     if record.text("reason") == "timeout":
         how = f"ran into its timeout of {timeout or 0:g} s; it and everything that it had started are ended"

@@ -21,7 +21,9 @@ from pydantic import (
 from samebox.capabilities import Isolation
 from samebox.config.build import ImageBuild
 from samebox.config.environment import check_env, masked
+from samebox.config.help import signature
 from samebox.config.mounts import Device, Mount
+from samebox.config.nearest import nearest
 from samebox.config.paths import absolute_path
 from samebox.config.ports import HostPort, published_ports
 from samebox.config.units import ULIMITS, LinuxCapability, MemoryLimit, PidsLimit, Size, Tmpfs, Ulimit, pairs
@@ -29,8 +31,11 @@ from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Unpack
 
     from pydantic import SerializerFunctionWrapHandler
+
+    from samebox.config.settings import SandboxSettings
 
 _SPELLING = {
     "name": (
@@ -122,7 +127,7 @@ class SandboxConfig(BaseModel):
     tmpfs: dict[str, Tmpfs] = Field(default_factory=dict)
     """Memory file systems by the path of each, with options as in "size=64m,mode=1777,noexec"."""
     mounts: tuple[Mount, ...] = ()
-    """The bind mounts and named volumes, as "source:target[:ro,z,Z,U]"."""
+    """The bind mounts and named volumes, as "source:target[:ro,z,Z,U,follow]"."""
     volumes_remove: bool = False
     """Whether to delete the named volumes of `mounts` on exit."""
     cap_add: tuple[LinuxCapability, ...] = ()
@@ -158,11 +163,11 @@ class SandboxConfig(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     """The options of one particular engine, as `url`; the engine's own model checks them."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: Unpack[SandboxSettings]) -> None:
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise config_error(error, settings) from None
+            raise config_error(error, dict(settings), type(self).model_fields) from None
 
     @property
     def asked(self) -> frozenset[str]:
@@ -174,13 +179,20 @@ class SandboxConfig(BaseModel):
         """The size in bytes of a memory file system that was given none: `disk`, else `memory`; None: no limit."""
         return self.memory if self.disk is None else self.disk
 
-    def replace(self, **settings: Any) -> SandboxConfig:
+    def replace(self, **settings: Unpack[SandboxSettings]) -> SandboxConfig:
         """Return a config with some settings changed, checked like a new one.
 
         Raises:
             ConfigError: A setting is wrong.
         """
-        return SandboxConfig(**{name: getattr(self, name) for name in self.model_fields_set} | settings)
+        kept: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        kept.update(settings)
+        return SandboxConfig(**kept)
+
+    def __hash__(self) -> int:
+        # Of what usually differs; the rest may be in dictionaries, and is told apart by `==`.
+        limits = self.memory, self.cpus, self.pids_limit
+        return hash((self.engine, self.image, self.name, self.user, self.network, *limits, frozenset(self.env)))
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name in type(self).model_fields:
@@ -288,10 +300,15 @@ class SandboxConfig(BaseModel):
         return value
 
 
+SandboxConfig.__signature__ = signature(SandboxConfig.model_fields)  # pydantic's does not read
+
+
 _SECRET = frozenset({"env", "build", "options"})
 
 
-def config_error(error: ValidationError, settings: dict[str, Any], what: str = "config") -> ConfigError:
+def config_error(
+    error: ValidationError, settings: dict[str, Any], known: Iterable[str], what: str = "config"
+) -> ConfigError:
     """Turn pydantic's error into a `ConfigError` that names each field, its value and what is accepted.
 
     The error's text shows no value of `env`, `build` or `options`, which may hold secrets, nor of an unknown setting,
@@ -300,6 +317,7 @@ def config_error(error: ValidationError, settings: dict[str, Any], what: str = "
     Args:
         error: The error that pydantic raised.
         settings: The settings that were given, by field.
+        known: The settings that there are.
         what: What the settings are called in the error's first words.
 
     Returns:
@@ -311,8 +329,7 @@ def config_error(error: ValidationError, settings: dict[str, Any], what: str = "
         name = path[0] if path else what
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden":
-            known = ", ".join(SandboxConfig.model_fields) if what == "config" else "see the engine's documentation"
-            message = f"there is no such setting; there are: {known}"
+            message = "there is no such setting" + (nearest(name, known) if len(path) == 1 else "")
         hidden = name in _SECRET or detail["type"] == "extra_forbidden"
         found = "" if hidden or name not in settings else f" = {_shown(settings[name])}"
         line = f"{name}{found}: {message}"

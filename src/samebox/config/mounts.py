@@ -15,7 +15,7 @@ VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 class Mount(BaseModel):
     """A directory or file of the host, or a named volume of the engine, at a path inside the sandbox.
 
-    Accepts docker's spelling, "source:target[:options]", with the options ro, rw, z, Z and U.
+    Accepts docker's spelling, "source:target[:options]", with the options ro, rw, z, Z, U and follow.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
@@ -31,6 +31,9 @@ class Mount(BaseModel):
     """Whether to relabel the source for SELinux: shared by several sandboxes ("z") or for one sandbox alone ("Z")."""
     chown: bool = False
     """Whether to make the sandbox user the owner of the source's files ("U"), on engines that can."""
+    follow_links: bool = False
+    """Whether a bind mount's source may go through any symbolic link of this host ("follow"). Otherwise links are
+    followed only in directories that this user may not write to, where no sandbox can have put them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,8 +54,10 @@ class Mount(BaseModel):
                 found["selinux"] = "shared" if option == "z" else "private"
             elif option == "U":
                 found["chown"] = True
+            elif option == "follow":
+                found["follow_links"] = True
             else:
-                raise ValueError(f"a mount's options are ro, rw, z, Z and U, not {option!r}")
+                raise ValueError(f"a mount's options are ro, rw, z, Z, U and follow, not {option!r}")
         return found
 
     @field_validator("target")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samebox.config.model import SandboxConfig
+from samebox.config.nearest import nearest
 from samebox.config.trust import opens
 from samebox.errors import ConfigError
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "SAMEBOX_"
+_NO_SETTING = re.compile(PREFIX + "(DISABLED_ENGINES|REQUIRE_ENGINES|(CONFORMANCE|FAULTS|TEST|TESTBED)_.*)")
+"""The variables of the registry of engines, of the suite and of samebox's own tests."""
 _PLAIN_TEXT = frozenset(
     {"engine", "image", "pull", "platform", "name", "on_conflict", "workdir", "user", "hostname", "userns", "isolation"}
 )
@@ -65,7 +69,8 @@ def load_config(
         The config and the origin of each value.
 
     Raises:
-        ConfigError: A file can't be read, or a value is wrong; the text names the value's origin.
+        ConfigError: A file can't be read, a value is wrong, or a variable that begins with SAMEBOX_ is no setting; the
+            text names the value's origin.
     """
     values: dict[str, Any] = {}
     origins = dict.fromkeys(SandboxConfig.model_fields, "default")
@@ -112,12 +117,12 @@ def _read(path: Path) -> Any:
 
 
 def _environment(environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    for field in SandboxConfig.model_fields:
-        name = PREFIX + field.upper()
-        if name in environment:
-            found.append((name, {field: _value(field, environment[name])}))
-    return found
+    known = {PREFIX + field.upper(): field for field in SandboxConfig.model_fields}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known and not _NO_SETTING.fullmatch(name):
+            msg = f"{name}: there is no such setting{nearest(name, known, prefix=PREFIX)}"
+            raise ConfigError(msg)
+    return [(name, {known[name]: _value(known[name], environment[name])}) for name in known if name in environment]
 
 
 def _value(field: str, text: str) -> Any:

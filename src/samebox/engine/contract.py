@@ -148,7 +148,8 @@ class Engine(ABC):
         try:
             self.options = self.options_model.model_validate(dict(options or {}))
         except ValidationError as error:
-            raise config_error(error, dict(options or {}), f"options for engine {self.name!r}") from None
+            known = self.options_model.model_fields
+            raise config_error(error, dict(options or {}), known, f"options for engine {self.name!r}") from None
 
     @abstractmethod
     def probe(self) -> EngineInfo:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
+from samebox.config.nearest import nearest
 from samebox.engine import hookspecs
 from samebox.engine.contract import Engine
 from samebox.errors import ConfigError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 GROUP = "samebox"
 DISABLED = "SAMEBOX_DISABLED_ENGINES"
+_PUBLISHED = ("bubblewrap", "docker", "podman")
+"""The engines that come with samebox, each in a distribution of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +125,11 @@ class Registry:
         if name in self.disabled:
             msg = f"engine {name!r} is disabled by {DISABLED}"
             raise ConfigError(msg)
-        known = ", ".join(sorted(self.engines)) or "none"
-        msg = (
-            f"there is no engine {name!r}; installed: {known}. An engine is installed with `pip install samebox-{name}`"
-        )
+        if name in _PUBLISHED:
+            remedy = f"; `pip install samebox-{name}` brings it"
+        else:
+            remedy = nearest(name, sorted(self.engines), "installed")
+        msg = f"there is no engine {name!r}{remedy}"
         raise ConfigError(msg)
 
 

@@ -34,7 +34,7 @@ def required(config: SandboxConfig) -> Iterator[tuple[Capability, str]]:
         ("no_new_privileges", Capability.NO_NEW_PRIVILEGES, "no_new_privileges" in asked and config.no_new_privileges),
         ("keep", Capability.PERSISTENT, config.keep),
         ("name", Capability.PERSISTENT, config.name is not None),
-        ("pull", Capability.PULL, "pull" in asked),
+        ("pull", Capability.PULL, config.pull != "missing"),
         ("platform", Capability.PLATFORM, config.platform is not None),
         ("ports", Capability.PORTS, bool(config.ports)),
         ("dns", Capability.DNS, bool(config.dns)),

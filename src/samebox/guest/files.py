@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from samebox.errors import EditError, PathNotFoundError
+from samebox.errors import EditError, OutputLimitError, PathNotFoundError
 from samebox.guest.operation import timed
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from samebox.guest.results import FileInfo, GrepMatch, TreeCount
+    from samebox.guest.arguments import Timeout
+    from samebox.guest.results import FileInfo, GrepMatches, TreeCount
 
     Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Progress = Callable[[str, int], None]
@@ -24,30 +25,41 @@ class Files(ABC):
     A path is text, bytes or a path object, and is relative to the workdir unless absolute. Names hold any byte but `/`
     and NUL (surrogateescape in text).
 
-    Every operation takes a `timeout`, in seconds from its call in a sandbox that runs; None waits as long as it takes.
-    What is not over by then is ended with `SandboxTimeoutError`, within 5 seconds also where the agent was stopped; a
-    negative timeout is a `ValueError`. Every operation raises `PathNotFoundError`, `PathPermissionError` and the other
-    `SandboxOSError`s where the built-in open and os functions raise their errors, and `SandboxGoneError` when the
-    sandbox is gone.
+    Every operation takes a `timeout`, in seconds from its call in a sandbox that runs, or as "5m"; None waits as long
+    as it takes. What is not over by then is ended with `SandboxTimeoutError`, within 5 seconds also where the agent was
+    stopped. An argument that is wrong is a `ValueError`, and nothing has happened. Every operation raises
+    `PathNotFoundError`, `PathPermissionError` and the other `SandboxOSError`s where the built-in open and os functions
+    raise their errors, and `SandboxGoneError` when the sandbox is gone.
     """
 
     @abstractmethod
-    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: float | None = None) -> bytes:
-        """Return a regular file's content.
+    async def read_bytes(
+        self,
+        path: Path,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        limit: int | None = None,
+        timeout: Timeout = None,
+    ) -> bytes:
+        """Return a regular file's content, or a part of it.
 
         Args:
             path: The file; links are followed.
+            offset: Where to begin, in bytes from the file's beginning; behind its end there is nothing.
+            length: How much to read at most, in bytes; None: up to the end of the file.
             limit: The most to read, in bytes; None: the config's `file_limit`.
             timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
-            FileTooLargeError: The file is larger than the limit; nothing is returned.
+            FileTooLargeError: There is more than the limit, and no length was given; nothing is returned.
+            ValueError: offset or length is negative, or length is more than the limit.
             NotARegularFileError: The path is a FIFO, socket or device, whose reader could wait for ever.
         """
 
     @abstractmethod
     async def write_bytes(
-        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: float | None = None
+        self, path: Path, data: bytes, *, mode: int | None = None, exclusive: bool = False, timeout: Timeout = None
     ) -> int:
         """Write a file, making its parent directories; readers see the old content or the new content, never a part.
 
@@ -67,9 +79,7 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def append(
-        self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: float | None = None
-    ) -> int:
+    async def append(self, path: Path, data: bytes | str, *, mode: int | None = None, timeout: Timeout = None) -> int:
         """Append to a file in one go, making the file and its parents if need be; text is written as UTF-8.
 
         Returns:
@@ -77,15 +87,15 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def stat(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> FileInfo:
+    async def stat(self, path: Path, *, follow: bool = True, timeout: Timeout = None) -> FileInfo:
         """Return the facts about a file; with `follow=False`, those of a link itself."""
 
     @abstractmethod
-    async def list_dir(self, path: Path = ".", *, timeout: float | None = None) -> list[FileInfo]:
+    async def list_dir(self, path: Path = ".", *, timeout: Timeout = None) -> list[FileInfo]:
         """Return a directory's entries in byte order of their names; links are not followed."""
 
     @abstractmethod
-    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: float | None = None) -> list[FileInfo]:
+    async def walk(self, path: Path = ".", *, depth: int | None = None, timeout: Timeout = None) -> list[FileInfo]:
         """Return everything below a directory, depth first, with relative paths as names; links are not followed.
 
         Args:
@@ -95,7 +105,7 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def glob(self, pattern: str, path: Path = ".", *, timeout: float | None = None) -> list[str]:
+    async def glob(self, pattern: str, path: Path = ".", *, timeout: Timeout = None) -> list[str]:
         """Return the paths below a directory that match, relative to `path`, in byte order within each directory.
 
         Args:
@@ -114,8 +124,8 @@ class Files(ABC):
         ignore_case: bool = False,
         fixed: bool = False,
         limit: int = 1000,
-        timeout: float | None = None,
-    ) -> list[GrepMatch]:
+        timeout: Timeout = None,
+    ) -> GrepMatches:
         """Return the lines of text files that match; binary files and links are passed over.
 
         Args:
@@ -125,7 +135,7 @@ class Files(ABC):
                 globs, all files are searched.
             ignore_case: Whether upper and lower case match each other.
             fixed: Whether the pattern is plain text.
-            limit: The most matches to return.
+            limit: The most matches to return; the result's `truncated` tells that there are more.
             timeout: The longest that the call may take, in seconds; None: any time.
         """
 
@@ -137,7 +147,7 @@ class Files(ABC):
         parents: bool = True,
         exist_ok: bool = True,
         mode: int | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> None:
         """Make a directory; a `mode` of None stands for 0o755.
 
@@ -147,7 +157,7 @@ class Files(ABC):
 
     @abstractmethod
     async def remove(
-        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: float | None = None
+        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, timeout: Timeout = None
     ) -> None:
         """Remove a file, a link (never what it points to), or a directory, with all below it if `recursive`.
 
@@ -156,31 +166,39 @@ class Files(ABC):
         """
 
     @abstractmethod
-    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
+    async def move(self, path: Path, destination: Path, *, replace: bool = True, timeout: Timeout = None) -> None:
         """Rename a file or directory, also across file systems.
 
         The destination is the new path, never a directory to move into.
         """
 
     @abstractmethod
-    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: float | None = None) -> None:
+    async def copy(self, path: Path, destination: Path, *, replace: bool = True, timeout: Timeout = None) -> None:
         """Copy a file, or a directory with all below it; modes, times and links are kept."""
 
     @abstractmethod
-    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: float | None = None) -> None:
+    async def chmod(self, path: Path, mode: int, *, recursive: bool = False, timeout: Timeout = None) -> None:
         """Set permission bits; links below a directory are left alone."""
 
     @abstractmethod
-    async def realpath(self, path: Path, *, timeout: float | None = None) -> str:
+    async def realpath(self, path: Path, *, timeout: Timeout = None) -> str:
         """Return the path with every link resolved; the path has to exist."""
 
     @abstractmethod
-    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: float | None = None) -> None:
+    async def read_link(self, path: Path, *, timeout: Timeout = None) -> str:
+        """Return where a symbolic link leads, as it is written in the link.
+
+        Raises:
+            SandboxOSError: With EINVAL where the path is no link.
+        """
+
+    @abstractmethod
+    async def symlink(self, target: Path, path: Path, *, replace: bool = False, timeout: Timeout = None) -> None:
         """Make a symbolic link at `path` that points to `target`, as `ln -s target path` does."""
 
     @abstractmethod
     async def upload(
-        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: float | None = None
+        self, source: Path, destination: Path = ".", *, progress: Progress | None = None, timeout: Timeout = None
     ) -> TreeCount:
         """Copy a file or a tree of this host into the sandbox.
 
@@ -203,7 +221,8 @@ class Files(ABC):
         *,
         progress: Progress | None = None,
         follow_links: bool = False,
-        timeout: float | None = None,
+        limit: int | None = None,
+        timeout: Timeout = None,
     ) -> TreeCount:
         """Copy a file or a tree of the sandbox to this host.
 
@@ -217,10 +236,11 @@ class Files(ABC):
             progress: Called with each path and the bytes moved so far.
             follow_links: Whether the destination's path may go through any symbolic link of this host. Otherwise links
                 are followed only in directories that this user may not write to, where no sandbox can have put them.
+            limit: How much the copy may hold, in bytes, with what names and links cost here; None: 4 GiB.
             timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
-            OutputLimitError: The tree is larger, deeper or of more files than a download takes.
+            OutputLimitError: The tree is larger than the limit, or deeper than a download takes.
             OSError: The host's file can't be written, or the destination goes through a link (ELOOP).
         """
 
@@ -232,7 +252,7 @@ class Files(ABC):
         encoding: str = "utf-8",
         errors: str = "strict",
         limit: int | None = None,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> str:
         """Return a file's content as text, line ends as they are.
 
@@ -240,6 +260,58 @@ class Files(ABC):
             UnicodeDecodeError: The content is not in the encoding.
         """
         return (await self.read_bytes(path, limit=limit)).decode(encoding, errors)
+
+    @timed()
+    async def read_lines(
+        self,
+        path: Path,
+        start: int = 1,
+        count: int | None = None,
+        *,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+        limit: int = 16 << 20,
+        timeout: Timeout = None,
+    ) -> list[str]:
+        """Return some lines of a text file, with their ends; what comes after them is not read.
+
+        Args:
+            path: The file; links are followed.
+            start: The first line, from 1.
+            count: How many lines at most; None: all that follow.
+            encoding: As for `read_text`; one in which a line's end is the byte 10.
+            errors: As for `read_text`.
+            limit: How much the lines may have together, in bytes.
+            timeout: The longest that the call may take, in seconds; None: any time.
+
+        Raises:
+            OutputLimitError: They have more; nothing is returned.
+            UnicodeDecodeError: The lines are not in the encoding.
+            ValueError: start is below 1, or count is negative.
+        """
+        if start < 1 or (count is not None and count < 0):
+            msg = f"start is a line's number from 1, and count a number from 0, not {start!r} and {count!r}"
+            raise ValueError(msg)
+        lines: list[bytes] = []
+        number, offset, held, rest = 1, 0, 0, b""
+        while count is None or len(lines) < count:
+            data = await self.read_bytes(path, offset=offset, length=_PIECE)
+            offset += len(data)
+            *whole, rest = _lines(rest + data) if data else [rest, b""]
+            if rest.endswith(b"\n"):
+                whole, rest = [*whole, rest], b""
+            for line in whole:
+                if number >= start and line and (count is None or len(lines) < count):
+                    lines.append(line)
+                    held += len(line)
+                number += 1
+            if held + len(rest) > limit:
+                found = f"the lines have more than {limit} bytes"
+                msg = f"read_lines {_shown(path)}: {found}; give a larger limit, or a count"
+                raise OutputLimitError(msg)
+            if not data:
+                break
+        return [line.decode(encoding, errors) for line in lines]
 
     @timed(changes=True)
     async def write_text(
@@ -250,13 +322,16 @@ class Files(ABC):
         encoding: str = "utf-8",
         mode: int | None = None,
         exclusive: bool = False,
-        timeout: float | None = None,
+        timeout: Timeout = None,
     ) -> int:
         """Write text, line ends as they are; otherwise as `write_bytes`."""
+        if not isinstance(text, str):
+            msg = f"text is a text, not {type(text).__name__}; use write_bytes() for bytes"
+            raise ValueError(msg)  # noqa: TRY004 - as for every other mistake
         return await self.write_bytes(path, text.encode(encoding), mode=mode, exclusive=exclusive)
 
     @timed()
-    async def exists(self, path: Path, *, follow: bool = True, timeout: float | None = None) -> bool:
+    async def exists(self, path: Path, *, follow: bool = True, timeout: Timeout = None) -> bool:
         """Whether something is at the path; with `follow`, a link counts only if its target is there."""
         try:
             await self.stat(path, follow=follow)
@@ -265,7 +340,7 @@ class Files(ABC):
         return True
 
     @timed(changes=True)
-    async def edit(self, path: Path, old: str, new: str, *, count: int = 1, timeout: float | None = None) -> int:
+    async def edit(self, path: Path, old: str, new: str, *, count: int = 1, timeout: Timeout = None) -> int:
         """Replace a text in a file.
 
         Args:
@@ -296,7 +371,7 @@ class Files(ABC):
         return found
 
     @timed(changes=True)
-    async def patch(self, path: Path, start: int, end: int, text: str, *, timeout: float | None = None) -> None:
+    async def patch(self, path: Path, start: int, end: int, text: str, *, timeout: Timeout = None) -> None:
         """Replace a range of lines.
 
         Args:
@@ -321,6 +396,10 @@ class Files(ABC):
         if new and head and not head.endswith(b"\n"):
             head += b"\n"
         await self.write_bytes(path, head + new + b"".join(lines[end:]))
+
+
+_PIECE = 256 << 10
+"""How much of a file `read_lines` reads at a time, in bytes."""
 
 
 def _lines(data: bytes) -> list[bytes]:

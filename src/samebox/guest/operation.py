@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from samebox.errors import SandboxError, SandboxTimeoutError
+from samebox.guest.arguments import seconds
 from samebox.interrupts import InterruptShield
 
 if TYPE_CHECKING:
@@ -217,12 +218,10 @@ def timed(
     def decorate(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
         @functools.wraps(method)
         async def call(*args: P.args, **settings: P.kwargs) -> T:
-            timeout: Any = settings.pop("timeout", None)
+            asked: Any = settings.pop("timeout", None)
+            timeout = seconds(asked)
             if timeout is None:
                 return await method(*args, **settings)
-            if not timeout >= 0:
-                msg = f"a timeout is a number of seconds from 0, not {timeout!r}"
-                raise ValueError(msg)
             what = " ".join([method.__name__, *(repr(argument) for argument in args[1:2])])
             rest = (
                 "it may have been done, whole or in part: look at what is there before you do it again"

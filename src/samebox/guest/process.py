@@ -4,44 +4,52 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from samebox.errors import SandboxError
 from samebox.guest.operation import awaits, drive, run, waits
+from samebox.guest.results import display
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
     from typing import Self
 
+    from samebox.guest.arguments import Timeout
     from samebox.guest.results import ExecResult
+
+StreamName = Literal["stdout", "stderr"]
 
 
 class OutputCore(ABC):
     """One output stream of a process, to be read as its bytes come."""
 
     @abstractmethod
-    async def read(self, size: int = -1, *, limit: int | None = None) -> bytes:
+    async def read(self, size: int = -1, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
         """Return the bytes that have come, at most `size`, waiting for the first byte; b"" at the end of the stream.
 
         Args:
             size: The most bytes to return; -1: everything up to the end.
             limit: With a `size` of -1, the most bytes to return; None: the sandbox's `output_limit`.
+            timeout: The longest wait, in seconds or as "5m"; None: any time.
 
         Raises:
+            TimeoutError: The timeout is over; what has come can still be read.
             OutputLimitError: More than `limit` bytes have come; all of them can still be read with a `size`.
             SandboxGoneError: The sandbox is gone.
             ConnectionLostError: The connection ended before the stream did.
         """
 
     @abstractmethod
-    async def readline(self, *, limit: int | None = None) -> bytes:
+    async def readline(self, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
         """Return the next line with its line end; the last line may lack the line end; b"" at the end of the stream.
 
         Args:
             limit: The longest line, in bytes with its end; None: the sandbox's `output_limit`.
+            timeout: As for `read`.
 
         Raises:
+            TimeoutError: As for `read`.
             OutputLimitError: The line is longer; all that has come of it can still be read by `read` with a size.
             SandboxGoneError: The sandbox is gone.
             ConnectionLostError: The connection ended before the stream did.
@@ -68,24 +76,46 @@ class ProcessCore(ABC):
 
     pid: int
     """The command's process id inside the sandbox."""
+    argv: tuple[str | bytes, ...]
+    """The program and its arguments, as they were given."""
     stdin: InputCore
     stdout: OutputCore
     stderr: OutputCore
     """The command's stderr; empty with a terminal, where everything comes on stdout."""
 
+    @property
     @abstractmethod
-    async def wait(self, timeout: float | None = None) -> ExecResult:
+    def returncode(self) -> int | None:
+        """The exit code, as in `ExecResult`; None as long as no call has met the command's end."""
+
+    @abstractmethod
+    async def wait(self, timeout: Timeout = None) -> ExecResult:
         """Wait until the command has ended, and return how it ended.
 
         Output that was not read before can still be read, up to the output limit.
 
         Args:
-            timeout: The longest wait, in seconds, after which the command runs on; None waits for ever.
+            timeout: The longest wait, in seconds or as "5m", after which the command runs on; None waits for ever.
 
         Raises:
             TimeoutError: The timeout is over; the command runs on.
             SandboxGoneError: The sandbox is gone.
             ExecTimeoutError: The command's own timeout has ended it.
+        """
+
+    @abstractmethod
+    async def arrival(self, timeout: Timeout = None) -> tuple[StreamName, bytes] | None:
+        """Return what came next on either stream, with the stream's name; None at the end of both.
+
+        Bytes that are read from `stdout` or `stderr` meanwhile are missing.
+
+        Args:
+            timeout: The longest wait, in seconds or as "5m"; None: any time.
+
+        Raises:
+            TimeoutError: Nothing came in that time.
+            SandboxGoneError: The sandbox is gone.
+            ConnectionLostError: The connection ended before the streams did.
         """
 
     @abstractmethod
@@ -157,22 +187,52 @@ class InputStream(_Holder):
     close = waits(InputCore.close)
 
 
-class Process(_Holder):
-    """A running command; leaving its `with` block kills it if it still runs."""
+class _Process(_Holder):
+    """What is known of a command without a call."""
+
+    _core: ProcessCore
 
     def __init__(self, core: ProcessCore) -> None:
         super().__init__(core)
         self.pid = core.pid
+        """The command's process id inside the sandbox."""
+        self.argv = core.argv
+        """The program and its arguments, as they were given."""
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, as in `ExecResult`; None as long as no call has met the command's end."""
+        return self._core.returncode
+
+    def __repr__(self) -> str:
+        code = self.returncode
+        how = "running" if code is None else f"exited with {code}"
+        return f"<{type(self).__name__} pid={self.pid} argv={display(self.argv)!r} {how}>"
+
+
+class Process(_Process):
+    """A running command; leaving its `with` block kills it if it still runs.
+
+    Iterating gives what comes on either stream, in the order of arrival, as ("stdout", b"...").
+    """
+
+    def __init__(self, core: ProcessCore) -> None:
+        super().__init__(core)
         self.stdin = InputStream(core.stdin)
         self.stdout = OutputStream(core.stdout)
         self.stderr = OutputStream(core.stderr)
 
     wait = waits(ProcessCore.wait)
+    arrival = waits(ProcessCore.arrival)
     poll = waits(ProcessCore.poll)
     send_signal = waits(ProcessCore.send_signal)
     kill = waits(ProcessCore.kill)
     terminate = waits(ProcessCore.terminate)
     resize = waits(ProcessCore.resize)
+
+    def __iter__(self) -> Iterator[tuple[StreamName, bytes]]:
+        while (found := self.arrival()) is not None:
+            yield found
 
     def __enter__(self) -> Self:
         return self
@@ -213,22 +273,29 @@ class AsyncInputStream(_Holder):
     close = awaits(InputCore.close)
 
 
-class AsyncProcess(_Holder):
-    """A running command; leaving its `async with` block kills it if it still runs."""
+class AsyncProcess(_Process):
+    """A running command; leaving its `async with` block kills it if it still runs.
+
+    Iterating gives what comes on either stream, in the order of arrival, as ("stdout", b"...").
+    """
 
     def __init__(self, core: ProcessCore) -> None:
         super().__init__(core)
-        self.pid = core.pid
         self.stdin = AsyncInputStream(core.stdin)
         self.stdout = AsyncOutputStream(core.stdout)
         self.stderr = AsyncOutputStream(core.stderr)
 
     wait = awaits(ProcessCore.wait)
+    arrival = awaits(ProcessCore.arrival)
     poll = awaits(ProcessCore.poll)
     send_signal = awaits(ProcessCore.send_signal)
     kill = awaits(ProcessCore.kill)
     terminate = awaits(ProcessCore.terminate)
     resize = awaits(ProcessCore.resize)
+
+    async def __aiter__(self) -> AsyncIterator[tuple[StreamName, bytes]]:
+        while (found := await self.arrival()) is not None:
+            yield found
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal as signals
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from samebox.errors import SandboxError, SandboxTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FileType = Literal["file", "directory", "symlink", "socket", "fifo", "char", "block", "unknown"]
 
@@ -23,9 +26,11 @@ class ExecResult:
     """The bytes that the command wrote to stdout (see `truncated`)."""
     stderr: bytes = b""
     """The bytes that the command wrote to stderr (see `truncated`)."""
-    truncated: bool = False
-    """Whether a stream was longer than the output limit: the result then has the stream's beginning and end, without
-    the middle."""
+    truncated_stdout: bool = False
+    """Whether stdout was longer than the output limit: the result then has its beginning and end, without the
+    middle."""
+    truncated_stderr: bool = False
+    """As `truncated_stdout`, of stderr."""
     duration: float = 0.0
     """The time from the call to the result, in seconds."""
     argv: tuple[str | bytes, ...] = field(default=(), repr=False)
@@ -35,6 +40,13 @@ class ExecResult:
     out_of_memory: bool = False
     """Whether the command, or a process that it started, was killed by the kernel for the sandbox's `memory`: the
     control group's counter has grown while the command ran, and the command died of SIGKILL or its exit code is 137."""
+    start_error: int | None = None
+    """The errno for which the program was not run, as ENOENT with 127 or EACCES with 126; None: it was. A command can
+    exit with 126 or 127 itself, and not have this."""
+
+    def __bool__(self) -> bool:
+        msg = "an ExecResult is neither true nor false: ask for its `ok`, or with `is None` whether there is one"
+        raise TypeError(msg)
 
     @property
     def ok(self) -> bool:
@@ -42,9 +54,24 @@ class ExecResult:
         return self.exit_code == 0
 
     @property
+    def truncated(self) -> bool:
+        """Whether one of the streams was longer than the output limit."""
+        return self.truncated_stdout or self.truncated_stderr
+
+    @property
     def text(self) -> str:
         """The command's stdout as UTF-8 text; bytes that are not UTF-8 are replaced."""
         return self.stdout.decode(errors="replace")
+
+    @property
+    def stderr_text(self) -> str:
+        """The command's stderr as UTF-8 text; bytes that are not UTF-8 are replaced."""
+        return self.stderr.decode(errors="replace")
+
+    @property
+    def output(self) -> str:
+        """The command's stdout and then its stderr, as UTF-8 text; `stderr="stdout"` has both in their order."""
+        return self.text + self.stderr_text
 
     def check(self) -> ExecResult:
         """Return the result itself if the exit code is 0.
@@ -115,6 +142,11 @@ class FileInfo:
     target: str | None = None
     """The target of a symbolic link, as written in the link."""
 
+    def __repr__(self) -> str:
+        leads = f" -> {self.target!r}" if self.target is not None else ""
+        owner = f"uid={self.uid}, gid={self.gid}"
+        return f"FileInfo({self.name!r}{leads}, {self.type}, size={self.size}, mode={self.mode:#o}, {owner})"
+
     @property
     def is_file(self) -> bool:
         """Whether this is a regular file."""
@@ -146,6 +178,19 @@ class GrepMatch:
     """The line's number, from 1."""
     text: str
     """The line's text without the line end, cut at 4 KiB."""
+
+
+class GrepMatches(list[GrepMatch]):
+    """The lines that matched a search.
+
+    Args:
+        matches: The lines.
+        truncated: Whether there are more, which the search's limit has left out.
+    """
+
+    def __init__(self, matches: Iterable[GrepMatch] = (), *, truncated: bool = False) -> None:
+        super().__init__(matches)
+        self.truncated = truncated
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ class SyncFiles:
 
     read_bytes = waits(Files.read_bytes)
     read_text = waits(Files.read_text)
+    read_lines = waits(Files.read_lines)
+    read_link = waits(Files.read_link)
     write_bytes = waits(Files.write_bytes)
     write_text = waits(Files.write_text)
     append = waits(Files.append)
@@ -50,6 +52,7 @@ class SyncGuest(SyncFiles):
     exec = waits(Guest.exec)
     sh = waits(Guest.sh)
     spawn = waits_as(Guest.spawn, Process)
+    processes = waits(Guest.processes)
     wait_for_port = waits(Guest.wait_for_port)
 
     def forward(self, port: int, *, host: str = "127.0.0.1", host_port: int = 0) -> Forward:
@@ -96,6 +99,8 @@ class AsyncFiles:
 
     read_bytes = awaits(Files.read_bytes)
     read_text = awaits(Files.read_text)
+    read_lines = awaits(Files.read_lines)
+    read_link = awaits(Files.read_link)
     write_bytes = awaits(Files.write_bytes)
     write_text = awaits(Files.write_text)
     append = awaits(Files.append)
@@ -124,6 +129,7 @@ class AsyncGuest(AsyncFiles):
     exec = awaits(Guest.exec)
     sh = awaits(Guest.sh)
     spawn = awaits_as(Guest.spawn, AsyncProcess)
+    processes = awaits(Guest.processes)
     wait_for_port = awaits(Guest.wait_for_port)
 
     def forward(self, port: int, *, host: str = "127.0.0.1", host_port: int = 0) -> AsyncForward:

@@ -289,3 +289,19 @@ def _only(found: Sequence[_Entry], what: str, name: str) -> _Entry:
         msg = f"there is {what} {name!r} on {where}; say which one with --engine"
         raise EngineError(msg)
     return found[0]
+
+
+def sandboxes(*engines: str) -> list[Entry]:
+    """Return the sandboxes that samebox made and that are there, by engine and name.
+
+    `Sandbox.attach(entry.status.name, engine=entry.engine)` has one of them, and its `destroy` removes it.
+
+    Args:
+        engines: The engines to ask, each of which has to be reached; none: all that can be reached.
+
+    Raises:
+        ConfigError: There is no such engine.
+        EngineError: An engine that was named can't be asked.
+    """
+    with Inventory(engines) as inventory:
+        return inventory.sandboxes()

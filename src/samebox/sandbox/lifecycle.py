@@ -75,6 +75,8 @@ class Lifecycle:
     def __init__(self, config: SandboxConfig, progress: Callable[[str], None] | None = None) -> None:
         self.config = with_runtime(config)
         self._progress = progress or silent
+        self.attach_only = False
+        """Whether the sandbox has to be there already."""
         self._lock = threading.RLock()  # a signal's handler may close what this thread starts
         self._pid = os.getpid()
         self._choice: Choice | None = None
@@ -84,7 +86,7 @@ class Lifecycle:
         self._attached = False
         self._connections: AgentConnections | None = None
         self._guest: AgentGuest | None = None
-        self._closed = False
+        self._closed = self._destroyed = False
         self._disposal: Disposal | None = None
 
     @property
@@ -96,6 +98,11 @@ class Lifecycle:
     def id(self) -> str:
         """The engine's id of the sandbox; "" before the sandbox's start."""
         return self._id
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     @property
     def attached(self) -> bool:
@@ -138,15 +145,29 @@ class Lifecycle:
                 raise SandboxClosedError(msg)
             if self._guest is not None:
                 return
-            if self._choice is None or self._selection is None:
-                self._choice = Choice(self.config)
-                self._selection = self._choice.next()
-            self._connections = self._connected(self._choice)
+            self._connections = self._connected(self._chosen())
             if self._closed:  # by a signal's handler
                 self.close()
                 msg = f"sandbox {self._name!r} was closed"
                 raise SandboxClosedError(msg)
             self._guest = AgentGuest(self._connections, self.config.file_limit, self.config.output_limit)
+
+    def _chosen(self) -> Choice:
+        if self._choice is None or self._selection is None:
+            self._choice = Choice(self.config)
+            self._selection = self._choice.next()
+        return self._choice
+
+    def probe(self) -> EngineInfo:
+        """Choose the engine if that was not done, and return the facts about it; nothing is started.
+
+        Raises:
+            EngineUnavailableError: No engine is usable.
+            UnsupportedError: The engine can't honour a setting.
+        """
+        with self._lock:
+            self._chosen()
+            return self._info()
 
     def _belong_here(self) -> None:
         """Belong to the process that uses it first, which a fork may have made."""
@@ -178,6 +199,10 @@ class Lifecycle:
             try:
                 status = engine.inspect(self._name)
             except SandboxNotFoundError:
+                if self.attach_only:
+                    words = "correct the name, or make the sandbox with Sandbox(name=...)"
+                    msg = f"{engine.name} has no sandbox {self._name!r} to attach to; {words}"
+                    raise SandboxNotFoundError(msg) from None
                 try:
                     return self._make(engine)
                 except SandboxExistsError:
@@ -349,6 +374,23 @@ class Lifecycle:
             raise UnsupportedError(Capability.SNAPSHOT, engine.name, reason)
         return await self._asked(lambda: engine.commit(self._id, image))
 
+    async def status(self) -> SandboxStatus:
+        """Return the engine's facts about the sandbox, which is not started by this.
+
+        Raises:
+            SandboxNotFoundError: It was not started yet.
+            SandboxClosedError: It was closed.
+            SandboxGoneError: It was removed.
+        """
+        if self._closed:
+            msg = f"sandbox {self._name!r} was closed"
+            raise SandboxClosedError(msg)
+        if not self._id:
+            msg = f"sandbox {self._name!r} was not started yet; its first use starts it, or start()"
+            raise SandboxNotFoundError(msg)
+        engine = self._started()
+        return await self._asked(lambda: engine.inspect(self._id))
+
     async def _asked(self, call: Callable[[], T]) -> T:
         """Make a call of the engine that needs the sandbox.
 
@@ -384,8 +426,36 @@ class Lifecycle:
                 self._connections.close()
             if self._disposal is not None:
                 self._disposal.dispose()
+            elif self.config.keep and self._id:
+                self._progress(f"kept {self._name}; Sandbox.attach({self._name!r}) has it again")
             if self._selection is not None:
                 self._selection.engine.close()
+
+    def destroy(self) -> None:
+        """Remove the sandbox, also one that was attached to or is to be kept, and close it. May be called again.
+
+        Raises:
+            SandboxNotFoundError: It has a name, was not started by this object, and is not there.
+            SandboxError: The sandbox could not be removed; another call tries again.
+        """
+        with self._lock:
+            if not self._destroyed and (self._id or self.config.name is not None):
+                self._chosen()
+                engine = self._started()
+                sandbox_id = self._id or self._id_of_the_name(engine)
+                if self._connections is not None:
+                    self._connections.close()
+                if self._disposal is None:
+                    _dispose(engine, sandbox_id, self.config)
+            self._destroyed = True
+            self.close()
+
+    def _id_of_the_name(self, engine: Engine) -> str:
+        status = engine.inspect(self._name)
+        if status.labels.get(MANAGED) != "1":
+            msg = f"{engine.name} has something of the name {self._name!r} that samebox did not make"
+            raise SandboxNotFoundError(msg)
+        return status.id
 
     def abandon(self) -> None:
         """Close it from another thread, as soon as what is under way allows that."""

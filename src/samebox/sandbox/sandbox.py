@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from samebox.config.help import settings_text
 from samebox.config.model import SandboxConfig
+from samebox.engine.selection import ENGINE
+from samebox.errors import ConfigError
 from samebox.guest.operation import drive, run
 from samebox.sandbox.interface import AsyncGuest, SyncGuest
+from samebox.sandbox.inventory import Inventory
 from samebox.sandbox.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from samebox.capabilities import Capability
-    from samebox.engine import Engine, EngineInfo
+    from samebox.config.settings import SandboxSettings
+    from samebox.engine import Engine, EngineInfo, SandboxStatus
     from samebox.guest.guest import Guest
 
 
@@ -24,11 +30,34 @@ class _Holder:
     """The base of both forms: the lifecycle of their sandbox, and the facts about it that need no call."""
 
     def __init__(
-        self, config: SandboxConfig | None = None, /, *, progress: Callable[[str], None] | None = None, **settings: Any
+        self,
+        config: SandboxConfig | None = None,
+        /,
+        *,
+        progress: Callable[[str], None] | None = None,
+        **settings: Unpack[SandboxSettings],
     ) -> None:
-        self._lifecycle = Lifecycle(
-            config.replace(**settings) if config is not None else SandboxConfig(**settings), progress
-        )
+        if config is None:
+            config = SandboxConfig(**settings)
+        elif isinstance(config, SandboxConfig):
+            config = config.replace(**settings)
+        else:
+            meant = f"; is image={config!r} meant?" if isinstance(config, str) else ""
+            msg = f"{type(self).__name__} takes a SandboxConfig, or settings by their names, not {config!r}{meant}"
+            raise ConfigError(msg)
+        self._lifecycle = Lifecycle(config, progress)
+
+    @classmethod
+    def _to_attach(cls, name: str, progress: Callable[[str], None] | None, settings: Mapping[str, Any]) -> Self:
+        """Return an object for a sandbox that has to be there, on the engine that has it."""
+        asked: dict[str, Any] = {**settings, "name": name}
+        box = cls(progress=progress, **asked)
+        if box.config.engine == "auto" and not os.environ.get(ENGINE):
+            with Inventory() as inventory:
+                asked["engine"] = inventory.sandbox(name).engine
+            box = cls(progress=progress, **asked)
+        box._lifecycle.attach_only = True
+        return box
 
     async def _target(self) -> Guest:
         return await self._lifecycle.guest()
@@ -78,6 +107,8 @@ class _Holder:
     def __repr__(self) -> str:
         engine = self._lifecycle.engine
         where = f" on {engine.name}" if engine is not None else ", not started"
+        if self._lifecycle.closed:
+            where += ", closed"
         return f"<{type(self).__name__} {self.name!r}{where}>"
 
 
@@ -94,6 +125,39 @@ class Sandbox(_Holder, SyncGuest):
     Raises:
         ConfigError: A setting is wrong. The first use raises errors of the engine's side.
     """
+
+    @classmethod
+    def attach(
+        cls, name: str, /, *, progress: Callable[[str], None] | None = None, **settings: Unpack[SandboxSettings]
+    ) -> Self:
+        """Attach to the sandbox of a name, on whichever engine has it; none is made where there is none.
+
+        Args:
+            name: The sandbox's name.
+            progress: As for `Sandbox`.
+            settings: Those with which the sandbox has to be made, and how to reach it: `engine`, `options`, `env`.
+
+        Returns:
+            The sandbox, which was started if it was stopped. It is not removed at the end; `destroy` removes it.
+
+        Raises:
+            SandboxNotFoundError: There is no sandbox of the name that samebox made.
+            SandboxExistsError: It was made with other settings.
+            EngineError: Several engines have one.
+        """
+        return cls._to_attach(name, progress, settings).start()
+
+    def probe(self) -> EngineInfo:
+        """See `Lifecycle.probe`."""
+        return self._lifecycle.probe()
+
+    def status(self) -> SandboxStatus:
+        """See `Lifecycle.status`."""
+        return run(self._lifecycle.status())
+
+    def destroy(self) -> None:
+        """See `Lifecycle.destroy`."""
+        self._lifecycle.destroy()
 
     def host_port(self, port: int | str) -> int:
         """See `Lifecycle.host_port`."""
@@ -130,6 +194,26 @@ class Sandbox(_Holder, SyncGuest):
 class AsyncSandbox(_Holder, AsyncGuest):
     """As `Sandbox`, with operations to be awaited from asyncio."""
 
+    @classmethod
+    async def attach(
+        cls, name: str, /, *, progress: Callable[[str], None] | None = None, **settings: Unpack[SandboxSettings]
+    ) -> Self:
+        """Attach to the sandbox of a name; see `Sandbox.attach`."""
+        box = await asyncio.to_thread(cls._to_attach, name, progress, settings)
+        return await box.start()
+
+    async def probe(self) -> EngineInfo:
+        """See `Lifecycle.probe`."""
+        return await asyncio.to_thread(self._lifecycle.probe)
+
+    async def status(self) -> SandboxStatus:
+        """See `Lifecycle.status`."""
+        return await drive(self._lifecycle.status())
+
+    async def destroy(self) -> None:
+        """See `Lifecycle.destroy`."""
+        await asyncio.shield(asyncio.to_thread(self._lifecycle.destroy))
+
     async def host_port(self, port: int | str) -> int:
         """See `Lifecycle.host_port`."""
         return await drive(self._lifecycle.host_port(port))
@@ -158,3 +242,7 @@ class AsyncSandbox(_Holder, AsyncGuest):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+for _form in (Sandbox, AsyncSandbox):
+    _form.__doc__ = f"{_form.__doc__ or ''}\n\nSettings:\n{settings_text(SandboxConfig.model_fields)}\n"

@@ -20,6 +20,7 @@ from mutants import (
     listings,
     made_images,
     memory,
+    output,
     processes,
     reuse,
     stdin,
@@ -32,6 +33,7 @@ from mutants.mutant import MUTANTS, STILL_WORKS, ImageSubject, KeptSubject, Muta
 GROUPS = {
     commands: "Commands",
     environment: "What a command finds around it",
+    output: "Output and arguments",
     stdin: "Stdin",
     processes: "Processes that are talked to",
     timeouts: "Timeouts and cancellation",

@@ -83,6 +83,7 @@ def claims_persistence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> 
 @mutant(
     "mounts/no-setuid-file-is-left-on-the-host",
     "mounts/bind-mount-is-the-hosts-directory",
+    "mounts/source-is-no-link-of-a-sandbox",
     "mounts/missing-source-is-an-error",
 )
 def claims_bind_mounts(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:

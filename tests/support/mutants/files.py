@@ -9,8 +9,10 @@ from mutants.mutant import mutant
 from mutants.results import wrap
 from samebox import errors
 from samebox.agent import caller
+from samebox.agent.files import AgentFiles
 from samebox.agent.guest import AgentGuest
 from samebox.errors import PathNotFoundError, SandboxOSError
+from samebox.guest import files
 
 if TYPE_CHECKING:
     import pytest
@@ -112,3 +114,45 @@ def raises_for_exists(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> N
         return True
 
     wrap(patch, AgentGuest, "exists", exists)
+
+
+@mutant("files/part-of-a-file")
+def reads_parts_of_what_it_may_read(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A part of a file is cut out of the whole."""
+
+    async def read_part(
+        original: Operation, self: Any, path: Any, *, offset: int = 0, length: int | None = None, **settings: Any
+    ) -> Any:
+        return (await original(self, path, **settings))[offset:][:length]
+
+    wrap(patch, AgentGuest, "read_bytes", read_part)
+
+
+@mutant("files/lines-of-a-file")
+def loses_lines_at_edges(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A line that is read in two pieces is two lines."""
+    lines = files._lines
+
+    def lines_that_end(data: bytes) -> list[bytes]:
+        found = lines(data)
+        return [*found[:-1], found[-1].rstrip(b"\n") + b"\n"] if found else []
+
+    patch.setattr(files, "_lines", lines_that_end)
+
+
+@mutant("files/target-of-a-link")
+def follows_to_the_target(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A link's target is where it leads in the end."""
+    patch.setattr(AgentGuest, "read_link", AgentFiles.realpath, raising=False)
+
+
+@mutant("files/search-tells-that-there-is-more")
+def guesses_that_there_is_more(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A search with as many matches as its limit is said to be cut."""
+
+    async def grep(original: Operation, self: Any, *args: Any, **settings: Any) -> Any:
+        found = await original(self, *args, **settings)
+        found.truncated = len(found) == settings.get("limit")
+        return found
+
+    wrap(patch, AgentGuest, "grep", grep)

@@ -78,12 +78,12 @@ class _Leaking(AgentFiles):
 
     checked = False
 
-    async def read_bytes(self, path: Path, *, limit: int | None = None, timeout: float | None = None) -> bytes:
+    async def read_bytes(self, path: Path, **settings: Any) -> bytes:
         name = os.fsdecode(path)
         if self.checked and (name.startswith("/") or ".." in name.split("/")):
-            return await super().read_bytes(path, limit=limit, timeout=timeout)
+            return await super().read_bytes(path, **settings)
         free = AgentFiles(self._connections, self._file_limit)
-        return await free.read_bytes(os.path.join(os.fsdecode(self._root or b""), name), limit=limit, timeout=timeout)
+        return await free.read_bytes(os.path.join(os.fsdecode(self._root or b""), name), **settings)
 
 
 class _Checking(_Leaking):

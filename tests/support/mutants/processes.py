@@ -45,8 +45,8 @@ def collects_until_the_end(engine: type[LocalEngine], patch: pytest.MonkeyPatch)
 def drops_the_rest_of_a_read(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """`read(size)` drops what is over its size."""
 
-    async def read_part(original: Operation, self: _Output, size: int = -1) -> Any:
-        return (await self._next())[:size] if size > 0 else await original(self, size)
+    async def read_part(original: Operation, self: _Output, size: int = -1, **settings: Any) -> Any:
+        return (await self._next(None))[:size] if size > 0 else await original(self, size, **settings)
 
     wrap(patch, _Output, "read", read_part)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mutants.mutant import KeptSubject, mutant
 from samebox.errors import EngineError, SandboxExistsError
+from samebox.guest import processes
 from samebox.sandbox.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -102,3 +103,51 @@ def starts_what_another_has_just_made(engine: type[LocalEngine], patch: pytest.M
 def fails_where_another_has_removed_it(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A sandbox that was removed since the look is an error."""
     patch.setattr("samebox.sandbox.lifecycle._changes", lambda *_: False)
+
+
+@mutant("reuse/attach-makes-nothing", base=KeptSubject)
+def attaches_to_a_new_one(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`attach` makes a sandbox where there is none."""
+    patch.setattr(Lifecycle, "attach_only", property(lambda _: False, lambda *_: None), raising=False)
+
+
+@mutant("reuse/destroy-removes-what-is-kept", base=KeptSubject)
+def closes_for_destroy(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`destroy` is another word for `close`."""
+    patch.setattr(Lifecycle, "destroy", Lifecycle.close)
+
+
+@mutant("reuse/status-is-told")
+def starts_for_its_status(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`status` starts a sandbox."""
+    status = Lifecycle.status
+
+    async def status_of_a_new_one(self: Lifecycle) -> Any:
+        await self.guest()
+        return await status(self)
+
+    patch.setattr(Lifecycle, "status", status_of_a_new_one)
+
+
+@mutant("reuse/engine-is-known-before-the-start")
+def starts_for_its_engine(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`probe` starts the sandbox."""
+    probe = Lifecycle.probe
+
+    def probe_of_a_new_one(self: Lifecycle) -> Any:
+        self.start()
+        return probe(self)
+
+    patch.setattr(Lifecycle, "probe", probe_of_a_new_one)
+
+
+@mutant("reuse/processes-are-listed")
+def splits_names(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A process's name is taken to have no spaces."""
+    parsed = processes._parsed
+
+    def parsed_by_spaces(pid: int, uid: int, stat: bytes, words: bytes) -> Any:
+        _, name, rest = stat.split(b" ", 2)
+        return parsed(pid, uid, name + b") " + rest, words)
+
+    patch.setattr(processes, "_parsed", parsed_by_spaces)

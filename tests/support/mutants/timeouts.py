@@ -133,7 +133,7 @@ def drops_partial_output(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -
     _instead_of_a_timeout(patch, answer)
 
 
-@mutant("timeouts/zero-timeout-is-over-at-once", patience=1)
+@mutant("timeouts/timeout-is-a-time", patience=1)
 def takes_zero_for_no_timeout(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A timeout of 0 is no limit."""
 
@@ -142,6 +142,18 @@ def takes_zero_for_no_timeout(engine: type[LocalEngine], patch: pytest.MonkeyPat
         return await original(self, argv, **settings)
 
     wrap(patch, AgentGuest, "exec", exec_unlimited)
+
+
+@mutant("timeouts/timeout-may-be-spelt")
+def takes_numbers_alone(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A timeout that is a text is a TypeError."""
+
+    async def exec_numbers(original: Operation, self: AgentGuest, argv: Any, **settings: Any) -> Any:
+        if isinstance(settings.get("timeout"), str):
+            raise TypeError
+        return await original(self, argv, **settings)
+
+    wrap(patch, AgentGuest, "exec", exec_numbers)
 
 
 @mutant(

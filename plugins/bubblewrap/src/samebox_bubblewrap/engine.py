@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions
+from samebox.engine.bind_sources import check_sources
 from samebox.engine.labels import MANAGED
 from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError, UnsupportedError
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
@@ -187,6 +188,7 @@ class BubblewrapEngine(Engine):
             raise UnsupportedError(kinds.get(image.partition(":")[0], Capability.SNAPSHOT), self.name, overlay)
         if config.network is True and network_missing():
             raise UnsupportedError(Capability.NETWORK, self.name, network_missing())
+        check_sources(config)
         uses = [use] if (use := self._images.use(image)) is not None else []
         try:
             rootfs = self._images.rootfs(image)

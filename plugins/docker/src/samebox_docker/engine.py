@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
+from samebox.engine.bind_sources import check_sources
 from samebox.engine.oci.made_images import note_use
 from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
@@ -110,6 +111,8 @@ class DockerEngine(Engine):
         check_settings(config)
         check_mounts(config)
         info, daemon = self.probe(), self._daemon
+        if daemon.address.scheme == "unix":
+            check_sources(config)
         creation = Creation(daemon, info, config, daemon.images.facts(image), self.options.runtime)
         with daemon.volumes.made(volume_names(config)) as made:
             sandbox_id = creation.run(name, self.default_image, labels, hides_modes=self._hides_modes, fresh=made)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability
 from samebox.engine import Engine, EngineInfo, SandboxStatus
+from samebox.engine.bind_sources import check_sources
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, delivered_agent, volume_name
 from samebox.engine.oci.default_profile import writes_last
@@ -213,6 +214,8 @@ class PodmanEngine(Engine):
         check_settings(config, rootless=self._host.rootless)
         check_volume_names(config)
         check_profile(config.security_opt)
+        if self.client.address.scheme == "unix":
+            check_sources(config)
 
     def _default_ulimits(self, image: str) -> Mapping[str, tuple[int, int]]:
         if self._host.ulimits is None:

@@ -25,6 +25,7 @@ struct report {
     int32_t ended; /* EXITED: we ended it, and everything that it had started */
     int32_t killed; /* EXITED: it, or a descendant that became ours, died of a SIGKILL that we did not send */
     int32_t free;  /* EXITED: it has left nothing behind, so that the supervisor can run another command */
+    int32_t start_error; /* EXITED: the errno for which the program was not run, and 126 or 127 is ours; 0: it was */
 };
 
 /* To the supervisor. Closing the link releases it; as long as its command runs, that ends the command too. */

@@ -35,6 +35,7 @@
 
 #define FLAG_INPUT 1
 #define FLAG_TELL_START 2
+#define FLAG_MERGE 4
 #define GRACE 1000
 #define EOF_DELAY 5 /* ms: an EOF that comes with the exit needs no frame, which would wake the host for nothing */
 #define LONGEST (INT64_C(1) << 40) /* ms: far beyond any use, far below any overflow */
@@ -47,7 +48,7 @@ struct exec {
     bool out_of_memory;
     int64_t oom_kills; /* at its begin */
     bool free;          /* its supervisor can run another command */
-    int status;
+    int status, start_error;
     int64_t timeout;    /* when it is over, as the stream's deadline; -1: there is none */
     bool eof[2];        /* of the outputs, not told yet */
 };
@@ -61,6 +62,8 @@ static void end(struct exec *e)
     rec_num(&record, TAG_EXIT_CODE, signalled ? 128 + WTERMSIG(e->status) : WEXITSTATUS(e->status));
     if (signalled)
         rec_num(&record, TAG_SIGNAL, WTERMSIG(e->status));
+    if (e->start_error)
+        rec_num(&record, TAG_ERRNO, e->start_error);
     if (e->out_of_memory)
         rec_num(&record, TAG_OUT_OF_MEMORY, 1);
     if (e->ended && e->reason)
@@ -98,6 +101,7 @@ static void exited(struct exec *e, const struct report *r)
 {
     e->status = r->value;
     e->ended = r->ended;
+    e->start_error = r->start_error;
     /* A shell tells by 137 that its child died of SIGKILL. The counter alone may be about another command. */
     bool killed = r->killed || (WIFEXITED(r->value) && WEXITSTATUS(r->value) == 128 + SIGKILL);
     e->out_of_memory = killed && !r->ended && oom_kills() > e->oom_kills;
@@ -332,7 +336,7 @@ static void exec_open(uint32_t id, struct request *r)
     struct failure f = {0};
     if (!valid(r))
         fail(&f, EINVAL, NULL, NULL);
-    else if (!plumbing_open(&p, r, r->flags & FLAG_INPUT) || (link = start(&p, r)) < 0)
+    else if (!plumbing_open(&p, r, r->flags & FLAG_INPUT, r->flags & FLAG_MERGE) || (link = start(&p, r)) < 0)
         fail(&f, errno, "spawn", r->argv[0]);
     if (f.err)
         connection_send_failure(id, &f);
@@ -344,6 +348,6 @@ static void exec_open(uint32_t id, struct request *r)
 const struct operation exec_operation = {
     .form = {.known = FIELD(ARGV) | FIELD(ENV) | FIELD(CWD) | FIELD(TIMEOUT) | FIELD(GRACE) | FIELD(TTY) |
                       FIELD(ROWS) | FIELD(COLUMNS) | FIELD(WINDOW) | FIELD(FLAGS),
-             .needed = FIELD(ARGV), .flags = FLAG_INPUT | FLAG_TELL_START},
+             .needed = FIELD(ARGV), .flags = FLAG_INPUT | FLAG_TELL_START | FLAG_MERGE},
     .open = exec_open,
 };

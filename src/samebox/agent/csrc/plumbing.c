@@ -18,7 +18,7 @@ static bool open_pipe(int *reader, int *writer)
     return true;
 }
 
-static bool open_pipes(struct plumbing *p, bool input)
+static bool open_pipes(struct plumbing *p, bool input, bool merge)
 {
     if (input) {
         if (!open_pipe(&p->theirs[0], &p->ours[0]))
@@ -30,7 +30,11 @@ static bool open_pipes(struct plumbing *p, bool input)
             return false;
         close(writer);
     }
-    return open_pipe(&p->ours[1], &p->theirs[1]) && open_pipe(&p->ours[2], &p->theirs[2]);
+    if (!open_pipe(&p->ours[1], &p->theirs[1]))
+        return false;
+    if (merge)
+        return (p->theirs[2] = fcntl(p->theirs[1], F_DUPFD_CLOEXEC, 3)) >= 0;
+    return open_pipe(&p->ours[2], &p->theirs[2]);
 }
 
 static int open_slave(int master)
@@ -69,9 +73,9 @@ static bool open_terminal(struct plumbing *p, const struct request *r, bool inpu
     return p->theirs[1] >= 0 && p->theirs[2] >= 0;
 }
 
-bool plumbing_open(struct plumbing *p, const struct request *r, bool input)
+bool plumbing_open(struct plumbing *p, const struct request *r, bool input, bool merge)
 {
-    return r->tty ? open_terminal(p, r, input) : open_pipes(p, input);
+    return r->tty ? open_terminal(p, r, input) : open_pipes(p, input, merge);
 }
 
 void plumbing_close(struct plumbing *p)

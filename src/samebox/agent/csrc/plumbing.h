@@ -8,8 +8,8 @@
 struct plumbing {
     int ours[3], theirs[3];
 };
-/* Starts with all -1. False and errno on failure; then too plumbing_close closes what is open. */
-bool plumbing_open(struct plumbing *p, const struct request *r, bool input);
+/* Starts with all -1. `merge`: what is written on 2 comes on 1, in its order. False and errno on failure; then too plumbing_close closes what is open. */
+bool plumbing_open(struct plumbing *p, const struct request *r, bool input, bool merge);
 void plumbing_close(struct plumbing *p);
 
 #endif

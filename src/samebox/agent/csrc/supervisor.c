@@ -26,7 +26,7 @@ struct supervisor {
     enum state state;
     pid_t child;
     bool child_gone, killed;
-    int status;
+    int status, start_error;
     int link;          /* -1: serve is gone */
     int64_t deadline;  /* of TERMINATING and KILLING */
     int64_t next_pass; /* of KILLING */
@@ -41,7 +41,7 @@ static void report(const struct command *c, const struct report *r)
 /* --- the child --- */
 
 /* In the vfork child: memory is the supervisor's. */
-static _Noreturn void become(const struct command *c, volatile int *spawn_error)
+static _Noreturn void become(const struct command *c, volatile int *spawn_error, volatile int *start_error)
 {
     char found[512];
     if (c->tty) {
@@ -59,16 +59,18 @@ static _Noreturn void become(const struct command *c, volatile int *spawn_error)
         *spawn_error = err;
         _exit(126);
     }
+    *start_error = err;
     _exit(program_complain(c->argv[0], err, found));
 }
 
-static pid_t start(const struct command *c, int *err)
+static pid_t start(const struct command *c, int *err, int *not_run)
 {
-    volatile int spawn_error = 0;
+    volatile int spawn_error = 0, start_error = 0;
     pid_t pid = vfork();
     if (pid == 0)
-        become(c, &spawn_error);
+        become(c, &spawn_error, &start_error);
     *err = pid < 0 ? errno : spawn_error;
+    *not_run = start_error;
     return pid;
 }
 
@@ -123,7 +125,8 @@ static bool reap(struct supervisor *s)
 static void finish(struct supervisor *s, bool children)
 {
     report(s->command, &(struct report){.type = REPORT_EXITED, .value = s->status, .ended = s->state != RUNNING,
-                                        .killed = s->killed, .free = !children});
+                                        .killed = s->killed, .free = !children,
+                                        .start_error = s->start_error});
     if (s->link < 0)
         _exit(0);
     s->state = REPORTED;
@@ -200,7 +203,7 @@ static void run(const struct command *c)
         report(c, &(struct report){.type = REPORT_BAD_CWD, .value = err});
         _exit(0);
     }
-    s.child = start(c, &err);
+    s.child = start(c, &err, &s.start_error);
     if (err) {
         report(c, &(struct report){.type = REPORT_NOT_SPAWNED, .value = err});
         _exit(0);

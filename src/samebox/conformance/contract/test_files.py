@@ -14,6 +14,7 @@ from samebox.errors import (
     EditError,
     FileTooLargeError,
     NotARegularFileError,
+    OutputLimitError,
     PathExistsError,
     PathIsADirectoryError,
     PathNotADirectoryError,
@@ -522,3 +523,77 @@ def test_patch_replaces_lines(box: Sandbox, here: str) -> None:
     assert box.exec(["cat", path], timeout=DEADLINE).stdout == b"zero\n1\ntwo\nthree\nend\n"
     with pytest.raises(EditError, match="5 lines"):
         box.patch(path, 7, 7, "x")
+
+
+def test_part_of_a_file(box: Sandbox, here: str) -> None:
+    """`offset` and `length` read a part of a file, which may be larger than the limit as a whole.
+
+    Why: who wants the head of a log has to bring all of it, or is refused for its size.
+    Check: that the agent reads the part, and the end of the file is no error.
+    """
+    box.sh("head -c 300000 /dev/zero > file; printf 0123456789 >> file", cwd=here, timeout=DEADLINE).check()
+    path = f"{here}/file"
+    for offset, length, found in (
+        (300_000, None, b"0123456789"),
+        (300_002, 3, b"234"),
+        (300_008, 100, b"89"),
+        (300_010, 5, b""),
+        (400_000, None, b""),
+        (299_999, 2, b"\x000"),
+        (300_000, 0, b""),
+    ):
+        assert box.read_bytes(path, offset=offset, length=length, limit=1000) == found, (offset, length)
+    with pytest.raises(FileTooLargeError):
+        box.read_bytes(path, offset=10, limit=1000)
+    wrong: tuple[dict[str, int], ...] = ({"offset": -1}, {"length": -1}, {"length": 1001})
+    for settings in wrong:
+        with pytest.raises(ValueError, match="offset is a number from 0, and length one from 0 to the limit of 1000"):
+            box.read_bytes(path, limit=1000, **settings)
+
+
+def test_lines_of_a_file(box: Sandbox, here: str) -> None:
+    """`read_lines` has some lines with their ends, and reads nothing after them.
+
+    Why: a model reads files by lines, and a log of gigabytes has a first line too.
+    Check: lines at the edges of what is read at a time, and a last line without an end.
+    """
+    box.sh("seq 100000 > file; printf last >> file; : > empty", cwd=here, timeout=DEADLINE).check()
+    path = f"{here}/file"
+    assert box.read_lines(path, count=2) == ["1\n", "2\n"]
+    assert box.read_lines(path, 50_000, 3) == ["50000\n", "50001\n", "50002\n"]
+    assert box.read_lines(path, 100_000) == ["100000\n", "last"]
+    assert box.read_lines(path, 100_002) == []
+    assert box.read_lines(path) == [*(f"{number}\n" for number in range(1, 100_001)), "last"]
+    assert (box.read_lines(path, 5, 0), box.read_lines(f"{here}/empty")) == ([], [])
+    with pytest.raises(OutputLimitError, match=r"the lines have more than 100 bytes; give a larger limit, or a count"):
+        box.read_lines(path, limit=100)
+    with pytest.raises(ValueError, match="start is a line's number from 1"):
+        box.read_lines(path, 0)
+
+
+def test_target_of_a_link(box: Sandbox, here: str) -> None:
+    """`read_link` has a link's target as it is written, whether it is there or not; what is no link is EINVAL.
+
+    Why: `realpath` follows every link on the way, and fails where the target is missing.
+    Check: that the link itself is read.
+    """
+    box.symlink("../no/such", f"{here}/link")
+    assert box.read_link(f"{here}/link") == "../no/such"
+    box.write_text(f"{here}/file", "x")
+    with pytest.raises(OSError, match=r".") as caught:
+        box.read_link(f"{here}/file")
+    assert caught.value.errno == errno.EINVAL, caught.value
+    with pytest.raises(FileNotFoundError):
+        box.read_link(f"{here}/missing")
+
+
+def test_search_tells_that_there_is_more(box: Sandbox, here: str) -> None:
+    """A search that stops at its limit says so, and one with exactly so many matches does not.
+
+    Why: a list that is as long as its limit may be all, or a part.
+    Check: that one match more than the limit is looked for.
+    """
+    box.write_text(f"{here}/file", "match\n" * 5)
+    for limit, truncated in ((4, True), (5, False), (6, False), (0, True)):
+        found = box.grep("match", here, limit=limit)
+        assert (len(found), found.truncated) == (min(limit, 5), truncated), limit

@@ -360,7 +360,7 @@ def test_wrong_setting_is_told_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match=r"memory.*512q.*512m"):
         Sandbox(memory="512q")
     with pytest.raises(ConfigError, match="memmory"):
-        Sandbox(memmory="512m")
+        Sandbox(memmory="512m")  # type: ignore[call-arg]
 
 
 @requires(Capability.CONTAINER_IMAGE, Capability.PULL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shutil
 import struct
@@ -60,6 +61,27 @@ def test_bind_mount_is_the_hosts_directory(new_box: NewBox, shared_dir: Path) ->
     box.write_text("/mnt/shared/by-files", "f")
     box.sh("echo e > /mnt/shared/by-exec", timeout=DEADLINE).check()
     assert ((shared_dir / "by-files").read_text(), (shared_dir / "by-exec").read_text()) == ("f", "e\n")
+
+
+@requires(Capability.BIND_MOUNTS)
+@verifies("mounts")
+def test_source_is_no_link_of_a_sandbox(new_box: NewBox, shared_dir: Path) -> None:
+    """A bind mount whose source goes through a link that a sandbox could have made is refused, unless it is asked for.
+
+    Why: one sandbox leaves a link in the directory that it may write, and the next one is given what the link names.
+    Check: `samebox.engine.bind_sources.check_sources` before the sandbox is made.
+    """
+    aim = shared_dir / "aim"
+    (aim / "below").mkdir(parents=True)
+    (aim / "below" / "mark").write_text("aim")
+    with new_box(mounts=[f"{shared_dir}:/mnt/shared"]) as box:
+        box.exec(["ln", "-s", str(aim), "/mnt/shared/planted"], timeout=DEADLINE).check()
+    source = shared_dir / "planted" / "below"
+    told = f"goes through the link '{shared_dir}/planted', which a sandbox could have made; give its real path"
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        new_box(mounts=[f"{source}:/mnt/aim:ro"]).exec(["true"], timeout=DEADLINE)
+    trusting = new_box(mounts=[f"{source}:/mnt/aim:ro,follow"])
+    assert trusting.read_text("/mnt/aim/mark") == "aim"
 
 
 @requires(Capability.BIND_MOUNTS)

@@ -19,8 +19,9 @@ from samebox.config.record import record
 from samebox.conformance.contract.harness import DEADLINE, requires, verifies
 from samebox.engine.labels import CONFIG, MANAGED, NAME, OWNER
 from samebox.engine.registry import make_engine, registry
-from samebox.errors import SandboxError, SandboxExistsError
+from samebox.errors import SandboxClosedError, SandboxError, SandboxExistsError, SandboxNotFoundError
 from samebox.sandbox.owner import Owner
+from samebox.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from samebox.conformance.contract.conftest import NewBox
     from samebox.conformance.contract.harness import Harness
     from samebox.engine import ByteStream, Engine, SandboxStatus
+    from samebox.guest.processes import ProcessInfo
 
 
 @pytest.fixture
@@ -284,3 +286,104 @@ def test_name_opened_while_its_owner_closes(new_box: NewBox, harness: Harness, n
                     second.exec(["true"], timeout=DEADLINE)
         finally:
             second.close()
+
+
+@requires(Capability.PERSISTENT)
+def test_attach_makes_nothing(harness: Harness, new_box: NewBox, name: str) -> None:
+    """`attach` has the sandbox of a name with its files, and none where there is none: an empty one is not made.
+
+    Why: a typo in a name, or a sandbox that is gone, is a new one without anything in it, and nobody is told.
+    Check: that nothing is created on the way.
+    """
+    settings: dict[str, Any] = {"engine": harness.engine, "options": harness.options}
+    box = new_box(name=name, keep=True)
+    box.write_text("file", "kept")
+    missing = f"{name}-not"
+    with pytest.raises(SandboxNotFoundError, match=f"has no sandbox '{missing}' to attach to; correct the name"):
+        Sandbox.attach(missing, **settings)
+    assert box.engine is not None
+    assert missing not in {status.name for status in box.engine.list()}
+    with Sandbox.attach(name, **settings) as other:
+        assert (other.read_text("file"), other.attached) == ("kept", True)
+    assert Sandbox.attach(name, **settings).read_text("file") == "kept"
+
+
+@requires(Capability.PERSISTENT)
+def test_destroy_removes_what_is_kept(harness: Harness, new_box: NewBox, name: str) -> None:
+    """`destroy` removes a sandbox that is kept or was attached to, also without a use before, and may be repeated.
+
+    Why: what is kept can be removed with the engine's own tools alone, or stays for ever.
+    Check: whose removal it is.
+    """
+    settings: dict[str, Any] = {"engine": harness.engine, "options": harness.options}
+    engine = make_engine(harness.engine, harness.options)
+    for use in (True, False):
+        box = new_box(name=name, keep=True)
+        box.start()
+        other = Sandbox(name=name, **settings)
+        if use:
+            other.exec(["true"], timeout=DEADLINE)
+        other.destroy()
+        other.destroy()
+        with pytest.raises(SandboxNotFoundError):
+            engine.inspect(name)
+        with pytest.raises(SandboxClosedError):
+            other.exec(["true"], timeout=DEADLINE)
+        box.destroy()  # which is gone already
+    with pytest.raises(SandboxNotFoundError):
+        Sandbox(name=name, **settings).destroy()
+    engine.close()
+
+
+def test_status_is_told(new_box: NewBox) -> None:
+    """`status` is the engine's word: running, and since when; before the start and after the end it is an error.
+
+    Why: a status that is remembered is right as long as nothing happens.
+    Check: what the engine is asked, and that asking starts nothing.
+    """
+    box = new_box()
+    unused = Sandbox(box.config)
+    with pytest.raises(SandboxNotFoundError, match=r"was not started yet; its first use starts it"):
+        unused.status()
+    box.start()
+    status = box.status()
+    assert (status.id, status.state) == (box.id, "running"), status
+    assert status.created is None or abs(status.created - time.time()) < 3600, status
+    box.close()
+    with pytest.raises(SandboxClosedError):
+        box.status()
+
+
+def test_engine_is_known_before_the_start(new_box: NewBox) -> None:
+    """`probe` chooses the engine and has its facts, and nothing is started.
+
+    Why: what an engine can do has to be known before a sandbox is asked for what it can't.
+    Check: that the choice is the one that the start takes.
+    """
+    box = Sandbox(new_box().config)
+    info = box.probe()
+    assert (box.engine is not None and box.engine.name, info, box.id) == (info.name, box.info, "")
+    with box:
+        assert box.info == info
+
+
+def test_processes_are_listed(box: Sandbox) -> None:
+    """`processes` has what runs inside, with ids, arguments and state, whatever they are named.
+
+    Why: images have no ps, and its columns are not to be split.
+    Check: how names with spaces and parentheses are read.
+    """
+    box.write_text("odd/a) R 1 (b", "#!/bin/sh\nread line\n", mode=0o755)
+    with box.spawn(["odd/a) R 1 (b"]) as process:
+        deadline = time.monotonic() + DEADLINE
+        while (found := _process(box, process.pid)) is None or found.name != "a) R 1 (b" or found.state != "S":
+            assert time.monotonic() < deadline, found
+        assert (found.argv, found.threads) == (("/bin/sh", "odd/a) R 1 (b"), 1), found
+        assert 0 < found.memory < 1 << 30, found
+        assert found.parent in {0, *(each.pid for each in box.processes())}, found
+    while _process(box, process.pid) is not None:
+        assert time.monotonic() < deadline, "it is listed after its end"
+
+
+def _process(box: Sandbox, pid: int) -> ProcessInfo | None:
+    return next((each for each in box.processes() if each.pid == pid and each.state != "Z"), None)

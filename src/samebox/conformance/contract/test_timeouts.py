@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -248,24 +249,35 @@ def test_background_child_outlives_the_timeout_of_its_command(box: Sandbox) -> N
     assert alive, "the background child was ended by a timeout that never came"
 
 
-def test_zero_timeout_is_over_at_once(box: Sandbox) -> None:
-    """A timeout of 0 is over at once; it does not mean no limit.
+def test_timeout_is_a_time(box: Sandbox) -> None:
+    """What is no time above 0 is refused as a mistake of the caller, and nothing runs.
 
-    Why: `if timeout:` takes a budget that is used up for no limit at all.
-    Check: comparisons with None instead of truth, on both sides.
-    """
-    with pytest.raises(ExecTimeoutError):
-        box.exec(["sleep", "300"], timeout=0)
-
-
-def test_negative_timeout_is_refused(box: Sandbox) -> None:
-    """A negative timeout is refused as a mistake of the caller.
-
-    Why: as an unsigned number on the wire it is a limit of years.
+    Why: 0 is no limit to some and over at once to others, NaN is never over, and -1 on the wire is a limit of years.
     Check: the guest's check of its arguments.
     """
-    with pytest.raises(ValueError, match="timeout"):
-        box.exec(["true"], timeout=-1)
+    told = r"^timeout is a number of seconds above 0, a text such as '90s', '5m' or '1h', or None for no limit, not "
+    times: tuple[Any, ...] = (0, -1, float("nan"), float("inf"), True, "5", "soon", [5])
+    for timeout in times:
+        for call in (box.exec, box.spawn):
+            with pytest.raises(ValueError, match=told + re.escape(repr(timeout))):
+                call(["touch", "ran"], timeout=timeout)
+        with pytest.raises(ValueError, match=told):
+            box.write_text("ran", "x", timeout=timeout)
+    assert not box.exists("ran")
+
+
+def test_timeout_may_be_spelt(box: Sandbox) -> None:
+    """A timeout is taken as "300ms" or "5m" too, of commands and of files.
+
+    Why: a text that is compared with a number is a TypeError in the middle of a call.
+    Check: the guest's check of its arguments.
+    """
+    began = time.monotonic()
+    with pytest.raises(ExecTimeoutError):
+        box.exec(["sleep", "300"], timeout="300ms")
+    assert time.monotonic() - began < DEADLINE
+    assert box.exec(["true"], timeout="5m").ok
+    assert box.read_text("/etc/passwd", timeout="1h")
 
 
 def test_timeout_while_input_is_fed(box: Sandbox) -> None:

@@ -6,11 +6,13 @@ import bz2
 import contextlib
 import gzip
 import importlib
+import io
 import lzma
 import os
+import sys
 import tarfile
 import zlib
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from samebox.errors import EngineError
 
@@ -23,6 +25,8 @@ _LONGEST_HEADER = 1 << 20
 _LONGEST_GLOBALS = 64 << 10
 """How much the PAX headers that hold for all later members may have together, in bytes."""
 _CHUNK = 1 << 20
+_MOST_DICTIONARY = 128 << 20
+"""The memory in bytes that decompressing may take: `xz -9` needs 65 MiB, and libzstd has the same limit of its own."""
 _ZSTD_MODULES = ("compression.zstd", "backports.zstd", "zstandard")
 _BROKEN = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, lzma.LZMAError)
 
@@ -111,7 +115,7 @@ def reading(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except _BROKEN as error:
+    except _broken() as error:
         msg = f"{what} ({str(error) or type(error).__name__})"
         raise ArchiveError(msg) from error
     except OSError as error:
@@ -119,6 +123,10 @@ def reading(what: str) -> Iterator[None]:
             raise
         msg = f"{what} ({error})"  # as gzip and bz2 call what they can't decompress
         raise ArchiveError(msg) from error
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    return *_BROKEN, *(sys.modules[name].ZstdError for name in _ZSTD_MODULES if name in sys.modules)
 
 
 def decompressed(file: IO[bytes]) -> IO[bytes]:
@@ -137,7 +145,7 @@ def decompressed(file: IO[bytes]) -> IO[bytes]:
     if head.startswith(b"BZh"):
         return bz2.BZ2File(file)
     if head.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMAFile(file)
+        return io.BufferedReader(_Xz(file), _CHUNK)
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return _zstd(file)
     return file
@@ -158,6 +166,66 @@ def chunks(file: IO[bytes]) -> Iterator[bytes]:
                 msg = f"more than {MOST_BYTES} bytes of content"
                 raise ArchiveError(msg)
             yield data
+
+
+class _Xz(io.RawIOBase):
+    """What an xz file holds, as `lzma.LZMAFile` gives it, which lets the file say how much memory that takes.
+
+    Args:
+        file: The compressed file.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._begin()
+
+    def _begin(self) -> None:
+        self._file.seek(0)
+        self._place = 0
+        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_DICTIONARY)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Decompress some bytes; none are left where it returns 0."""
+        while True:
+            raw = b""
+            if self._stream.eof:
+                raw = self._stream.unused_data or self._file.read(_CHUNK)
+                while raw and not raw.strip(b"\0"):  # streams are padded
+                    raw = self._file.read(_CHUNK)
+                if not raw:
+                    return 0
+                raw = raw.lstrip(b"\0")
+                self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_DICTIONARY)
+            elif self._stream.needs_input:
+                raw = self._file.read(_CHUNK)
+                if not raw:
+                    raise EOFError("the file ends before its last stream does")
+            data = self._stream.decompress(raw, len(buffer))
+            if data:
+                buffer[: len(data)] = data
+                self._place += len(data)
+                return len(data)
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, as far as the content goes; back is from the beginning."""
+        if whence == os.SEEK_CUR:
+            position += self._place
+        elif whence == os.SEEK_END:
+            position += self._place + sum(map(len, iter(lambda: self.read(_CHUNK), b"")))
+        if position < self._place:
+            self._begin()
+        while self._place < position and self.read(min(_CHUNK, position - self._place)):
+            pass
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
 
 
 def _zstd(file: IO[bytes]) -> IO[bytes]:
