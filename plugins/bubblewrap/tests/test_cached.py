@@ -112,7 +112,10 @@ def test_what_a_dead_maker_left(engine: BubblewrapEngine, cache: Path, archive: 
     with pytest.raises(ConfigError):
         engine._images.ensure(f"tar:{tmp_path}/bad.tar", lambda _line: None)
     engine._images.ensure(archive, lambda _line: None)
+    written = cache / "digests" / "tmp-of-another-process"
+    written.touch()
     engine.remove_image(only(engine).id)
+    written.unlink()
     assert [path for name in ("digests", "locks", "images-2") for path in (cache / name).iterdir()] == []
 
 

@@ -167,7 +167,7 @@ class ImageStore:
 
     def forget_digests(self) -> None:
         """Remove the notes on archives that are not unpacked here any more."""
-        for note in (self.directory / "digests").glob("*"):
+        for note in (self.directory / "digests").glob("[0-9a-f]" * 64):  # not those that are being written
             with contextlib.suppress(OSError, ValueError):
                 if not (self.images / note.read_text(encoding="ascii")).is_dir():
                     note.unlink()
