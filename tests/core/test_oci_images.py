@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -322,6 +323,35 @@ def test_archive_is_brought_once(tmp_path: Path) -> None:
     assert len(store.images) == 2
     assert all(name.startswith(f"{ARCHIVES}:") for name in store.images)
     assert packed({"bin/sh": b"shell"}) == store.sent[-1]
+
+
+@pytest.mark.parametrize("kind", ["tar", "dir"])
+def test_one_of_two_waits(tmp_path: Path, kind: str) -> None:
+    """Two that bring the same at once bring it once: the first of two would lose its name, and stay without one."""
+    store, gate, lines = Store(), threading.Event(), list[str]()
+    import_root = store.import_root
+
+    def import_late(name: str, data: Iterable[bytes], labels: Mapping[str, str]) -> None:
+        assert gate.wait(20)
+        import_root(name, data, labels)
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        if "another process" in line:
+            gate.set()
+
+    store.import_root = import_late  # type: ignore[method-assign]
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "tar").write_bytes(packed({"bin/sh": b"shell"}))
+    found: list[ImageFacts | None] = []
+    reference = f"{kind}:{tmp_path}/{kind}"
+    threads = [threading.Thread(target=lambda: found.append(local_image(store, reference, progress))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert (len(found), found[0], len(store.sent)) == (2, found[1], 1)
+    assert "another process makes the same image; waiting for it" in lines
 
 
 def test_directory_is_brought_anew(tmp_path: Path) -> None:

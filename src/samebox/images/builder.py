@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from samebox.config.build import digest
 from samebox.engine.images import BUILDS
+from samebox.engine.making import making
 from samebox.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from samebox.config.build import ImageBuild
     from samebox.config.model import SandboxConfig
@@ -148,7 +145,7 @@ class ImageBuilder(ABC):
             settings = json.dumps([sorted(build.args.items()), build.target, config.platform, bases]).encode()
             tag = digest(build.text.encode(), settings, context.digest)[:40]
             name = f"{BUILDS}:{tag}"
-            with _lock(digest(self.engine.encode(), tag.encode())[:40], progress):
+            with making(digest(self.engine.encode(), tag.encode())[:40], progress):
                 found = None if fresh else self.find(name)
                 if found is None:
                     self.run(config, name, context, BuildLog(progress, self.step, self.chatter), fresh=fresh)
@@ -169,40 +166,3 @@ def _bases(build: ImageBuild) -> tuple[str, ...]:
         return base_images(build.text, build.args)
     except ValueError:
         return ()  # the engine refuses a Dockerfile that can't be read, in its own words
-
-
-@contextlib.contextmanager
-def _lock(key: str, progress: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock among the processes of this user on this host; the lock's file is removed with the lock."""
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "samebox", "builds")
-    path = directory / f"{key}.lock"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = _locked(path, progress)
-    except OSError:  # no home: two builds at once are only wasteful
-        yield
-        return
-    with lock:
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _locked(path: Path, progress: Callable[[str], None]) -> IO[str]:
-    """Return the locked file, once no other process holds the lock."""
-    while True:
-        lock = path.open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("another process builds the same image; waiting for it")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except BaseException:
-                lock.close()
-                raise
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-                return lock
-        lock.close()  # the lock's holder has removed the file meanwhile
