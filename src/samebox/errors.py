@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from samebox.capabilities import Capability
+    from samebox.capabilities import Capability, Isolation
 
 
 class SandboxError(Exception):
@@ -38,7 +38,19 @@ class UnsupportedError(SandboxError):
 
 
 class IsolationError(SandboxError):
-    """The engine's wall is weaker than the config accepts; nothing has been started."""
+    """The engine's wall is weaker than the config accepts; nothing has been started.
+
+    Args:
+        message: The whole text.
+        tier: The tier that the engine has.
+    """
+
+    def __init__(self, message: str, tier: Isolation) -> None:
+        super().__init__(message)
+        self.tier = tier
+
+    def __reduce__(self) -> tuple[type[IsolationError], tuple[str, Isolation]]:
+        return type(self), (str(self), self.tier)
 
 
 class EngineError(SandboxError):
@@ -148,7 +160,18 @@ class ProtectedPathError(SandboxOSError):
 
 
 class EditError(SandboxError, ValueError):
-    """An edit or patch does not fit the file's content; the file is unchanged."""
+    """An edit or patch does not fit the file's content; the file is unchanged.
+
+    Args:
+        message: The error's text.
+        found: How often the text to replace is there; None: that is not what is wrong.
+        expected: How often it was to be there; 0: at least once.
+    """
+
+    def __init__(self, message: str, found: int | None = None, expected: int | None = None) -> None:
+        super().__init__(message)
+        self.found = found
+        self.expected = expected
 
 
 class PathEscapesError(SandboxError, ValueError):

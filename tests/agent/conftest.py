@@ -73,12 +73,19 @@ def start(agent_program: Path, sanitized: dict[str, str], tmp_path: Path) -> Ite
     """Starts agents, which are ended with the test."""
     agents = []
 
-    def start(*, greet: bool = True, leaks: bool = True, prefix: Sequence[str] = (), **options: Any) -> Agent:
+    def start(
+        *,
+        greet: bool = True,
+        leaks: bool = True,
+        prefix: Sequence[str] = (),
+        program: Path | str = agent_program,
+        **options: Any,
+    ) -> Agent:
         environment = {**sanitized, "ASAN_OPTIONS": f"{sanitized['ASAN_OPTIONS']}:detect_leaks={int(leaks)}"}
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [*prefix, agent_program, "serve", str(theirs.fileno())],
+                [*prefix, program, "serve", str(theirs.fileno())],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -91,8 +91,10 @@ def test_a_search_that_finds_more_than_was_asked_for_is_a_lie() -> None:
     data = encode_item([("name", b"f"), ("line", 1), ("text", b"x")]) * 5
     with LyingGuest(data) as guest:
         assert len(run(guest.grep("x", limit=5))) == 5
+        found = run(guest.grep("x", limit=4))
+        assert (len(found), found.truncated) == (4, True)
         with pytest.raises(ProtocolError, match="the agent sent more than the 4 items that were asked for"):
-            run(guest.grep("x", limit=4))
+            run(guest.grep("x", limit=3))
 
 
 def test_a_listing_gives_credit_in_batches() -> None:

@@ -47,7 +47,7 @@ def sent(context: Path, **settings: str) -> tuple[list[str], bytes]:
         tarfile.open(fileobj=found.file) as archive,
     ):
         assert set(found.unwanted) <= {".dockerignore", found.dockerfile}
-        return sorted(set(archive.getnames()) - set(found.unwanted)), found.digest
+        return sorted(set(archive.getnames()) - {".", *found.unwanted}), found.digest
 
 
 def test_dockerignore(tmp_path: Path) -> None:
@@ -100,6 +100,9 @@ class Builder(ImageBuilder):
         self.runs = 0
         self.fails = ""
         self.gate: threading.Event | None = None
+
+    def check(self, build: ImageBuild) -> None:
+        """Take anything."""
 
     def find(self, name: str) -> str | None:
         """Look it up."""
@@ -204,6 +207,24 @@ def test_ignore_files(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM y\n")
     assert ImageBuild(context=tmp_path).text == "FROM y\n"
     assert ImageBuild(context=tmp_path, dockerfile="Containerfile").text == "FROM x\n"
+
+
+def test_links_out_of_a_context(tmp_path: Path) -> None:
+    """A link that leads out is named, unless it is left out; what leads to nothing that is sent is known."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch")
+    (tmp_path / "sub").mkdir()
+    for name, target, unresolved in (("in", "../Dockerfile", False), ("off", "/etc", True), ("no", "x", True)):
+        (tmp_path / "sub" / name).symlink_to(target)
+        with BuildContext(ImageBuild(context=tmp_path)) as context:
+            assert context.unresolved is unresolved
+        (tmp_path / "sub" / name).unlink()
+    (tmp_path / "sub/out").symlink_to("../../x")
+    text = r"^wrong config: build: the link 'sub/out' leads out of the context, to '\.\./\.\./x'; let it lead to a file"
+    with pytest.raises(ConfigError, match=text):
+        BuildContext(ImageBuild(context=tmp_path))
+    (tmp_path / ".dockerignore").write_text("sub/out")
+    with BuildContext(ImageBuild(context=tmp_path)) as context:
+        assert not context.unresolved
 
 
 def test_a_dockerfile_that_is_not_utf8(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_docker_spellings() -> None:
         mounts=["/data:/data:ro,Z", "cache:/cache"],
         ulimits=["nofile=10:20", "nproc=5"],
         tmpfs=["/t:size=1m,mode=700,noexec"],
-        cap_add=["cap_net_raw"],
+        cap_add=["cap_net_raw", "package-manager", "CHOWN"],
         devices=["/dev/fuse"],
         extra_hosts=["db:10.0.0.1"],
     )
@@ -58,7 +58,7 @@ def test_docker_spellings() -> None:
     }
     assert (config.tmpfs["/t"].size, config.tmpfs["/t"].mode, config.tmpfs["/t"].exec) == (1 << 20, 0o700, False)
     assert (config.cap_add, config.devices[0].target, config.extra_hosts) == (
-        ("NET_RAW",),
+        ("NET_RAW", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID"),
         "/dev/fuse",
         {"db": "10.0.0.1"},
     )
@@ -198,6 +198,9 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path) -> None:
         ('memory = "1g"\ntmpfs = ["/t"]\n', ["tmpfs"]),
         ('no_new_privileges = false\ncap_drop = ["CHOWN"]\n', ["no_new_privileges", "cap_drop"]),
         ('cap_drop = ["ALL", "CHOWN"]\nisolation = "container"\n', []),
+        ('isolation = "strongest"\ndisk = "2g"\nread_only = true\n', []),
+        ('disk = "3g"\nread_only = true\n', ["disk"]),
+        ('memory = "1g"\ndisk = "2g"\n', ["disk"]),
         ("ulimits = { memlock = 1 }\n", ["ulimits"]),
         ('name = "yours"\non_conflict = "replace"\n', ["name", "on_conflict"]),
         ('[options]\nurl = "tcp://elsewhere:2375"\n', ["options"]),

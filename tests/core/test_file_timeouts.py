@@ -28,6 +28,8 @@ SECONDS = 0.2
 READS: dict[str, tuple[Any, ...]] = {
     "read_bytes": ("a",),
     "read_text": ("a",),
+    "read_lines": ("a",),
+    "read_link": ("a",),
     "stat": ("a",),
     "exists": ("a",),
     "list_dir": ("a",),

@@ -183,7 +183,7 @@ def test_auto_goes_on_where_the_first_choice_refuses_after_all(monkeypatch: pyte
     with Sandbox(isolation="none", progress=said.append) as box:
         assert box.info is not None
         assert box.exec(["echo", box.engine.name]).text == "docker\n"  # type: ignore[union-attr]
-    assert said == ["engine 'bubblewrap' does not support bind-mounts: no such mount; taking docker instead"]
+    assert said == ["engine 'bubblewrap' does not support bind-mounts: no such mount; taking docker (none) instead"]
     assert Picky.closed == 1
     for _ in range(2):
         with pytest.raises(UnsupportedError, match="no such mount"):

@@ -181,7 +181,7 @@ def test_a_signal_during_an_upload_leaves_nothing(target: Target, number: int, t
         (["--memory", "lots", "--", "true"], b"wrong config: memory = 'lots'"),
         (["--upload", "nowhere", "--", "true"], b"--upload nowhere: there is no 'nowhere' here"),
         (["-e", "SURELY_NOT_SET", "--", "true"], b"--env SURELY_NOT_SET: there is no such variable here"),
-        (["--option", "nonsense", "--", "true"], b"--option takes NAME=VALUE, not 'nonsense'"),
+        (["--option", "nonsense", "--", "true"], b"--option takes NAME=VALUE; it got a text without '='"),
         (["--engine", "dokcer", "--", "true"], b"there is no engine 'dokcer'"),
     ],
 )
@@ -223,7 +223,7 @@ def test_auto_passes_over_an_engine_that_cannot_make_such_a_mount(target: Target
     )  # fmt: skip
 
     assert (done.returncode, done.stdout) == (0, b"samebox.toml\n"), done
-    assert b"leave z and Z out; taking docker instead\n" in done.stderr, done
+    assert b"leave z and Z out; taking docker (container) instead\n" in done.stderr, done
 
 
 def test_a_projects_file_opens_nothing_unless_it_is_trusted(target: Target, tmp_path: Path) -> None:
@@ -242,10 +242,38 @@ def test_a_projects_file_opens_nothing_unless_it_is_trusted(target: Target, tmp_
         assert (trusted.returncode, trusted.stdout) == (0, b"NoNewPrivs:\t0\n"), trusted
 
 
-def test_engines_as_json() -> None:
-    """Every installed engine is told of, and which would be taken."""
+def test_untrusted_is_strict_and_says_what_it_chose(target: Target, tmp_path: Path) -> None:
+    """One option; the project's file has no say in it, and that is told."""
+    (tmp_path / "samebox.toml").write_text('isolation = "process"\nread_only = false\ncpus = 1.0\n')
+    script = "grep -q '^[^ ]* / [^ ]* rw' /proc/mounts || echo refused; touch /tmp/x x && echo both; rm -f /tmp/x"
+    done = run(command(target, "--untrusted", "--", "sh", "-c", script), cwd=tmp_path)
+    words = (
+        f"samebox: not taken from {tmp_path}/samebox.toml with --untrusted: isolation, read_only, cpus; give options"
+    )
+
+    assert done.stderr.startswith(words.encode()), done.stderr
+    if target.engine == "local":
+        assert done.returncode == 125
+        assert b"at the tier none, the config asks for process at least" in done.stderr, done.stderr
+        return
+    assert (done.returncode, done.stdout) == (0, b"refused\nboth\n"), done
+    (line,) = [line for line in done.stderr.decode().splitlines() if line.startswith(f"samebox: {target.engine} ")]
+    assert re.search(r" \([a-z-]+.*\): no network, read-only root, .*disk 1g, at most 3600 s", line), line
+    unenforced = re.findall("^samebox: not enforced here: ([a-z-]+):", done.stderr.decode(), re.MULTILINE)
+    assert all(name in line.partition("not enforced here: ")[2] for name in unenforced), done.stderr
+
+
+def test_engines_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every installed engine is told of, with the tiers that it has by options, and which would be taken."""
+    if url := os.environ.get("SAMEBOX_TEST_DOCKER_URL"):
+        monkeypatch.setenv("DOCKER_HOST", url)
     done = run([*SAMEBOX, "engines", "--json"])
     found = json.loads(done.stdout)
+    stronger = {row["name"]: row["stronger"] for row in found["engines"]}
+
+    assert stronger["bubblewrap"] == {}
+    # The testbed's daemon has gVisor.
+    assert not url or stronger["docker"].get("runtime=runsc") == "user-kernel", stronger
 
     assert {"bubblewrap", "docker", "podman", "local"} <= {row["name"] for row in found["engines"]}
     assert found["taken"] == "bubblewrap", found

@@ -124,6 +124,19 @@ def test_runtime(  # noqa: PLR0917 - fixtures
     assert uncached != image
 
 
+@pytest.mark.parametrize("before", ["", "RUN mkdir /workspace && chmod 755 /workspace\n"], ids=["missing", "made"])
+@pytest.mark.parametrize("user", ["1000:1000", "0:0"], ids=["ordinary", "root"])
+def test_volume_at_the_workdir(
+    built: Built, make: Callable[..., Sandbox], busybox: str, user: str, before: str
+) -> None:
+    """A workdir that is a volume of the image is the user's, whether the image has a directory there or not."""
+    image, _ = built(dockerfile=f"FROM {busybox}\n{before}VOLUME /workspace\n")
+    with make(image=image, user=user) as box:
+        assert box.sh("echo x > by-exec && mkdir d && stat -c %u:%g . by-exec d").check().text == f"{user}\n" * 3
+        box.write_text("by-files", "x")
+        assert box.stat("by-files").uid == int(user.partition(":")[0])
+
+
 def test_failure(built: Built, busybox: str, mark: str, leftovers: Callable[[], list[str]], words: BuildWords) -> None:
     """A failing step is named with the last lines of its log alone; neither containers nor earlier steps stay."""
     text = f"FROM {busybox} AS of-{mark}\nLABEL mark={mark}\nRUN echo fine > /x && echo fine\n"

@@ -52,6 +52,8 @@ class PullWords:
     """What is said without credentials."""
     unauthorized: str
     """What is said with wrong ones."""
+    broken: str
+    """What is said where they can't be read, and are needed; {logins} stands for their file."""
 
     def tell(self, lines: list[str], image: str) -> bool:
         """Whether some lines are the progress of a whole pull."""
@@ -176,6 +178,48 @@ def test_credentials(private: RegistryServer, pull: Pull, logins: Path, words: P
     said = "\n".join([str(caught.value), *lines])
     for secret in (PASSWORD, "wrong-horse", credentials(), credentials("wrong-horse")):
         assert secret not in said
+
+
+BROKEN = {
+    "no-json": "{",
+    "a-list": "[]",
+    "auths-a-list": '{"auths": [1]}',
+    "entry-a-text": '{"auths": {"REGISTRY": "hunter2"}}',
+    "no-base64": '{"auths": {"REGISTRY": {"auth": "%hunter2"}}}',
+    "no-colon": '{"auths": {"REGISTRY": {"auth": "aHVudGVyMg=="}}}',
+    "missing-helper": '{"credHelpers": {"REGISTRY": "samebox-none"}}',
+    "missing-store": '{"credsStore": "samebox-none"}',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_broken_credentials(
+    start: Callable[..., RegistryServer], pull: Pull, logins: Path, words: PullWords, text: str
+) -> None:
+    """Credentials that can't be read are ignored where none are needed; else they are named, with what to do."""
+    free, private = start(), start(private=True)
+    image, secret = free.push("free", layer("x")), private.push("secret", layer("x"))
+    logins.write_text(text.replace("REGISTRY", free.address))
+    found, _ = pull(image)
+    assert pull(image, "always")[0] == found
+    assert pull(image, "never")[0] == found
+    logins.write_text(text.replace("REGISTRY", private.address))
+    with pytest.raises(ImageNotFoundError, match=words.broken.format(logins=re.escape(str(logins)))) as caught:
+        pull(secret)
+    assert "hunter2" not in str(caught.value)
+    assert "aHVudGVyMg" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_builds_without_credentials(
+    registry: RegistryServer, engine: Engine, logins: Path, remove_image: Callable[[str], None], text: str
+) -> None:
+    """A build that begins with what is there, or is open to all, needs none."""
+    image = registry.push("base", layer("x"))
+    logins.write_text(text.replace("REGISTRY", registry.address))
+    for mark in "ab":
+        build = ImageBuild(dockerfile=f"FROM {image}\nLABEL mark={mark}{registry.address}\n")
+        remove_image(engine.build_image(SandboxConfig(build=build), print))
 
 
 def test_interrupted(break_off: Break, engine: Engine, stored: Callable[[str], set[str]], words: PullWords) -> None:

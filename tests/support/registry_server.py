@@ -14,16 +14,17 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from real_engine import not_here
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 PROGRAM = "docker-registry"
 USER = "somebody"
@@ -41,12 +42,12 @@ class RegistryServer:
     """A registry of a test's own.
 
     Args:
-        directory: Where it keeps everything.
+        directory: Where it keeps everything, in a directory of its own.
         private: Whether it wants `USER` and `PASSWORD`.
     """
 
     def __init__(self, directory: Path, *, private: bool = False) -> None:
-        self._directory = directory
+        self._directory = Path(tempfile.mkdtemp(prefix="registry-", dir=directory))
         self._private = private
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -86,6 +86,7 @@ class Bed:
             "SAMEBOX_TEST_PODMAN_ROOTLESS_URL": Podman(self.layout, self.state, (0, 0)).url,
             "SAMEBOX_TEST_USER": self.layout.user,
             "SAMEBOX_TEST_IMAGE_DIR": str(self.layout.images),
+            "SAMEBOX_TEST_RUNSC": str(Gvisor(self.layout.state / "gvisor").program),
             **images,
         }
 

@@ -44,9 +44,14 @@ class Gvisor:
         draft.rename(self._root)
 
     @property
+    def program(self) -> Path:
+        """The path of runsc."""
+        return self._root / "usr" / "bin" / "runsc"
+
+    @property
     def runtimes(self) -> dict[str, dict[str, Any]]:
         """The runtimes of daemon.json: plain runsc, and runsc with a sandbox's writes in the container's own layer."""
-        path = str(self._root / "usr" / "bin" / "runsc")
+        path = str(self.program)
         return {
             "runsc": {"path": path, "runtimeArgs": [*ARGUMENTS]},
             "runsc-layered": {"path": path, "runtimeArgs": [*ARGUMENTS, "--overlay2=none"]},

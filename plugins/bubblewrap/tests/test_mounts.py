@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """Return a directory of the host with a file in it."""
+    """Return a directory of the host with a file in it, which everybody may write to."""
     directory = tmp_path / "shared"
     directory.mkdir()
+    directory.chmod(0o777)
     (directory / "mark").write_text("of the host")
+    (directory / "mark").chmod(0o666)
     return directory
 
 
@@ -37,6 +39,7 @@ def image(kind: str, rootfs: Path) -> dict[str, Any]:
     return found[kind]
 
 
+WHO = (os.geteuid(), os.getegid())
 KINDS = ["host", "root", "user", "read-only"]
 
 
@@ -48,7 +51,10 @@ def test_directory(make_box: Callable[..., Sandbox], shared: Path, rootfs: Path,
     box.sh("echo changed > /mnt/deep/shared/mark && mkdir /mnt/deep/shared/new").check()
     assert (shared / "mark").read_text() == "changed\n"
     assert (shared / "new").is_dir()
-    assert (shared / "new").stat().st_uid == os.geteuid()
+    # The caller's for an ordinary user, who has no other; of root's sandboxes whose it is inside, as with Docker.
+    uid, gid = {"host": (1000, 1000), "user": (1234, 1235)}.get(kind, (0, 0)) if os.geteuid() == 0 else WHO
+    status = (shared / "new").stat()
+    assert (status.st_uid, status.st_gid) == (uid, gid)
     result = box.sh("echo x > /seen/mark")
     assert (result.ok, b"Read-only file system" in result.stderr) == (False, True), result
     box.write_text("still-writable", "x")
@@ -58,9 +64,9 @@ def test_directory(make_box: Callable[..., Sandbox], shared: Path, rootfs: Path,
 
 
 def test_file_and_link(make_box: Callable[..., Sandbox], shared: Path) -> None:
-    """A file is mounted as one; a source that is a link is what it leads to."""
+    """A file is mounted as one; a source that is a link which may be followed is what it leads to."""
     (shared / "link").symlink_to("mark")
-    box = make_box(mounts=[f"{shared}/mark:/one", f"{shared}/link:/other:ro"])
+    box = make_box(mounts=[f"{shared}/mark:/one", f"{shared}/link:/other:ro,follow"])
     box.write_text("/one", "by files")
     assert (box.read_text("/other"), (shared / "mark").read_text()) == ("by files", "by files")
 
@@ -79,6 +85,7 @@ def test_workdir_and_mounts(make_box: Callable[..., Sandbox], shared: Path, root
     with pytest.raises(ConfigError, match="which has no such directory"):
         make_box(mounts=[f"{shared}:/workspace"], workdir="/workspace/absent", **settings).start()
     (shared / "sub").mkdir()
+    (shared / "sub").chmod(0o777)
     box = make_box(mounts=[f"{shared}:/workspace"], workdir="/workspace/sub", **settings)
     box.write_text("new", "x")
     assert (shared / "sub/new").exists()
@@ -96,10 +103,10 @@ def test_over_what_is_there(make_box: Callable[..., Sandbox], shared: Path, targ
 @pytest.mark.parametrize("target", ["/tmp", "/home", "/home/alice"])
 def test_over_layers_of_an_image(make_box: Callable[..., Sandbox], shared: Path, rootfs: Path, target: str) -> None:
     """Also where the image's own directory has a layer, for its user or because it is another's."""
-    for settings in (image("user", rootfs), image("root", rootfs), image("read-only", rootfs)):
-        box = make_box(mounts=[f"{shared}:{target}"], **settings)
-        box.write_text(f"{target}/new", "x")
-        assert (shared / "new").exists()
+    for kind in ("user", "root", "read-only"):
+        box = make_box(mounts=[f"{shared}:{target}"], **image(kind, rootfs))
+        box.write_text(f"{target}/{kind}", "x")
+        assert (shared / kind).exists()
 
 
 def test_link_of_an_image_leads_not_to_the_host(
@@ -123,7 +130,7 @@ def test_way_to_the_host_is_refused(make_box: Callable[..., Sandbox], source: st
     link = tmp_path / "link"
     link.symlink_to(source)
     with pytest.raises(UnsupportedError, match="the host's /proc and /sys are never given") as caught:
-        make_box(mounts=[f"{link}:/mnt"]).start()
+        make_box(mounts=[f"{link}:/mnt:follow"]).start()
     assert caught.value.capability is Capability.BIND_MOUNTS
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from samebox.capabilities import Capability
 from samebox.errors import ConfigError, EngineError, UnsupportedError
-from samebox_bubblewrap.network import UNPRIVILEGED, UserNetwork, network_missing
+from samebox_bubblewrap.network import UserNetwork, network_missing
+from samebox_bubblewrap.sandboxes import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,7 +144,7 @@ def test_slirp_is_confined(engine: BubblewrapEngine, make_box: Callable[..., San
     """What reads a sandbox's packets has a filter, no rights over the host, and no files but those of /etc and /run."""
     if reason := engine.probe().missing.get(Capability.NETWORK):
         pytest.skip(reason)
-    make_box(network=True, ports=ports).start()
+    box = make_box(network=True, ports=ports).start()
     (pid,) = slirps()
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
@@ -154,7 +155,9 @@ def test_slirp_is_confined(engine: BubblewrapEngine, make_box: Callable[..., San
     assert {"/", "/etc", "/run"} <= mounted
     assert all(path == "/" or path.startswith(("/etc", "/run")) for path in mounted)
     if os.geteuid() == 0:
-        assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(UNPRIVILEGED)}
+        user = registry.find(box.id).user
+        assert user is not None
+        assert (set(status["Uid"].split()), set(status["Gid"].split())) == ({str(user.uid)}, {str(user.gid)})
         assert not status["Groups"].strip()
         assert sorted(os.listdir(f"/proc/{pid}/root")) == ["etc", "run"]
     else:

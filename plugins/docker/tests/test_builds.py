@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +16,11 @@ from builds import BuildWords
 from samebox.config.build import ImageBuild
 from samebox.config.model import SandboxConfig
 from samebox.errors import BuildError, ImageNotFoundError, UnsupportedError
+from samebox_docker.buildkit import progress
+from samebox_docker.progress import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from builds import Built
     from samebox import Sandbox
@@ -109,6 +113,82 @@ def test_interrupted(engine: DockerEngine, busybox: str, mark: str, leftovers: C
 
     assert time.monotonic() - started < 30
     assert not leftovers()
+
+
+def test_buildkit(built: Built, make: Callable[..., Sandbox], busybox: str, mark: str, tmp_path: Path) -> None:
+    """What needs BuildKit is built with it, by the daemon's own frontend whatever the Dockerfile names, once."""
+    (tmp_path / ("x" * 200)).write_text(mark)
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    text = f"# syntax=docker/dockerfile:1\nFROM {busybox}\nCOPY --chmod=700 . /all\n"
+    text += "RUN --mount=type=tmpfs,target=/x ls /x\n"
+    (tmp_path / "Dockerfile").write_text(text)
+    image, lines = built(context=tmp_path)
+    assert built(context=tmp_path) == (image, [])
+    assert [line for line in lines if line.startswith("Step ")] == [
+        f"Step [1/3] FROM {busybox}",
+        "Step [2/3] COPY --chmod=700 . /all",
+        "Step [3/3] RUN --mount=type=tmpfs,target=/x ls /x",
+    ]
+    with make(image=image) as box:
+        assert box.read_text(f"/all/{'x' * 200}") == mark
+        assert box.stat("/all/link", follow=False).target == "/etc/passwd"
+
+
+def test_buildkit_that_fails(built: Built, busybox: str, mark: str, leftovers: Callable[[], list[str]]) -> None:
+    """A failing step is named with the last lines of its log alone, and nothing stays."""
+    text = f"FROM {busybox}\nLABEL mark={mark}\nRUN echo fine\nRUN --mount=type=tmpfs,target=/x seq 1 100 && false\n"
+    step = re.escape("Step [3/3] RUN --mount=type=tmpfs,target=/x seq 1 100 && false")
+    with pytest.raises(BuildError, match=rf"could not build the image at '{step}': .*exit code: 1\n") as caught:
+        built(dockerfile=text)
+    assert str(caught.value).endswith("\n  99\n  100")
+    assert "fine" not in str(caught.value)
+    assert not leftovers()
+
+
+def test_buildkit_that_is_interrupted(engine: DockerEngine, busybox: str, mark: str, raw: Any) -> None:
+    """Whoever stops a build is not held up, and the daemon ends the step."""
+
+    def stop(line: str) -> None:
+        if line == mark:
+            raise KeyboardInterrupt
+
+    text = f"FROM {busybox}\nRUN --mount=type=tmpfs,target=/x echo {mark}; sleep 77\n"
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        engine.build_image(SandboxConfig(build=ImageBuild(dockerfile=text)), stop)
+    assert time.monotonic() - started < 20
+    while any(mark.encode() in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")):
+        assert time.monotonic() - started < 30
+        time.sleep(0.1)
+
+
+def test_what_a_daemon_lacks(engine: DockerEngine, busybox: str, raw: Any) -> None:
+    """What the daemon's version does not build is refused with the line, and who has it."""
+    version = raw.version()["Version"]
+    if tuple(map(int, version.split(".")[:1])) >= (23,):
+        pytest.skip("this Docker builds all of it")
+    words = (
+        rf"RUN in line 3 of the Dockerfile: Docker {re.escape(version)} does not build here-documents; engine docker "
+        "from Docker 23.0, engine podman from Podman 5.0, and engine bubblewrap have them"
+    )
+    build = ImageBuild(dockerfile=f"# syntax=docker/dockerfile:1\nFROM {busybox}\nRUN <<EOF\ntrue\nEOF\n")
+    with pytest.raises(UnsupportedError, match=words):
+        engine.build_image(SandboxConfig(build=build), print)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"\x0a\x05ab", b"\x0f", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x80" * 20]
+)
+def test_progress_that_is_none(data: bytes) -> None:
+    """What is no progress ends the build with an error, or says nothing."""
+    with contextlib.suppress(StreamError):
+        assert list(progress([{"id": "moby.buildkit.trace", "aux": base64.b64encode(data).decode()}])) == []
+    with pytest.raises(StreamError, match=r"can't be read"):
+        list(progress([{"id": "moby.buildkit.trace", "aux": base64.b64encode(b"\x0b").decode()}]))
+    wrong: tuple[Any, ...] = (None, "%", {}, 1)
+    for aux in wrong:
+        with pytest.raises(StreamError, match=r"can't be read"):
+            list(progress([{"id": "moby.buildkit.trace", "aux": aux}]))
 
 
 def test_newer_base(built: Built, busybox: str, mark: str, raw: Any) -> None:

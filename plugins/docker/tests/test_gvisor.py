@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox import Capability, ExecTimeoutError, Isolation, IsolationError, SandboxGoneError, UnsupportedError
+from samebox import (
+    Capability,
+    ExecTimeoutError,
+    Isolation,
+    IsolationError,
+    SandboxConfig,
+    SandboxGoneError,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +104,9 @@ def test_what_it_cannot_do_is_refused(gvisor: Callable[..., Sandbox], settings: 
 
 def test_it_is_no_vm(gvisor: Callable[..., Sandbox]) -> None:
     """The tier is one between container and vm."""
-    with pytest.raises(IsolationError, match="isolates at the tier user-kernel, the config asks for vm"):
+    with pytest.raises(
+        IsolationError, match=r"isolates at the tier user-kernel \(runtime runsc.*, the config asks for vm"
+    ):
         gvisor(isolation="vm").start()
 
 
@@ -113,6 +123,29 @@ def test_what_outlives_its_processes(gvisor: Callable[..., Sandbox], runtime: st
         box.engine.stop(box.id)  # type: ignore[union-attr]
     with gvisor(name=name) as box:
         assert (box.attached, box.read_text("file")) == (True, "kept")
+
+
+@pytest.mark.parametrize("isolation", ["user-kernel", "strongest"])
+@pytest.mark.usefixtures("runtime")
+def test_it_is_found_by_its_tier(make: Callable[..., Sandbox], isolation: str) -> None:
+    """Without its name in the options; a name in the options wins."""
+    with make(isolation=isolation) as box:
+        assert "gVisor" in box.sh("dmesg").text
+        assert "docker" in box.summary
+        assert "(user-kernel, runtime runsc" in box.summary
+    with pytest.raises(IsolationError, match=r"tier container \(runtime runc\), .* no stronger wall"):
+        make(isolation="user-kernel", options={"runtime": "runc"}).start()
+    with pytest.raises(IsolationError, match=r"and not with runtime='runsc': .* --ignore-cgroups"):
+        make(isolation="user-kernel", memory="1g").start()
+
+
+@pytest.mark.usefixtures("runtime")
+def test_an_untrusted_sandbox_is_one(make: Callable[..., Sandbox]) -> None:
+    """The strictest that works here, with what its memory file systems hold as the only files to write."""
+    untrusted = {name: getattr(SandboxConfig.untrusted(), name) for name in SandboxConfig.untrusted().asked}
+    with make(**untrusted) as box:
+        assert "gVisor" in box.sh("dmesg").text
+        assert box.sh("touch /x || echo refused; touch /tmp/x x && echo both").text == "refused\nboth\n"
 
 
 @pytest.mark.parametrize("how", ["stop", "remove"])

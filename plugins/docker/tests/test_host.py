@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from samebox.capabilities import Capability, Isolation
 from samebox.errors import EngineUnavailableError
 from samebox_docker.address import Address
 from samebox_docker.clients import Greeting
-from samebox_docker.host import engine_info, hides_tmpfs_modes
+from samebox_docker.host import engine_info, hides_tmpfs_modes, stronger
 from samebox_docker.privilege import lacks_capabilities, no_privilege
 
 if TYPE_CHECKING:
@@ -172,6 +173,28 @@ def test_privilege_elsewhere() -> None:
 def test_tier(runtime: str | None, changes: dict[str, Any], isolation: Isolation) -> None:
     """The runtime decides how strong the wall is."""
     assert isolation == info(runtime, **changes).isolation
+
+
+def test_stronger_runtimes() -> None:
+    """Those beyond the default's tier, the weakest first; a runtime of containerd's tells its shim alone."""
+    address = Address("unix:///d.sock", "options.url")
+    plain = {"runc": {"path": "runc"}, "runsc": {"path": "/usr/bin/runc"}}
+
+    assert stronger(address, ORDINARY) == ["runsc", "box"]
+    assert stronger(address, ORDINARY | {"DefaultRuntime": "runsc"}) == ["box"]
+    assert stronger(address, ORDINARY | {"Runtimes": plain}) == []
+    assert stronger(address, ORDINARY | {"Runtimes": None}) == []
+
+
+def test_a_runtime_without_a_program_is_none(tmp_path: Path) -> None:
+    """A daemon takes any path, and fails at the start; that of another host can't be seen from here."""
+    (tmp_path / "runsc").touch()
+    runtimes = {name: {"path": f"{tmp_path}/{name}"} for name in ("runsc", "kata")} | {"krun": {"path": "krun"}}
+    here = ORDINARY | {"Name": gethostname(), "Runtimes": runtimes}
+
+    assert stronger(Address("unix:///d.sock", "options.url"), here) == ["runsc", "krun"]
+    assert stronger(Address("tcp://host:1", "options.url"), here) == ["runsc", "kata", "krun"]
+    assert stronger(Address("unix:///d.sock", "options.url"), here | {"Name": "far"}) == ["runsc", "kata", "krun"]
 
 
 def test_gvisor() -> None:

@@ -30,7 +30,7 @@ ACCEPTED = "unix:///path, tcp://host:port or ssh://user@host:port"
         (
             {"url": "tcp://me:secret@host:2376"},
             (
-                "wrong options for engine 'docker': url = 'tcp://me:secret@host:2376': an address has no password in "
+                "wrong options for engine 'docker': url = 'tcp://me:***@host:2376': an address has no password in "
                 "it; "
                 "ssh uses keys, tcp uses tls_cert and tls_key"
             ),

@@ -29,6 +29,7 @@ WORDS = PullWords(
     r".*manifest unknown\. Check its name and tag;",
     private=r"no basic auth credentials.*for a private one run `docker login`",
     unauthorized="pulling it failed: unauthorized: ",
+    broken=r"the credentials for \S+ in {logins} could not be used: .*run `docker login \S+` anew",
 )
 
 

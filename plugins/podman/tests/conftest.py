@@ -98,7 +98,10 @@ class FakePodman:
             def _answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
-                call = f"{self.command} {self.path.partition('/libpod')[2].partition('?')[0]}"
+                own = self.path.partition("/libpod")[2]
+                # The API that is Docker's has no such part.
+                path = own or "/compat/" + self.path.lstrip("/").partition("/")[2]
+                call = f"{self.command} {path.partition('?')[0]}"
                 fake.calls.append(call)
                 if self.headers.get("Content-Type") == "application/json":
                     fake.bodies.append(json.loads(body))

@@ -265,3 +265,17 @@ def test_a_socket_that_nobody_listens_on_is_passed_over(tmp_path: Path, listenin
     assert find({"XDG_RUNTIME_DIR": str(tmp_path)}).url == "unix:///private"
     with pytest.raises(EngineUnavailableError, match=r"podman\.sock is there, but nothing listens on it"):
         find({"XDG_RUNTIME_DIR": str(tmp_path)}, service=Service(None))
+
+
+def test_a_runtime_takes_the_private_service(listening: Callable[[str], str], tmp_path: Path) -> None:
+    """Podman heeds the runtime of a request since 6.0 alone, and a service that is started with it always."""
+    listening("runtime/podman/podman.sock")
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path / "runtime")}
+    usual = f"unix://{tmp_path}/runtime/podman/podman.sock"
+
+    assert find(environ).url == usual
+    assert find(environ, runtime="runsc").url == "unix:///private"
+    assert find(environ, runtime="runsc", service=Service(None)).url == usual
+    assert find_service(PodmanOptions(runtime="runsc", service=False), environ, 1000, Service()).url == usual
+    assert find(environ | {"CONTAINER_HOST": "tcp://host:1"}, runtime="runsc").url == "tcp://host:1"
+    assert find(environ, runtime="runsc", url="unix:///mine").url == "unix:///mine"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from samebox.capabilities import Capability, Isolation
+from samebox.errors import ConfigError
 from samebox_podman.engine import PodmanEngine
 from samebox_podman.gpus import no_gpus
 from samebox_podman.host import PodmanHost, no_quota, version_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from samebox.engine import EngineInfo
 
 LIMITS = {Capability.MEMORY_LIMIT, Capability.SWAP_LIMIT, Capability.CPU_LIMIT, Capability.PIDS_LIMIT}
 NOT_EVERYWHERE = {Capability.APPARMOR, Capability.SELINUX, Capability.GPUS, Capability.DISK_LIMIT}
@@ -176,6 +181,74 @@ def test_a_runtime_that_hides_modes(own: str, version: str, asked: str | None, h
     """Debian 12's runc is one."""
     host = PodmanHost(info={"host": {"ociRuntime": {"name": own, "version": version}}})
     assert host.hides_modes(asked) is hides
+
+
+RUNTIMES = {
+    "crun": {"path": "/usr/bin/crun"},
+    "kata": {"path": "/usr/bin/kata-runtime"},
+    "krun": {"path": "/no/such/krun"},
+    "runsc": {"path": "/usr/bin/runsc"},
+}
+
+
+@pytest.fixture
+def tiers(fake: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Any], EngineInfo]]:
+    """Return what tells the stronger runtimes and the facts of a service, by its version, runtime and host."""
+
+    def tiers(version: str, own: str, hostname: str = "elsewhere", **options: Any) -> tuple[list[Any], EngineInfo]:
+        info = fake.answers["GET /info"][1]
+        info["version"]["Version"] = version
+        info["host"] |= {"hostname": hostname, "ociRuntime": {"name": own, "path": f"/usr/bin/{own}"}}
+        fake.answers["GET /_ping"] = (200, "OK", {"Libpod-Api-Version": version})
+        fake.answers["GET /compat/info"] = (200, {"Runtimes": RUNTIMES})
+        monkeypatch.setattr("samebox_podman.host._HOSTS", {})
+        with contextlib.closing(PodmanEngine({"url": fake.url, **options})) as engine:
+            return [each["runtime"] for each in engine.stronger()], engine.probe()
+
+    return tiers
+
+
+def test_stronger_runtimes(tiers: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API that is Docker's names what is configured; of a service on this host it is seen what is there."""
+    assert tiers("6.0.0", "crun")[0] == ["runsc", "kata", "krun"]
+    assert tiers("6.0.0", "runsc")[0] == ["kata", "krun"]
+    assert tiers("6.0.0", "crun", runtime="runc")[0] == []
+    (tmp_path / "runsc").write_text("#!/bin/sh\n")
+    (tmp_path / "runsc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert tiers("6.0.0", "crun", socket.gethostname())[0] == ["runsc"]
+
+
+@pytest.mark.parametrize(
+    ("own", "runtime", "isolation"),
+    [
+        ("crun", None, Isolation.CONTAINER),
+        ("crun", "/usr/bin/crun", Isolation.CONTAINER),
+        ("crun", "kata-qemu", Isolation.VM),
+        ("crun", "/opt/bin/runsc", Isolation.USER_KERNEL),
+        ("krun", None, Isolation.VM),
+        ("runsc", None, Isolation.USER_KERNEL),
+    ],
+)
+def test_tier(tiers: Callable[..., Any], own: str, runtime: str | None, isolation: Isolation) -> None:
+    """The runtime decides how strong the wall is."""
+    info = tiers("6.0.0", own, **({"runtime": runtime} if runtime else {}))[1]
+    assert info.isolation is isolation
+    assert info.details["runtime"] == (runtime if runtime not in {None, "/usr/bin/crun"} else own)
+    lost = {Capability.SECCOMP, Capability.MEMORY_LIMIT, Capability.PIDS_LIMIT, Capability.PERSISTENT}
+    assert (info.missing.keys() & lost) == (lost if isolation is Isolation.USER_KERNEL else set())
+
+
+def test_a_runtime_that_the_service_would_ignore(tiers: Callable[..., Any]) -> None:
+    """Before 6.0; its own is none such."""
+    assert tiers("5.8.2", "runsc", runtime="runsc")[1].isolation is Isolation.USER_KERNEL
+    with pytest.raises(ConfigError) as caught:
+        tiers("5.8.2", "crun", runtime="runsc")
+    assert "runtime = 'runsc': Podman 5.8.2 at unix:" in str(caught.value)
+    assert str(caught.value).endswith(
+        " makes every container with its own runtime, 'crun'; Podman takes one from a request since 6.0. Start a "
+        "service with it (`podman --runtime runsc system service`), or name no service, and samebox starts one"
+    )
 
 
 def test_a_real_service(engine: PodmanEngine, url: str) -> None:

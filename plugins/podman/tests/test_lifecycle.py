@@ -10,12 +10,14 @@ import pytest
 
 from lifecycles import *  # noqa: F403 - its tests and fixtures
 from lifecycles import LABELS
+from samebox.capabilities import Isolation
 from samebox.config.model import SandboxConfig
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.status import inspected_status
 from samebox.errors import (
     ConfigError,
     EngineError,
+    IsolationError,
     SandboxError,
     SandboxGoneError,
     SandboxNotFoundError,
@@ -145,15 +147,34 @@ def test_what_podman_refuses(
         engine.inspect(name)
 
 
-def test_an_unknown_runtime(url: str, busybox: str, name: str) -> None:
-    """Whatever Podman says of it, nothing is left."""
-    with contextlib.closing(PodmanEngine({"url": url, "runtime": "nosuchruntime"})) as engine:
-        config = SandboxConfig(image=busybox)
-        image = engine.ensure_image(config, print)
-        with pytest.raises(EngineError, match="nosuchruntime"):
-            engine.create(config, image=image, name=name, labels=LABELS)
-        with pytest.raises(SandboxNotFoundError):
-            engine.inspect(name)
+def test_a_runtime_that_podman_would_ignore(url: str, busybox: str) -> None:
+    """Before 6.0 it makes the container with its own: refused before anything starts."""
+    words = r"'nosuchruntime': Podman .* makes every container with its own runtime"
+    with (
+        contextlib.closing(PodmanEngine({"url": url, "runtime": "nosuchruntime"})) as engine,
+        pytest.raises(ConfigError, match=words),
+    ):
+        engine.ensure_image(SandboxConfig(image=busybox), print)
+
+
+def test_a_runtime_that_is_not_there_after_all(
+    engine: PodmanEngine, busybox: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Podman 6 says it at the creation, so that another engine can be taken; nothing is left."""
+
+    def refuse(_self: object, _spec: object) -> str:
+        raise EngineError("Podman refused: requested OCI runtime runsc is not available: invalid argument")
+
+    engine.options = engine.options.model_copy(update={"runtime": "runsc"})
+    monkeypatch.setattr("samebox_podman.host.TAKES_RUNTIMES", (4, 0))
+    monkeypatch.setattr("samebox_podman.containers.Containers.create", refuse)
+    config = SandboxConfig(image=busybox)
+    image = engine.ensure_image(config, print)
+    with pytest.raises(IsolationError, match="requested OCI runtime runsc is not available") as caught:
+        engine.create(config, image=image, name=name, labels=LABELS)
+    assert caught.value.tier is (Isolation.ROOTLESS if engine._host.rootless else Isolation.CONTAINER)
+    with pytest.raises(SandboxNotFoundError):
+        engine.inspect(name)
 
 
 def test_a_lost_answer_leaves_nothing(

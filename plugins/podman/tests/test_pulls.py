@@ -45,6 +45,10 @@ WORDS = PullWords(
     r".*manifest unknown.*Check the name and the network there \(`podman pull {image}` says more",
     private=r"unauthorized: .*`podman login` for a private registry",
     unauthorized="unauthorized: ",
+    # What it takes for none, it says nothing of.
+    broken=r"the credentials for \S+ that the service has could not be used: .*auth\.json, or run `podman login \S+` "
+    r"anew"
+    r"|unauthorized: authentication required\. .*`podman login` for a private registry",
 )
 
 

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from forks import true_in_a_fork
 from interpreter import printed
+from real_engine import not_here
+from samebox import Capability, Isolation, IsolationError, Sandbox
+from samebox.engine.registry import registry
 from samebox.errors import EngineUnavailableError
 from samebox_podman import service as service_module
 from samebox_podman.child import HelperError, OwnedProcess
@@ -199,3 +202,39 @@ def test_a_helper_with_a_pipe_ends_with_its_owner(ending: str, tmp_path: Path) -
         if ending == "kill":
             owner.kill()
     assert gone(pid)
+
+
+GVISOR = "--platform=systrap --ignore-cgroups --network=none"
+"""The arguments with which runsc runs anywhere."""
+
+
+@needs_podman
+def test_gvisor_is_found_by_its_tier(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private service is started with it, and one more for whatever else is asked for; a runtime's name wins."""
+    runsc, images = os.environ.get("SAMEBOX_TEST_RUNSC", ""), os.environ.get("SAMEBOX_TEST_IMAGE_DIR", "")
+    if os.geteuid() != 0 or not os.access(runsc, os.X_OK) or shutil.which("runc") is None:
+        not_here("gVisor needs root, runc beside it, and SAMEBOX_TEST_RUNSC (tools/engines.py env)")
+    program = configured / "runsc"
+    program.write_text(f'#!/bin/sh\nexec {runsc} {GVISOR} "$@"\n')
+    program.chmod(0o755)
+    lines = ['[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]']
+    lines += [(configured / "containers.conf").read_text(), f'runtime = "runc"\nvolume_path = "{configured}/volumes"']
+    lines += [f'[engine.runtimes]\nrunsc = ["{program}"]\n']
+    (configured / "containers.conf").write_text("\n".join(lines))
+    monkeypatch.setitem(registry().engines, "podman", PodmanEngine)
+    settings: dict[str, Any] = {"engine": "podman", "image": f"tar:{images}/busybox.tar"}
+    try:
+        with Sandbox(**settings) as box:
+            assert "gVisor" not in box.sh("dmesg").text
+        for more in ({"isolation": "user-kernel"}, {"isolation": "strongest"}, {"options": {"runtime": str(program)}}):
+            with Sandbox(**settings, **more) as box:
+                assert box.info is not None
+                assert (box.info.isolation, "gVisor" in box.sh("dmesg").text) == (Isolation.USER_KERNEL, True)
+                assert Capability.MEMORY_LIMIT in box.unenforced
+        with pytest.raises(IsolationError, match=r"runtime='runsc' at the tier user-kernel; .*Kata Containers give"):
+            Sandbox(**settings, isolation="vm").start()
+        with pytest.raises(EngineUnavailableError, match=r'default OCI runtime \\?"nosuch\\?" not found'):
+            Sandbox(**settings, options={"runtime": "nosuch"}).start()
+    finally:
+        for each in (None, "runsc", str(program)):
+            private_service(each).end()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -15,6 +16,9 @@ from samebox.engine.registry import registry
 from samebox.engine.requirements import hardening_lacking
 from samebox.engine.selection import select
 from samebox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class _Row:
     address: str = ""
     rootless: bool = False
     isolation: str = ""
+    stronger: dict[str, str] = field(default_factory=dict)
+    """The tier, or why it can't be had, by the options that give a stronger one."""
     capabilities: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     unenforced: dict[str, str] = field(default_factory=dict)
@@ -58,9 +64,9 @@ def engines(
     for row in rows:
         lacks = "\n".join(f"{name}: {reason}" for name, reason in {**row.missing, **row.unenforced}.items())
         usable = "yes" if row.usable else f"no: {row.reason}"
-        table.add_row(
-            row.name, usable, row.version, ("yes" if row.rootless else "no") if row.usable else "", row.isolation, lacks
-        )
+        rootless = ("yes" if row.rootless else "no") if row.usable else ""
+        tiers = "\n".join([row.isolation, *(f"{tier} with {options}" for options, tier in row.stronger.items())])
+        table.add_row(row.name, usable, row.version, rootless, tiers, lacks)
     out.print(table)
     out.print(f"\n{taken or 'none'} would be taken: {why}", markup=False)
 
@@ -68,13 +74,12 @@ def engines(
 def _row(name: str) -> _Row:
     source = registry().sources[name]
     distribution = f"{source.distribution} {source.version}"
-    engine = registry().get(name)()
-    try:
-        info = engine.probe()
-    except SandboxError as error:
-        return _Row(name, distribution, usable=False, reason=str(error))
-    finally:
-        engine.close()
+    with closing(registry().get(name)()) as engine:
+        try:
+            info = engine.probe()
+            stronger = {_words(options): _tier(name, options) for options in engine.stronger()}
+        except SandboxError as error:
+            return _Row(name, distribution, usable=False, reason=str(error))
     return _Row(
         name,
         distribution,
@@ -83,6 +88,7 @@ def _row(name: str) -> _Row:
         address=info.address,
         rootless=info.rootless,
         isolation=info.isolation.value,
+        stronger=stronger,
         capabilities=sorted(engine.capabilities - set(info.missing)),
         missing={capability.value: reason for capability, reason in info.missing.items()},
         unenforced={
@@ -92,6 +98,18 @@ def _row(name: str) -> _Row:
         },
         details=dict(info.details),
     )
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _tier(name: str, options: Mapping[str, Any]) -> str:
+    with closing(registry().get(name)(options)) as engine:
+        try:
+            return engine.probe().isolation.value
+        except SandboxError as error:
+            return f"nothing ({error})"
 
 
 def _taken(image: str | None) -> tuple[str | None, str]:

@@ -12,7 +12,9 @@ import typer
 from samebox.capabilities import Isolation
 from samebox.cli.console import ended_in_order, err, fail, failures
 from samebox.cli.relay import Relay
+from samebox.config.model import STRONGEST
 from samebox.config.sources import load_config
+from samebox.config.untrusted import UNTRUSTED
 from samebox.errors import ConfigError
 from samebox.guest.results import ExecTimeoutError
 from samebox.sandbox.lifecycle import silent
@@ -55,7 +57,19 @@ def run(
     pids_limit: Annotated[int | None, typer.Option(help="Most processes at a time.")] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Make the root file system refuse writes.")] = False,
     tmpfs: Annotated[list[str], typer.Option(help="PATH[:OPTIONS], as /tmp:size=64m.")] = [],  # noqa: B006
-    isolation: Annotated[Isolation | None, typer.Option(help="The weakest wall to accept.")] = None,
+    disk: Annotated[str | None, typer.Option(help="As 1g: the size of the writable layer.")] = None,
+    max_lifetime: Annotated[
+        float | None, typer.Option(help="Seconds after which the sandbox ends in any case.")
+    ] = None,
+    isolation: Annotated[
+        str | None, typer.Option(help=f"The weakest wall to accept: {', '.join(Isolation)}; or {STRONGEST}.")
+    ] = None,
+    untrusted: Annotated[
+        bool,
+        typer.Option(
+            "--untrusted", help="The strictest that works here, for hostile code; files of the project are not read."
+        ),
+    ] = False,
     name: Annotated[str | None, typer.Option(help="A name: attach to the sandbox that has it, or make it.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox there afterwards.")] = False,
     option: Annotated[list[str], typer.Option("--option", "-o", help="NAME=VALUE for the engine itself.")] = [],  # noqa: B006
@@ -79,6 +93,8 @@ def run(
         "cpus": cpus,
         "pids_limit": pids_limit,
         "read_only": read_only or None,
+        "disk": disk,
+        "max_lifetime": max_lifetime,
         "isolation": isolation,
         "name": name,
         "keep": keep or None,
@@ -93,10 +109,10 @@ def run(
             settings["tmpfs"] = dict(text.partition(":")[::2] for text in tmpfs)
         uploads = [_transfer(text, host_first=True) for text in upload]
         downloads = [_transfer(text, host_first=False) for text in download]
-        config = _load(settings, trust=trust, say=_say(quiet))
+        config = _load(settings, trust=trust, untrusted=untrusted, say=_say(quiet))
         with ended_in_order(), Sandbox(config, progress=_say(quiet)) as box:
             if not quiet and box.info is not None:
-                err.print(f"samebox: {box.info.name} {box.info.version} ({box.info.isolation})", markup=False)
+                err.print(f"samebox: {box.summary}", markup=False)
                 for capability, reason in box.unenforced.items():
                     err.print(f"samebox: not enforced here: {capability}: {reason}", markup=False)
             for source, destination in uploads:
@@ -115,9 +131,17 @@ def _say(quiet: bool) -> Callable[[str], None]:  # noqa: FBT001
     return silent if quiet else lambda line: err.print(f"samebox: {line}", markup=False)
 
 
-def _load(settings: dict[str, Any], *, trust: bool, say: Callable[[str], None]) -> SandboxConfig:
-    """Return the effective config; fail if a file opens the sandbox and `trust` is false."""
-    loaded = load_config(**settings)
+def _load(settings: dict[str, Any], *, trust: bool, untrusted: bool, say: Callable[[str], None]) -> SandboxConfig:
+    """Return the effective config; fail if a file opens the sandbox and `trust` is false.
+
+    With `untrusted` nothing comes from files: what only narrows a sandbox still chooses the engine, as a limit does
+    that the one with the strongest wall lacks.
+    """
+    if trust and untrusted:
+        fail("--trust takes settings from files and --untrusted takes none: give one of them")
+    loaded = load_config(base=UNTRUSTED if untrusted else {}, files=not untrusted, **settings)
+    for path, names in loaded.left_out.items():
+        say(f"not taken from {path} with --untrusted: {', '.join(names)}; give options for what is needed")
     for path, names in loaded.openings().items():
         if not trust:
             fail(
@@ -134,7 +158,8 @@ def _pairs(texts: list[str], flag: str) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise ConfigError(f"{flag} takes NAME=VALUE, not {text!r}")
+            found = f"{name}=" if equals else "a text without '='"
+            raise ConfigError(f"{flag} takes NAME=VALUE; it got {found}")  # which may be a value alone
         pairs[name] = value
     return pairs
 

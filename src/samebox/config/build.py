@@ -7,11 +7,18 @@ import json
 import posixpath
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    field_validator,
+    model_validator,
+)
 
-from samebox.config.environment import check_env, masked
+from samebox.config.environment import check_env, masked, without_values
 from samebox.config.paths import absolute_path
 from samebox.config.reference import check_new_name
 from samebox.errors import ConfigError
@@ -40,6 +47,21 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _without_values(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            made = handler(value)
+            made._fit_together()  # noqa: SLF001 - its own; an error of a validator around this one would have the values
+        except ValueError as error:
+            wrong = without_values(error, cls.__name__)
+        else:
+            return made
+        raise wrong  # out here, so that the error with the values is not its context
+
+    def _fit_together(self) -> None:
+        """Check settings that exclude or need one another; raise ValueError."""
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
@@ -109,13 +131,11 @@ class Runtime(_Model):
     def _workdir(cls, value: str) -> str:
         return absolute_path(value)
 
-    @model_validator(mode="after")
-    def _packages(self) -> Runtime:
+    def _fit_together(self) -> None:
         pattern = _PACKAGE[self.package_manager]
         for package in self.packages:
             if not pattern.fullmatch(package):
                 raise ValueError(f"{package!r} is no package as {self.package_manager} names them; nothing was run")
-        return self
 
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]:
@@ -179,8 +199,7 @@ class ImageBuild(_Model):
         check_env(value, "a build's arguments")
         return value
 
-    @model_validator(mode="after")
-    def _one_of(self) -> ImageBuild:
+    def _fit_together(self) -> None:
         """Check that exactly one source is given, and that the context's directory and Dockerfile are there."""
         written = self.context is not None or self.dockerfile is not None
         if sum((self.runtime is not None, self.preset is not None, written)) != 1:
@@ -193,7 +212,6 @@ class ImageBuild(_Model):
             raise ValueError(f"{str(self.context)!r} has no {self.file}")
         if self.context is not None and self.dockerfile is not None and not _below(self.dockerfile):
             raise ValueError(f"a Dockerfile is below the context, as 'docker/Dockerfile', not {self.dockerfile!r}")
-        return self
 
     @field_validator("tag")
     @classmethod

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 def check_env(env: Mapping[Any, Any], what: str = "an environment") -> None:
@@ -17,8 +19,10 @@ def check_env(env: Mapping[Any, Any], what: str = "an environment") -> None:
 
     Raises:
         ValueError: A name is empty or has '=' or NUL, a value has NUL, or one of them is no text or has a surrogate
-            that stands for no byte; the error's text shows no value.
+            that stands for no byte; or it is no mapping. The error's text shows no value.
     """
+    if not isinstance(env, Mapping):
+        raise ValueError(f"{what} is a mapping of names to texts, not {type(env).__name__}")  # noqa: TRY004 - as below
     for name, value in env.items():
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             # What follows a "=" is a value that was put into the name by mistake.
@@ -46,3 +50,24 @@ def _is_encodable(text: str) -> bool:
 def masked(values: Mapping[str, Any]) -> dict[str, str]:
     """Return the names with stars in place of the values."""
     return dict.fromkeys(values, "***")
+
+
+def without_values(error: ValueError, title: str) -> ValidationError:
+    """Return pydantic's error without what was given, which the original has in `errors()` also where it hides it.
+
+    Args:
+        error: The error, or that of a check.
+        title: What was validated.
+    """
+    if isinstance(error, ValidationError):
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        found = [(detail["type"], detail["msg"], detail["loc"]) for detail in details]
+    else:
+        found = [("value_error", f"Value error, {error}", ())]
+    lines = [InitErrorDetails(type=PydanticCustomError(kind, text), loc=loc, input=None) for kind, text, loc in found]
+    return ValidationError.from_exception_data(title, lines, hide_input=True)
+
+
+def without_password(text: str) -> str:
+    """Return a text with stars in place of the passwords of URLs in it."""
+    return re.sub(r"(://[^\s/@:]*):[^\s/@]*@", r"\1:***@", text)

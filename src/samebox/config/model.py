@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -20,23 +20,38 @@ from pydantic import (
 
 from samebox.capabilities import Isolation
 from samebox.config.build import ImageBuild
-from samebox.config.environment import check_env, masked
+from samebox.config.environment import check_env, masked, without_password
 from samebox.config.help import signature
 from samebox.config.mounts import Device, Mount
 from samebox.config.nearest import nearest
 from samebox.config.paths import absolute_path
 from samebox.config.ports import HostPort, published_ports
-from samebox.config.units import ULIMITS, LinuxCapability, MemoryLimit, PidsLimit, Size, Tmpfs, Ulimit, pairs
+from samebox.config.units import (
+    ULIMITS,
+    AddedCapabilities,
+    LinuxCapability,
+    MemoryLimit,
+    PidsLimit,
+    Size,
+    Tmpfs,
+    Ulimit,
+    pairs,
+)
+from samebox.config.untrusted import UNTRUSTED
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Unpack
 
     from pydantic import SerializerFunctionWrapHandler
 
     from samebox.config.settings import SandboxSettings
 
+T = TypeVar("T")
+
+STRONGEST = "strongest"
+"""The value of `isolation` that leaves the tier to what is here."""
 _SPELLING = {
     "name": (
         r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}",
@@ -130,8 +145,9 @@ class SandboxConfig(BaseModel):
     """The bind mounts and named volumes, as "source:target[:ro,z,Z,U,follow]"."""
     volumes_remove: bool = False
     """Whether to delete the named volumes of `mounts` on exit."""
-    cap_add: tuple[LinuxCapability, ...] = ()
-    """The Linux capabilities to give back after `cap_drop`."""
+    cap_add: AddedCapabilities = ()
+    """The Linux capabilities to give back after `cap_drop`; "package-manager" stands for those that root needs to
+    install packages with apt, dnf or apk: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID and SETUID."""
     cap_drop: tuple[LinuxCapability, ...] = ("ALL",)
     """The Linux capabilities to drop; by default all of them."""
     privileged: bool = False
@@ -148,8 +164,9 @@ class SandboxConfig(BaseModel):
     """The GPUs that the sandbox is given, by their number or id, or "all"."""
     userns: str | None = None
     """The user namespace's mode, as "keep-id", on engines that have modes."""
-    isolation: Isolation = Isolation.PROCESS
-    """The weakest acceptable tier of isolation; an engine below this tier is refused."""
+    isolation: Isolation | Literal["strongest"] = Isolation.PROCESS
+    """The weakest acceptable tier of isolation; an engine below this tier is refused, unless it has a runtime for the
+    tier. "strongest": the strongest tier that an engine here has and that can honour the config."""
     idle_timeout: PositiveFloat | None = None
     """The seconds after which the sandbox ends when nothing is asked of it and no command runs. The sandbox itself
     keeps the time, also when the process that uses it is killed."""
@@ -167,7 +184,46 @@ class SandboxConfig(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise config_error(error, dict(settings), type(self).model_fields) from None
+            wrong = config_error(error, dict(settings), type(self).model_fields)
+        else:
+            return
+        raise wrong  # out here, so that pydantic's error, which has the values, is not its context
+
+    @classmethod
+    def model_validate(cls, obj: Any, **settings: Any) -> Self:
+        """Return the config of a dict, as the constructor does.
+
+        Raises:
+            ConfigError: A setting is unknown or wrong.
+        """
+        return _validated(lambda: super(SandboxConfig, cls).model_validate(obj, **settings))
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **settings: Any) -> Self:
+        """Return the config of a JSON object, as the constructor does.
+
+        Raises:
+            ConfigError: It is no JSON, or a setting is unknown or wrong.
+        """
+        return _validated(lambda: super(SandboxConfig, cls).model_validate_json(json_data, **settings))
+
+    @classmethod
+    def untrusted(cls, **overrides: Unpack[SandboxSettings]) -> SandboxConfig:
+        """Return the strictest config that works here, for code that is taken to be hostile.
+
+        The strongest tier of isolation that an engine here has, a read-only root with a writable workdir and `/tmp` in
+        memory, `disk` as the size of each, the default limits of memory and processes, no network, and an end after an
+        hour (`UNTRUSTED` in `samebox.config.untrusted`). What the engine can't enforce is on `Sandbox.unenforced`, and
+        `Sandbox.summary` tells all of it once the sandbox has started.
+
+        Args:
+            overrides: Settings in place of these, and others; a setting given here is refused where it can't be kept.
+
+        Raises:
+            ConfigError: A setting is wrong.
+        """
+        settings: dict[str, Any] = {**UNTRUSTED, **overrides}
+        return cls(**settings)
 
     @property
     def asked(self) -> frozenset[str]:
@@ -312,7 +368,7 @@ def config_error(
     """Turn pydantic's error into a `ConfigError` that names each field, its value and what is accepted.
 
     The error's text shows no value of `env`, `build` or `options`, which may hold secrets, nor of an unknown setting,
-    which may be one of those misspelt.
+    which may be one of those misspelt, nor a password in a URL.
 
     Args:
         error: The error that pydantic raised.
@@ -338,6 +394,17 @@ def config_error(
     return ConfigError(f"wrong {what}: " + "; ".join(lines))
 
 
+def _validated(validate: Callable[[], T]) -> T:
+    """Return what pydantic makes, or raise what the constructor does, which pydantic puts beside the values."""
+    try:
+        return validate()
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        inner = detail.get("ctx", {}).get("error")
+        wrong = ConfigError(str(inner) if isinstance(inner, ConfigError) else f"wrong config: {detail['msg']}")
+    raise wrong
+
+
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = without_password(repr(value))
     return text if len(text) <= 120 else text[:117] + "..."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from samebox.config.units import Tmpfs, Ulimit
 
     Size = int | str
-    Tier = Isolation | Literal["none", "process", "container", "rootless", "user-kernel", "vm"]
+    Tier = Isolation | Literal["none", "process", "container", "rootless", "user-kernel", "vm", "strongest"]
 
 
 class SandboxSettings(TypedDict, total=False):

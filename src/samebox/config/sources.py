@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,9 @@ class LoadedConfig:
 
     config: SandboxConfig
     origins: Mapping[str, str]
-    """The origin of each field's value: "default", a file's path, an environment variable's name, or "flags"."""
+    """The origin of each field's value: "default", "base", a file's path, an environment variable's name or "flags"."""
+    left_out: Mapping[str, list[str]] = field(default_factory=dict)
+    """The names of the settings that files have and that were not taken, by the file's path."""
 
     def from_files(self) -> dict[str, list[str]]:
         """Return the names of the settings that come from files, by the file's path."""
@@ -56,13 +58,20 @@ class LoadedConfig:
 
 
 def load_config(
-    directory: Path | str = ".", environment: Mapping[str, str] | None = None, **flags: Any
+    directory: Path | str = ".",
+    environment: Mapping[str, str] | None = None,
+    *,
+    base: Mapping[str, Any] | None = None,
+    files: bool = True,
+    **flags: Any,
 ) -> LoadedConfig:
     """Put a config together from defaults, pyproject.toml, samebox.toml, the environment and flags; later ones win.
 
     Args:
         directory: Where each file is looked for: in this directory, or in the nearest parent that has the file.
         environment: Variables such as SAMEBOX_MEMORY; lists and tables are in JSON. Default: the process's environment.
+        base: Settings in place of the defaults.
+        files: Whether settings are taken from files; False: they are named in `left_out`, and not even checked.
         flags: Settings that were given directly.
 
     Returns:
@@ -74,14 +83,14 @@ def load_config(
     """
     values: dict[str, Any] = {}
     origins = dict.fromkeys(SandboxConfig.model_fields, "default")
-    for origin, found in (*_files(Path(directory)), *_environment(os.environ if environment is None else environment)):
+    in_files = _files(Path(directory))
+    variables = _environment(os.environ if environment is None else environment)
+    for origin, found in (("base", dict(base or {})), *(in_files if files else ()), *variables, ("flags", flags)):
         _check(found, origin)
         values |= found
         origins |= dict.fromkeys(found, origin)
-    _check(flags, "flags")
-    values |= flags
-    origins |= dict.fromkeys(flags, "flags")
-    return LoadedConfig(SandboxConfig(**values), origins)
+    left_out = {} if files else {path: list(found) for path, found in in_files}
+    return LoadedConfig(SandboxConfig(**values), origins, left_out)
 
 
 def _check(settings: dict[str, Any], origin: str) -> None:
@@ -111,9 +120,9 @@ def _files(directory: Path) -> list[tuple[str, dict[str, Any]]]:
 def _read(path: Path) -> Any:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"{path} can't be read as TOML: {error}"
-        raise ConfigError(msg) from None
+    raise ConfigError(msg)  # out here, as the error of a decoder has the whole text
 
 
 def _environment(environment: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
@@ -125,8 +134,8 @@ def _environment(environment: Mapping[str, str]) -> list[tuple[str, dict[str, An
     return [(name, {known[name]: _value(known[name], environment[name])}) for name in known if name in environment]
 
 
-def _value(field: str, text: str) -> Any:
-    if field in _PLAIN_TEXT:
+def _value(setting: str, text: str) -> Any:
+    if setting in _PLAIN_TEXT:
         return text
     try:
         return json.loads(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from samebox.config.model import SandboxConfig
+from samebox.config.model import STRONGEST, SandboxConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,12 @@ def _dropped(_config: SandboxConfig, value: Any, default: Any) -> bool:
 
 def _weaker(_config: SandboxConfig, value: Any, default: Any) -> bool:
     """A weaker tier is accepted than by default."""
-    return bool(value < default)
+    return value != STRONGEST and bool(value < default)
+
+
+def _disk(config: SandboxConfig, value: Any, _default: Any) -> bool:
+    """It is the size of memory file systems too, which else have that of `memory`."""
+    return value is not None and config.memory is not None and value > config.memory
 
 
 OPENS: dict[str, Callable[[SandboxConfig, Any, Any], bool]] = {
@@ -107,7 +112,7 @@ OPENS: dict[str, Callable[[SandboxConfig, Any, Any], bool]] = {
     "cpus": _more,
     "pids_limit": _more,
     "ulimits": _any,  # an engine's own defaults, which they would be compared with, are not known
-    "disk": _more,
+    "disk": _disk,
     "read_only": _off,
     "tmpfs": _tmpfs,
     "mounts": _any,

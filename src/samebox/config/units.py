@@ -131,6 +131,22 @@ def linux_capability(name: Any) -> str:
 LinuxCapability = Annotated[str, BeforeValidator(linux_capability)]
 """The name of a Linux capability, such as "NET_RAW" or "CAP_NET_RAW", or "ALL"."""
 
+PACKAGE_MANAGER = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID")
+"""The least that apt, dnf and apk need of root: they become other users, and give files to users and groups."""
+
+
+def _named_sets(names: Any) -> Any:
+    if not isinstance(names, list | tuple):
+        return names
+    found: list[Any] = []
+    for name in names:
+        found += PACKAGE_MANAGER if name == "package-manager" else [name]
+    return list(dict.fromkeys(found))
+
+
+AddedCapabilities = Annotated[tuple[LinuxCapability, ...], BeforeValidator(_named_sets)]
+"""Names of Linux capabilities; "package-manager" stands for those of `PACKAGE_MANAGER`."""
+
 
 class Tmpfs(BaseModel):
     """A memory file system: how large it may grow, and who may use it."""

@@ -149,7 +149,10 @@ class Engine(ABC):
             self.options = self.options_model.model_validate(dict(options or {}))
         except ValidationError as error:
             known = self.options_model.model_fields
-            raise config_error(error, dict(options or {}), known, f"options for engine {self.name!r}") from None
+            wrong = config_error(error, dict(options or {}), known, f"options for engine {self.name!r}")
+        else:
+            return
+        raise wrong  # out here, so that pydantic's error, which has the values, is not its context
 
     @abstractmethod
     def probe(self) -> EngineInfo:
@@ -157,6 +160,14 @@ class Engine(ABC):
 
         The engine keeps the answer where finding it is costly.
         """
+
+    def stronger(self) -> Sequence[Mapping[str, Any]]:
+        """Return the options with which this engine has a stronger wall than `probe` tells, the weakest wall first.
+
+        As another OCI runtime that the daemon has. Each is merged into the config's options, and an engine made with
+        them is asked what it is and checked like any other. An engine whose options name the runtime has no more.
+        """
+        return ()
 
     def image_capability(self, image: str | None) -> Capability | None:
         """Return the capability that an image's reference asks of the engine; None for the engine's default image.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
+from samebox.config.model import STRONGEST
 from samebox.config.reference import image_capability
 from samebox.errors import ConfigError, IsolationError, UnsupportedError
 
@@ -42,7 +43,8 @@ def required(config: SandboxConfig) -> Iterator[tuple[Capability, str]]:
         ("memory_swap", Capability.SWAP_LIMIT, config.memory_swap is not None),
         ("shm_size", Capability.SHM_SIZE, config.shm_size is not None),
         ("ulimits", Capability.ULIMITS, bool(config.ulimits)),
-        ("disk", Capability.DISK_LIMIT, config.disk is not None),
+        # With a read-only root there is no writable layer, and the sizes of memory file systems keep `disk`.
+        ("disk", Capability.DISK_LIMIT, config.disk is not None and not config.read_only),
         ("mounts", Capability.BIND_MOUNTS, any(mount.type == "bind" for mount in config.mounts)),
         ("mounts", Capability.VOLUMES, any(mount.type == "volume" for mount in config.mounts)),
         ("volumes_remove", Capability.VOLUMES, config.volumes_remove),
@@ -84,6 +86,11 @@ def lacking(engine: Engine, info: EngineInfo, capability: Capability) -> str | N
     return info.missing.get(capability)
 
 
+def weakest(config: SandboxConfig) -> Isolation:
+    """Return the weakest tier that a config accepts; "strongest" accepts what the default accepts."""
+    return Isolation.PROCESS if config.isolation == STRONGEST else Isolation(config.isolation)
+
+
 def _check_offline(config: SandboxConfig) -> None:
     # Docker accepts name servers and ports without a network, and drops the name servers.
     if config.ports:
@@ -112,13 +119,14 @@ def check(config: SandboxConfig, engine: Engine, info: EngineInfo) -> Mapping[Ca
         ConfigError: Neither the engine nor the config names an image; or the config has ports or name servers without a
             network.
     """
-    if info.isolation < config.isolation:
+    floor = weakest(config)
+    if info.isolation < floor:
+        runtime = f" (runtime {info.details['runtime']})" if info.details.get("runtime") else ""
         msg = (
-            f"engine {engine.name!r} isolates at the tier {info.isolation!s}, "
-            f"the config asks for {config.isolation!s} at least; "
-            f"choose another engine, or accept less with isolation={info.isolation.value!r}"
+            f"engine {engine.name!r} isolates at the tier {info.isolation!s}{runtime}, "
+            f"the config asks for {floor!s} at least"
         )
-        raise IsolationError(msg)
+        raise IsolationError(msg, info.isolation)
     for asked, field in required(config):
         capability = (engine.image_capability(config.image) or asked) if field == "image" else asked
         if (reason := lacking(engine, info, capability)) is not None:

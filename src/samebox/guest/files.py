@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from samebox.errors import EditError, OutputLimitError, PathNotFoundError
+from samebox.guest.line_ends import count_lines, patched, replaced, split_lines
 from samebox.guest.operation import timed
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ class Files(ABC):
         while count is None or len(lines) < count:
             data = await self.read_bytes(path, offset=offset, length=_PIECE)
             offset += len(data)
-            *whole, rest = _lines(rest + data) if data else [rest, b""]
+            *whole, rest = split_lines(rest + data) if data else [rest, b""]
             if rest.endswith(b"\n"):
                 whole, rest = [*whole, rest], b""
             for line in whole:
@@ -345,8 +346,10 @@ class Files(ABC):
 
         Args:
             path: The file, in UTF-8; bytes that are not UTF-8 are kept as they are.
-            old: The text to replace, which has to be in the file exactly `count` times.
-            new: The text to put in place of the old text.
+            old: The text to replace, which has to be in the file exactly `count` times. A newline also stands for a
+                carriage return with a newline, unless one of the texts has a carriage return.
+            new: The text to put in place of the old text. Its lines get the line ends of those that they replace,
+                further ones that of the line before; with a carriage return in one of the texts, it is put there as is.
             count: How often the old text has to be there; 0: any number of times, at least once.
             timeout: The longest that the call may take, in seconds; None: any time.
 
@@ -360,14 +363,13 @@ class Files(ABC):
             msg = "edit: the text to replace is empty; give the text that is there, or use write_text or patch"
             raise EditError(msg)
         before, after = _encoded(old), _encoded(new)
-        data = await self.read_bytes(path)
-        found = data.count(before)
+        data, found = replaced(await self.read_bytes(path), before, after)
         if found == 0 or (count and found != count):
             wanted = f"{count} time{'s' if count != 1 else ''}" if count else "at least once"
             hint = "give more of the text around it, or count=0 for all" if found else "read the file again"
             msg = f"edit {_shown(path)}: the text to replace is there {found} times, expected {wanted}; {hint}"
-            raise EditError(msg)
-        await self.write_bytes(path, data.replace(before, after))
+            raise EditError(msg, found, count)
+        await self.write_bytes(path, data)
         return found
 
     @timed(changes=True)
@@ -379,33 +381,23 @@ class Files(ABC):
             start: The first line to replace, from 1; the number after the last line's appends.
             end: The last line to replace; `start - 1` inserts before `start` without replacing a line.
             text: The text in place of the lines, or "" to delete the lines; a line end is added to a text without one
-                if something follows.
+                if something follows. Its lines get the line ends of those that they replace, further ones that of the
+                line before, unless the text has a carriage return.
             timeout: The longest that the call may take, in seconds; None: any time.
 
         Raises:
             EditError: The file has no such lines; the file is unchanged.
         """
-        lines = _lines(await self.read_bytes(path))
-        if not 1 <= start <= len(lines) + 1 or not start - 1 <= end <= len(lines):
-            msg = f"patch {_shown(path)}: there are no lines {start} to {end}; the file has {len(lines)} lines"
+        data = await self.read_bytes(path)
+        lines = count_lines(data)
+        if not 1 <= start <= lines + 1 or not start - 1 <= end <= lines:
+            msg = f"patch {_shown(path)}: there are no lines {start} to {end}; the file has {lines} lines"
             raise EditError(msg)
-        new = _encoded(text)
-        if new and not new.endswith(b"\n") and (end < len(lines) or (lines and lines[-1].endswith(b"\n"))):
-            new += b"\n"
-        head = b"".join(lines[: start - 1])
-        if new and head and not head.endswith(b"\n"):
-            head += b"\n"
-        await self.write_bytes(path, head + new + b"".join(lines[end:]))
+        await self.write_bytes(path, patched(data, start, end, _encoded(text)))
 
 
 _PIECE = 256 << 10
 """How much of a file `read_lines` reads at a time, in bytes."""
-
-
-def _lines(data: bytes) -> list[bytes]:
-    """Split after newlines alone; `bytes.splitlines` also splits at carriage returns, which are part of a line here."""
-    *whole, rest = data.split(b"\n")
-    return [line + b"\n" for line in whole] + ([rest] if rest else [])
 
 
 def _encoded(text: str) -> bytes:

@@ -67,10 +67,17 @@ class AsyncForward:
     ) -> None:
         await self.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a server's callback runs in a task
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine, of which asyncio makes a task that logs a traceback when it is cancelled (Python 3.12.1).
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            writer.close()
+
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             guest = await self._target()
             port, host = self._inside
@@ -83,9 +90,6 @@ class AsyncForward:
                 await drive(socket.close())
         except* (SandboxError, OSError):
             pass  # the peer sees its connection end, as from a closed port
-        finally:
-            self._tasks.discard(task)
-            writer.close()
 
 
 async def _inward(reader: asyncio.StreamReader, socket: SocketCore) -> None:

@@ -103,12 +103,12 @@ class ExecTimeoutError(SandboxTimeoutError):
     @property
     def stdout(self) -> bytes:
         """The bytes that the command had written to stdout before it was ended."""
-        return self.result.stdout if self.result else b""
+        return self.result.stdout if self.result is not None else b""
 
     @property
     def stderr(self) -> bytes:
         """The bytes that the command had written to stderr before it was ended."""
-        return self.result.stderr if self.result else b""
+        return self.result.stderr if self.result is not None else b""
 
 
 class CommandFailedError(SandboxError):

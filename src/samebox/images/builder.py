@@ -85,6 +85,18 @@ class ImageBuilder(ABC):
         self.engine = engine
 
     @abstractmethod
+    def check(self, build: ImageBuild) -> None:
+        """Refuse what the engine's builder can't do, before anything else.
+
+        Args:
+            build: What to build.
+
+        Raises:
+            UnsupportedError: The builder can't do it; see `samebox.images.syntax.check_needs`.
+            ConfigError: The Dockerfile can't be read.
+        """
+
+    @abstractmethod
     def find(self, name: str) -> str | None:
         """Return an image's id; None if the engine has no image of that name."""
 
@@ -133,11 +145,13 @@ class ImageBuilder(ABC):
             BuildError: A step failed, or the engine can't read the Dockerfile.
             ImageNotFoundError: A base image is not on the engine, and the engine can't get it.
             ConfigError: A file in the context can't be read.
+            UnsupportedError: The Dockerfile asks for what the engine's builder can't do.
         """
         from samebox.images.context import BuildContext  # noqa: PLC0415 - a Dockerfile's parser, for builds alone
 
         build = config.build
         assert build is not None  # noqa: S101 - only a config with a build gets here
+        self.check(build)
         runtime = build.runtime
         fresh = runtime is not None and not runtime.cache
         with BuildContext(build) as context:

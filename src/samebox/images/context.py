@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import posixpath
 import tarfile
 import tempfile
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -45,11 +46,16 @@ class BuildContext:
         self.unwanted: list[str] = []
         """The files that are sent although .dockerignore names them, as the builder needs them; no `COPY` may copy
         them."""
+        self.unresolved = False
+        """Whether there is a link that does not lead to what is sent."""
         self._digest = hashlib.sha256()
+        self._links: list[str] = []
         self.file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115 - closed by __exit__
         """The archive, to be read from its beginning."""
         try:
             with tarfile.open(fileobj=self.file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                # BuildKit knows an archive by its first 1024 bytes, in which a long name's headers would not end.
+                archive.addfile(_directory("."))
                 if build.context is None:
                     self._add_text(archive, build.text)
                 else:
@@ -85,9 +91,10 @@ class BuildContext:
             own = ignore != IGNORE
             always = {self.dockerfile} if own else {self.dockerfile, IGNORE}
             self.unwanted = [name for name in sorted(always) if matcher.matches(name)]
-            for name in _names(directory, "", matcher, always):
-                if not own or name != IGNORE:
-                    self._add(archive, directory / name, name)
+            names = [name for name in _names(directory, "", matcher, always) if not own or name != IGNORE]
+            for name in names:
+                self._add(archive, directory / name, name)
+            self.unresolved = not {*names}.issuperset(self._links)
             if own:
                 # Docker's daemon reads this one alone, to know which of the two files it has to hide from COPY.
                 self.unwanted.append(IGNORE)
@@ -95,6 +102,8 @@ class BuildContext:
         except OSError as error:
             msg = f"wrong config: build: {error.filename!r} in the context can't be read: {error.strerror}"
             raise ConfigError(msg) from None
+        except ConfigError:
+            raise
         except ValueError as error:
             msg = f"wrong config: build: {ignore} in {str(directory)!r}: {error}"
             raise ConfigError(msg) from None
@@ -103,6 +112,9 @@ class BuildContext:
         info = archive.gettarinfo(path, name)
         if info is None:  # a socket
             return
+        if info.issym():
+            self._links.append(_led_to(name, info.linkname))
+        info.mtime = int(info.mtime)  # a part of a second takes a header of its own
         info.uid = info.gid = 0
         info.uname = info.gname = ""
         facts: list[Any] = [name, info.type.decode(), info.mode, info.linkname, info.size]
@@ -114,6 +126,28 @@ class BuildContext:
             self._digest.update(hashlib.file_digest(file, "sha256").digest())
             file.seek(0)
             archive.addfile(info, file)
+
+
+def _directory(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = tarfile.DIRTYPE, 0o755
+    return info
+
+
+def _led_to(name: str, target: str) -> str:
+    """Return where a link leads to, as a path in the context; an absolute one is one of the image.
+
+    Raises:
+        ConfigError: It leads out of the context, which Podman refuses and Docker does not.
+    """
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    if path == ".." or path.startswith("../"):
+        msg = (
+            f"wrong config: build: the link {name!r} leads out of the context, to {target!r}; let it lead to a file in "
+            f"the context or to an absolute path of the image, or name it in {IGNORE}"
+        )
+        raise ConfigError(msg)
+    return path
 
 
 def ignore_file(directory: Path, dockerfile: str) -> str:

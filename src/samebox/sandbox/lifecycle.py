@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from samebox.agent.connections import AgentConnections
 from samebox.agent.guest import AgentGuest
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
+from samebox.config.model import STRONGEST
 from samebox.config.ports import container_port
 from samebox.config.record import differences, record
 from samebox.config.reference import check_new_name
 from samebox.engine.ending import describe_end
-from samebox.engine.labels import ATTEMPT, CONFIG, KEEP, MANAGED, NAME, OWNER, VERSION
+from samebox.engine.labels import ATTEMPT, CONFIG, ISOLATION, KEEP, MANAGED, NAME, OWNER, VERSION
 from samebox.engine.requirements import lacking
 from samebox.engine.selection import Choice, Selection
 from samebox.errors import (
@@ -24,6 +25,7 @@ from samebox.errors import (
     ConnectionLostError,
     EngineError,
     ImageNotFoundError,
+    IsolationError,
     ProtocolError,
     SandboxClosedError,
     SandboxError,
@@ -36,6 +38,7 @@ from samebox.guest.operation import Blocking
 from samebox.images.presets import with_runtime
 from samebox.sandbox.disposal import Disposal, hand_over
 from samebox.sandbox.owner import Owner
+from samebox.sandbox.summary import summary
 from samebox.version import __version__
 
 if TYPE_CHECKING:
@@ -124,6 +127,11 @@ class Lifecycle:
         """The default hardening that the engine can't enforce on this host, each capability with the reason."""
         return self._selection.unenforced if self._selection else {}
 
+    @property
+    def summary(self) -> str:
+        """What was chosen, in one line: the engine, its wall, the limits, what is not enforced; "" before the start."""
+        return summary(self.config, self._selection) if self._selection else ""
+
     async def guest(self) -> Guest:
         """Return the guest, which runs commands and handles files; start the sandbox first if it was not started."""
         if self._guest is None or self._closed:
@@ -183,11 +191,18 @@ class Lifecycle:
             engine = self._started()
             try:
                 return self._named(engine) if self.config.name is not None else self._make(engine)
-            except UnsupportedError as error:
+            except (UnsupportedError, IsolationError) as error:
                 self._selection = None
                 engine.close()
                 self._selection = choice.next(error)
-                self._progress(f"{error}; taking {self._selection.engine.name} instead")
+                info = self._selection.info
+                self._progress(f"{error}; taking {info.name} ({info.isolation}) instead")
+            except (EngineError, SandboxGoneError) as error:
+                # Not the next wall: what an image can break would choose a weaker one.
+                if self._selection is not None and self._selection.added:
+                    how = f"{self._selection.added} was taken for isolation={str(self.config.isolation)!r}"
+                    error.add_note(f"{how}; if it can't work here, name another tier, or what does work in options")
+                raise
 
     def _named(self, engine: Engine) -> AgentConnections:
         """Attach to the sandbox of the config's name, or make it.
@@ -257,6 +272,7 @@ class Lifecycle:
                 "Ask for the same, for nothing, or use on_conflict='replace'"
             )
             raise SandboxExistsError(msg)
+        self._check_tier(engine, status)
         if status.state != "running":
             self._progress(f"starting {self._name} again")
             engine.start(status.id)
@@ -264,6 +280,21 @@ class Lifecycle:
         connections.open(None)
         self._attached, self._id = True, status.id
         return connections
+
+    def _check_tier(self, engine: Engine, status: SandboxStatus) -> None:
+        """Refuse a sandbox that was made with a weaker wall than is asked for, as with another runtime of the engine.
+
+        The record of its config does not tell, as the engine's options are no part of it.
+        """
+        made = status.labels.get(ISOLATION, "")
+        tier = Isolation(made) if made in list(Isolation) else Isolation.NONE
+        floor = self._info().isolation if self.config.isolation == STRONGEST else Isolation(self.config.isolation)
+        if tier < floor:
+            msg = (
+                f"sandbox {status.name!r} on {engine.name} was made at the tier {made or 'unknown'}, and {floor!s} is "
+                "asked for; accept its tier with isolation=, use another name, or on_conflict='replace'"
+            )
+            raise SandboxExistsError(msg)
 
     def _make(self, engine: Engine) -> AgentConnections:
         """Make the image available and the sandbox from it; once more after the agent was healed or the image gone."""
@@ -297,6 +328,7 @@ class Lifecycle:
             OWNER: str(Owner.current()),
             VERSION: __version__,
             CONFIG: record(self.config),
+            ISOLATION: self._info().isolation.value,
         }
         if self.config.keep:
             labels[KEEP] = "1"
@@ -332,7 +364,7 @@ class Lifecycle:
 
     def _made_by(self, engine: Engine, attempt: str, error: BaseException) -> str:
         """Return the id of what an attempt has made, that an engine which was interrupted did not tell; else ""."""
-        if isinstance(error, ConfigError | UnsupportedError | SandboxExistsError):
+        if isinstance(error, ConfigError | UnsupportedError | IsolationError | SandboxExistsError):
             return ""
         try:
             status = engine.inspect(self._name)

@@ -97,6 +97,11 @@ class _Holder:
         """The default hardening that the engine can't enforce on this host, each capability with the reason."""
         return self._lifecycle.unenforced
 
+    @property
+    def summary(self) -> str:
+        """What was chosen, in one line: the engine, its wall, the limits, what is not enforced; "" before the start."""
+        return self._lifecycle.summary
+
     def __reduce__(self) -> NoReturn:
         msg = (
             f"a {type(self).__name__} can't be sent to another process: give the sandbox a name there and here, as in "

@@ -14,6 +14,7 @@ from mutants.mutant import mutant
 from mutants.results import wrap
 from samebox.agent.guest import AgentGuest
 from samebox.agent.output import Pipe
+from samebox.guest.forward import AsyncForward
 from samebox.guest.operation import Blocking, Wait
 from samebox.sandbox.lifecycle import Lifecycle
 
@@ -130,3 +131,14 @@ def releases_what_a_worker_uses(engine: type[LocalEngine], patch: pytest.MonkeyP
         return await asyncio.to_thread(late, self.call)
 
     patch.setattr(Blocking, "wait_async", wait_async)
+
+
+@mutant("network/closed-forward-ends-its-connections", patience=2)
+def leaves_forwarded_connections(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """Closing a forward leaves the connections through it as they are."""
+
+    async def close(self: AsyncForward) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    patch.setattr(AsyncForward, "close", close)

@@ -6,12 +6,13 @@ without end: the local engine has no wall.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mutants.mutant import mutant
 from mutants.results import wrap
 from samebox.agent.guest import AgentGuest
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
 from samebox.engine import requirements
 from samebox.errors import EngineError
 from samebox.guest.results import ExecResult
@@ -89,6 +90,36 @@ def claims_persistence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> 
 def claims_bind_mounts(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """BIND_MOUNTS and SECCOMP are claimed, and nothing is mounted or filtered."""
     engine.capabilities |= {Capability.BIND_MOUNTS, Capability.SECCOMP}
+
+
+@mutant("mounts/what-is-written-is-the-writers[0]")
+def gives_what_is_written_to_another(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """BIND_MOUNTS and USER are claimed, and what is written in a mount belongs to another user."""
+    engine.capabilities |= {Capability.BIND_MOUNTS, Capability.USER}
+    target = "/mnt/shared"
+    sources: list[str] = []
+    create = engine.create
+
+    def mounting(self: LocalEngine, config: SandboxConfig, **settings: Any) -> str:
+        sources[:] = [mount.source for mount in config.mounts]
+        return create(self, config, **settings)
+
+    def there(path: Any) -> str:
+        return str(path).replace(target, sources[0] if sources else target)
+
+    async def run(original: Operation, self: Any, argv: Any, **settings: Any) -> Any:
+        return await original(self, [there(word) for word in argv], **settings)
+
+    async def write(original: Operation, self: Any, path: Any, data: Any, **settings: Any) -> Any:
+        return await original(self, there(path), data, **settings)
+
+    async def look(original: Operation, self: Any, path: Any, **settings: Any) -> Any:
+        found = await original(self, there(path), **settings)
+        return replace(found, uid=found.uid + 1)
+
+    patch.setattr(engine, "create", mounting)
+    for name, broken in (("exec", run), ("write_bytes", write), ("stat", look)):
+        wrap(patch, AgentGuest, name, broken)
 
 
 @mutant("hardening/capability-of-an-ordinary-user")
@@ -179,3 +210,29 @@ def refuses_by_another_error(engine: type[LocalEngine], patch: pytest.MonkeyPatc
 
     _overlook(patch, Capability.HOSTNAME)
     patch.setattr(engine, "create", create_plain)
+
+
+@mutant("tiers/weaker-walls-are-refused", "tiers/strongest-wall-is-found")
+def accepts_any_wall(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """A config gets the engine's wall, whatever tier it asks for."""
+    patch.setattr(requirements, "weakest", lambda _config: Isolation.NONE)
+
+
+@mutant("tiers/weaker-walls-are-refused")
+def claims_a_kernel_of_its_own(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """The engine offers a virtual machine, and gives what it always gives."""
+    probe = engine.probe
+    asked: list[object] = []
+
+    def stronger(self: LocalEngine) -> list[dict[str, Any]]:
+        asked.append(self)
+        return [{}]
+
+    patch.setattr(engine, "stronger", stronger)
+    patch.setattr(engine, "probe", lambda self: replace(probe(self), isolation=Isolation.VM) if asked else probe(self))
+
+
+@mutant("tiers/disk-holds-under-a-read-only-root", "tiers/untrusted-is-strict-and-usable")
+def claims_a_read_only_root(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """READ_ONLY_ROOT, TMPFS and NETWORK_NONE are claimed, and nothing is mounted."""
+    engine.capabilities |= {Capability.READ_ONLY_ROOT, Capability.TMPFS, Capability.NETWORK_NONE}

@@ -12,7 +12,7 @@ from samebox.agent import caller
 from samebox.agent.files import AgentFiles
 from samebox.agent.guest import AgentGuest
 from samebox.errors import PathNotFoundError, SandboxOSError
-from samebox.guest import files
+from samebox.guest import files, line_ends
 
 if TYPE_CHECKING:
     import pytest
@@ -131,13 +131,13 @@ def reads_parts_of_what_it_may_read(engine: type[LocalEngine], patch: pytest.Mon
 @mutant("files/lines-of-a-file")
 def loses_lines_at_edges(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """A line that is read in two pieces is two lines."""
-    lines = files._lines
+    lines = line_ends.split_lines
 
     def lines_that_end(data: bytes) -> list[bytes]:
         found = lines(data)
         return [*found[:-1], found[-1].rstrip(b"\n") + b"\n"] if found else []
 
-    patch.setattr(files, "_lines", lines_that_end)
+    patch.setattr(files, "split_lines", lines_that_end)
 
 
 @mutant("files/target-of-a-link")

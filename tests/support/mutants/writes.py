@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mutants.mutant import mutant
 from mutants.results import wrap
 from samebox.agent.guest import AgentGuest
+from samebox.guest import files, line_ends
 
 if TYPE_CHECKING:
     import pytest
@@ -117,6 +118,49 @@ def edits_the_wrong_place(engine: type[LocalEngine], patch: pytest.MonkeyPatch) 
         return min(text.count(old), 1)
 
     wrap(patch, AgentGuest, "edit", edit)
+
+
+@mutant("line-ends/edit-matches-either-line-end")
+def edits_bytes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`edit` knows newlines alone."""
+    patch.setattr(files, "replaced", lambda data, old, new: (data.replace(old, new), data.count(old)))
+
+
+@mutant("line-ends/edit-takes-carriage-returns-as-they-are")
+def edits_any_line_end(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """`edit` can't tell one line end from the other."""
+
+    def replaced(data: bytes, old: bytes, new: bytes) -> tuple[bytes, int]:
+        return line_ends.replaced(data, *(text.replace(b"\r\n", b"\n") for text in (old, new)))
+
+    patch.setattr(files, "replaced", replaced)
+
+
+@mutant("line-ends/edit-keeps-each-line-end", "line-ends/patch-keeps-line-ends")
+def makes_line_ends_alike(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """An edit converts all of a file that has carriage returns."""
+
+    def alike(data: bytes) -> bytes:
+        return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if b"\r\n" in data else data
+
+    def replaced(data: bytes, old: bytes, new: bytes) -> tuple[bytes, int]:
+        data, count = line_ends.replaced(data, old, new)
+        return alike(data), count
+
+    patch.setattr(files, "replaced", replaced)
+    patch.setattr(files, "patched", lambda *args: alike(line_ends.patched(*args)))
+
+
+@mutant("line-ends/patch-keeps-line-ends")
+def patches_newlines(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """The lines that `patch` puts into a file end as they were given."""
+
+    def patched(data: bytes, start: int, end: int, new: bytes) -> bytes:
+        lines = data.splitlines(keepends=True)
+        new += b"" if new.endswith(b"\n") or not new else b"\n"
+        return b"".join([*lines[: start - 1], new, *lines[end:]])
+
+    patch.setattr(files, "patched", patched)
 
 
 @mutant("files/remove-refuses-the-workdir[.]")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from samebox.engine.oci.bounded import ArchiveError, decompressed
 from samebox.engine.oci.image_archive import open_archive
+from samebox.engine.oci.platforms import check_runnable
+from samebox.engine.program import agent_program
 from samebox_bubblewrap.unpack import Unpacker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from samebox.engine.program import AgentProgram
+
 __all__ = ["ImageConfig", "unpack_archive"]
 
 _MOST_ENV = 128 << 10
+_ATTEMPT = 10.0
+"""In seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,8 @@ def unpack_archive(file: IO[bytes], target: Path, machine: str) -> ImageConfig:
         What the image says about processes.
 
     Raises:
-        EngineError: It is broken, hostile, for another processor, or of an unknown kind.
+        EngineError: It is broken, hostile, or of an unknown kind.
+        UnsupportedError: It is for a processor whose programs this host can't run.
     """
     unpacker = Unpacker(target)
     with open_archive(file, machine, target.parent) as (plain, image):
@@ -48,9 +56,38 @@ def unpack_archive(file: IO[bytes], target: Path, machine: str) -> ImageConfig:
             unpacker.add(plain, layer=False)
             return ImageConfig({}, "", unpacker.owned)
         config = image.config()
+        _check_architecture(config, machine)
         for layer in image.layers():
             unpacker.add(decompressed(layer), layer=True)
     return _config(config, unpacker.owned)
+
+
+def _check_architecture(document: Any, host: str) -> None:
+    """Refuse an image whose programs this host can't run; one that does not say what it is of is tried."""
+    own = {"x86_64": "amd64", "aarch64": "arm64"}[host]
+    named = document.get("architecture") if isinstance(document, dict) else None
+    if not isinstance(named, str) or named in {"", own}:
+        return
+    program = agent_program(named)
+    check_runnable(
+        program.machine,
+        f"linux/{named}",
+        engine="bubblewrap",
+        where="bubblewrap",
+        host=host,
+        known={},
+        attempt=lambda: _attempt(program),
+    )
+
+
+def _attempt(program: AgentProgram) -> str:
+    try:
+        done = subprocess.run([program.path, "version"], capture_output=True, check=False, timeout=_ATTEMPT)
+    except OSError as error:
+        return str(error.strerror)
+    except subprocess.TimeoutExpired:
+        return f"the agent did not end within {_ATTEMPT:g} s"
+    return "" if done.returncode == 0 else f"the agent ended with exit code {done.returncode}"
 
 
 def _config(document: Any, owned: dict[int, list[str]]) -> ImageConfig:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import posixpath
 import re
+import secrets
 import tempfile
 import threading
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from samebox.capabilities import Capability
 from samebox.errors import EngineError, SandboxError, UnsupportedError
 from samebox.images.builder import BuildLog, ImageBuilder
+from samebox.images.syntax import LINK, MOUNT, check_needs
 from samebox_bubblewrap.images import HOST
 from samebox_bubblewrap.network import network_missing
 from samebox_bubblewrap.paths import resolve_inside
@@ -27,6 +30,7 @@ from samebox_bubblewrap.unpack import Unpacker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from samebox.config.build import ImageBuild
     from samebox.config.model import SandboxConfig
     from samebox.guest.process import OutputStream
     from samebox.images.context import BuildContext
@@ -55,18 +59,17 @@ class BubblewrapBuilder(ImageBuilder):
         self._images = images
         self._options = options
 
-    def build(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
-        """Refuse what can't be done, before anything else; see `ImageBuilder.build`."""
-        if config.build is not None:
-            runtime = config.build.runtime
-            if runtime is not None and runtime.package_manager == "apt" and runtime.packages:
-                reason = (
-                    f"runtime {runtime.name!r}: apt becomes other users and gives files to them, and a sandbox of "
-                    "bwrap has one uid; use a tar: image that has the packages, or engines docker and podman"
-                )
-                raise UnsupportedError(Capability.BUILD, "bubblewrap", reason)
-            check_instructions(config.build)
-        return super().build(config, progress)
+    def check(self, build: ImageBuild) -> None:
+        """Refuse what can't be done; see `samebox.images.builder.ImageBuilder.check`."""
+        runtime = build.runtime
+        if runtime is not None and runtime.package_manager == "apt" and runtime.packages:
+            reason = (
+                f"runtime {runtime.name!r}: apt becomes other users and gives files to them, and a sandbox of "
+                "bwrap has one uid; use a tar: image that has the packages, or engines docker and podman"
+            )
+            raise UnsupportedError(Capability.BUILD, "bubblewrap", reason)
+        check_needs(build, {MOUNT, LINK}, engine="bubblewrap", builder="bubblewrap")
+        check_instructions(build)
 
     def find(self, name: str) -> str | None:
         """Return what `create` takes; None if there is no image of that name."""
@@ -97,7 +100,10 @@ class BubblewrapBuilder(ImageBuilder):
             Unpacker(Path(files)).add(context.file, layer=False)
             for unwanted in context.unwanted:
                 Path(files, unwanted).unlink(missing_ok=True)
-            recipe = Recipe(config.build, {"PATH": DEFAULT_PATH, **rootfs.environment}, user, [*_names(files)])
+            environment = {"PATH": DEFAULT_PATH, **rootfs.environment}
+            recipe = Recipe(
+                config.build, environment, user, [*_names(files)], lambda name: _source(Path(files), name).exists()
+            )
             _Kitchen(self, recipe, Path(files), log).cook(base, name)
 
     @contextlib.contextmanager
@@ -163,8 +169,19 @@ class _Kitchen:
             box.make_dir(step.path)
 
     def _run(self, box: Sandbox, step: Run) -> None:
+        if not step.program:
+            self._spawn(box, step, step.argv)
+            return
+        path = f"/tmp/.samebox-run-{secrets.token_hex(8)}"  # noqa: S108 - inside
+        box.write_text(path, step.program, mode=0o700, exclusive=True)
+        try:
+            self._spawn(box, step, (*step.argv, path))
+        finally:
+            box.remove(path, missing_ok=True)
+
+    def _spawn(self, box: Sandbox, step: Run, argv: tuple[str, ...]) -> None:
         lock = threading.Lock()
-        with box.spawn(list(step.argv), cwd=step.cwd, env=step.env, stdin=False) as process:
+        with box.spawn(list(argv), cwd=step.cwd, env=step.env, stdin=False) as process:
             other = threading.Thread(target=self._follow, args=(process.stderr, lock))
             other.start()
             self._follow(process.stdout, lock)
@@ -189,14 +206,26 @@ class _Kitchen:
                 self._log.add(begun.decode(errors="replace") + "\n")
 
     def _copy(self, box: Sandbox, step: Copy) -> None:
-        for name in step.sources:
-            # A link is followed as Docker does it, as if the context were all that there is.
-            source = Path(f"{self._files}{resolve_inside(str(self._files), name)}")
-            if not source.exists():
-                raise self._failed(f"{name!r} is a link to what the context has not got")
-            # Of a directory the content is copied, as Docker does it, and not the directory itself.
-            into = not source.is_dir() and (step.into or _is_directory(box, step.target))
-            box.upload(source, f"{step.target}/{Path(name).name}" if into else step.target)
+        with tempfile.TemporaryDirectory(prefix="samebox-copy-") as written:
+            sources = [(name, _source(self._files, name)) for name in step.sources]
+            for number, (name, text) in enumerate(step.files):
+                path = Path(written, str(number))
+                path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+                path.chmod(0o644)
+                sources.append((name, path))
+            for name, source in sources:
+                self._send(box, step, name, source)
+
+    def _send(self, box: Sandbox, step: Copy, name: str, source: Path) -> None:
+        if not source.exists():
+            raise self._failed(f"{name!r} is a link to what the context has not got")
+        # Of a directory the content is copied, as Docker does it, and not the directory itself.
+        into = not source.is_dir() and (step.into or _is_directory(box, step.target))
+        target = f"{step.target}/{Path(name).name}" if into else step.target
+        box.upload(source, target)
+        if step.mode is not None:
+            for below in _bottom_up(source):
+                box.chmod(posixpath.join(target, below) if below else target, step.mode)
 
     def _failed(self, words: str) -> SandboxError:
         missing = network_missing()
@@ -210,6 +239,23 @@ def _names(directory: str) -> Iterator[str]:
     for where, directories, files in os.walk(directory):
         for name in directories + files:
             yield os.path.relpath(os.path.join(where, name), directory)  # noqa: PTH118
+
+
+def _source(files: Path, name: str) -> Path:
+    """Return the path of a file in the context; links are followed as if the context were all that there is."""
+    return Path(f"{files}{resolve_inside(str(files), name)}")
+
+
+def _bottom_up(source: Path) -> Iterator[str]:
+    """Yield what was copied of a file or directory, but for links, by paths relative to it; "" is a file itself."""
+    if not source.is_dir():
+        yield ""
+        return
+    for where, directories, files in os.walk(source, topdown=False):
+        for name in files + directories:
+            path = Path(where, name)
+            if not path.is_symlink():
+                yield str(path.relative_to(source))
 
 
 def _is_directory(box: Sandbox, path: str) -> bool:

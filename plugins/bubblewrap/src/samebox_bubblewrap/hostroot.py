@@ -12,6 +12,7 @@ from samebox.engine.oci.users import Identity, resolve_user
 from samebox.errors import EngineError
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
 from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs, sized_tmpfs
+from samebox_bubblewrap.stage import open_to_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -236,6 +237,8 @@ def _copy(path: str) -> list[Word]:
             return ["--symlink", target, path]
     # A link to elsewhere, as to /nix or /etc/pki, would lead nowhere inside.
     real = os.path.realpath(path)
+    if os.geteuid() == 0 and not open_to_all(real):
+        return []  # nor would an ordinary user of the host see it
     if not os.path.isfile(real):  # noqa: PTH113
         return ["--ro-bind", real, path] if os.path.isdir(real) else []  # noqa: PTH112
     data = read_inside("/", real, _SMALL + 1) or b""

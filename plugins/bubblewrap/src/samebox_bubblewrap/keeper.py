@@ -26,7 +26,10 @@ __all__ = ["Keeper", "keeper"]
 
 
 class Keeper:
-    """Starts processes in a thread of its own, and calls back when a control socket's other side has closed."""
+    """Starts processes in a thread of its own, and calls back when a control socket's other side has closed.
+
+    It is the thread, too, that is in other control groups and mounts than its process for the moment of a start.
+    """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samebox.errors import EngineError
+from samebox_bubblewrap.paths import open_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from samebox_bubblewrap.hostuser import HostUser
 
 __all__ = ["LayerCopy", "own_mounts"]
 
 _MOST_ENTRIES = 2_000_000
 _MOST_COMPONENTS = 256
 _CHUNK = 1 << 20
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """What opening says of an entry that the sandbox has replaced since it was listed."""
 _OWN_KINDS = ("overlay", "tmpfs")
@@ -74,6 +76,7 @@ class LayerCopy:
         skipped: Paths inside that are left out.
         mounts: The ids of the sandbox's own mounts.
         limit: How much is written at most, in bytes.
+        user: The user of the host that the sandbox's is, whose files are root's in the copy; None: the caller.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class LayerCopy:
         skipped: frozenset[str],
         mounts: frozenset[int],
         limit: int,
+        user: HostUser | None = None,
     ) -> None:
         self._source, self._target, self._base = source, target, base
         self._skipped = skipped
@@ -92,6 +96,7 @@ class LayerCopy:
         self._limit = self._left = limit
         self._entries_left = _MOST_ENTRIES
         self._root = os.geteuid() == 0
+        self._user = (user.uid, user.gid) if user is not None else None
         self._linked: dict[tuple[int, int], tuple[str, ...]] = {}
         self._directories: list[tuple[tuple[str, ...], os.stat_result]] = []
 
@@ -107,14 +112,14 @@ class LayerCopy:
         while waiting:
             parts = waiting.pop()
             try:
-                source = _open_below(self._source, parts)
+                source = open_below(self._source, parts)
             except OSError as error:
                 if error.errno in _GONE:
                     continue
                 raise self._unreadable(parts, error) from error
             with contextlib.ExitStack() as stack:
                 stack.callback(os.close, source)
-                target = _open_below(self._target, parts)
+                target = open_below(self._target, parts)
                 stack.callback(os.close, target)
                 base = self._open_base(parts)
                 if base is not None:
@@ -126,7 +131,7 @@ class LayerCopy:
         if self._base is None:
             return None
         try:
-            return _open_below(self._base, parts)
+            return open_below(self._base, parts)
         except OSError:
             return None
 
@@ -162,7 +167,7 @@ class LayerCopy:
     def _entry(self, source: int, target: int, base: int | None, parts: tuple[str, ...]) -> bool:
         """Copy one entry; return whether it is a directory, whose content comes later."""
         name = parts[-1]
-        if base is not None and _linked(name, source, base, target):
+        if base is not None and self._link(name, source, base, target):
             return False
         try:
             found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
@@ -196,7 +201,7 @@ class LayerCopy:
         name = parts[-1]
         key = (info.st_dev, info.st_ino)
         if info.st_nlink > 1 and (first := self._linked.get(key)) is not None:
-            above = _open_below(self._target, first[:-1])
+            above = open_below(self._target, first[:-1])
             try:
                 os.link(first[-1], name, src_dir_fd=above, dst_dir_fd=target, follow_symlinks=False)
             finally:
@@ -237,8 +242,8 @@ class LayerCopy:
 
     def _mark(self, name: str, info: os.stat_result, target: int) -> None:
         """Give a copy the owner, the permissions and the time of its original."""
-        if self._root and (info.st_uid, info.st_gid) != (0, os.getegid()):
-            os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
+        if self._root and (owner := self._owner(info)) != (0, os.getegid()):
+            os.chown(name, *owner, dir_fd=target, follow_symlinks=False)
         if stat.S_ISREG(info.st_mode) or stat.S_ISFIFO(info.st_mode):
             os.chmod(name, stat.S_IMODE(info.st_mode) & 0o777, dir_fd=target)
         os.utime(name, ns=(info.st_mtime_ns, info.st_mtime_ns), dir_fd=target, follow_symlinks=False)
@@ -246,53 +251,48 @@ class LayerCopy:
     def _finish(self) -> None:
         """Give directories what files have got already, the deepest first: what is in them is complete now."""
         for parts, info in reversed(self._directories):
-            fd = _open_below(self._target, parts)
+            fd = open_below(self._target, parts)
             try:
                 path = f"/proc/self/fd/{fd}"
-                if self._root and (info.st_uid, info.st_gid) != (0, os.getegid()):
-                    os.chown(path, info.st_uid, info.st_gid)
+                if self._root and (owner := self._owner(info)) != (0, os.getegid()):
+                    os.chown(path, *owner)
                 # Its owner has to list it, for the next copy and to remove it.
                 os.chmod(path, stat.S_IMODE(info.st_mode) & 0o1777 | 0o500)  # noqa: PTH101
                 os.utime(path, ns=(info.st_mtime_ns, info.st_mtime_ns))
             finally:
                 os.close(fd)
 
+    def _owner(self, info: os.stat_result) -> tuple[int, int]:
+        """Return a file's owner in the copy."""
+        if self._user is None:
+            return info.st_uid, info.st_gid
+        uid, gid = self._user
+        return 0 if info.st_uid == uid else info.st_uid, 0 if info.st_gid == gid else info.st_gid
+
+    def _link(self, name: str, source: int, base: int, target: int) -> bool:
+        """Link a file to the image's own if that is what the sandbox sees there; return whether it was."""
+        try:
+            info = os.stat(name, dir_fd=source, follow_symlinks=False)
+            other = os.stat(name, dir_fd=base, follow_symlinks=False)
+            # The time of the last change can't be set, and is later for whatever the sandbox has in its place.
+            keys = ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")
+            same = all(getattr(info, key) == getattr(other, key) for key in keys)
+            if not stat.S_ISREG(info.st_mode) or not same or self._owner(info) != (other.st_uid, other.st_gid):
+                return False
+            os.link(name, name, src_dir_fd=base, dst_dir_fd=target, follow_symlinks=False)
+        except OSError:  # it is gone, or the file system has a limit of links
+            return False
+        return True
+
     def _unreadable(self, parts: tuple[str, ...], error: OSError) -> EngineError:
         remedy = "give its owner the permission, or remove it"
         return EngineError(f"its {'/' + '/'.join(parts)!r} can't be read ({error.strerror}); {remedy}")
-
-
-def _open_below(top: int, parts: tuple[str, ...]) -> int:
-    """Open a directory by its path below another, following no link."""
-    fd = os.open(".", _DIRECTORY, dir_fd=top)
-    for part in parts:
-        try:
-            below = os.open(part, _DIRECTORY, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = below
-    return fd
 
 
 def _mount_of(fd: int) -> int:
     """Return the id of the mount that a descriptor is on."""
     text = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
     return int(text.partition("mnt_id:")[2].split(maxsplit=1)[0])
-
-
-def _linked(name: str, source: int, base: int, target: int) -> bool:
-    """Link a file to the image's own if that is what the sandbox sees there; return whether it was."""
-    try:
-        info = os.stat(name, dir_fd=source, follow_symlinks=False)
-        other = os.stat(name, dir_fd=base, follow_symlinks=False)
-        # The time of the last change can't be set, and is later for whatever the sandbox has in its place.
-        keys = ("st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ctime_ns")
-        if not stat.S_ISREG(info.st_mode) or any(getattr(info, key) != getattr(other, key) for key in keys):
-            return False
-        os.link(name, name, src_dir_fd=base, dst_dir_fd=target, follow_symlinks=False)
-    except OSError:  # it is gone, or the file system has a limit of links
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from samebox.engine.mistakes import no_source, no_workdir
 from samebox.engine.program import MOUNT_POINT
 from samebox.errors import ConfigError, UnsupportedError
 from samebox_bubblewrap.paths import components, resolve_inside
+from samebox_bubblewrap.stage import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from samebox.config.model import SandboxConfig
     from samebox.config.mounts import Mount
+    from samebox.engine.oci.users import Identity
+    from samebox_bubblewrap.bwrap import Word
     from samebox_bubblewrap.rootfs import Rootfs
 
 __all__ = ["HostMount", "check_workdir", "host_mounts", "is_inside"]
@@ -37,19 +40,30 @@ class HostMount:
     read_only: bool
     setting: str
     """The setting behind it, for errors."""
+    owner: tuple[int, int]
+    """The uid and gid of the sandbox's user, who has the same ones on the host where root makes the sandbox."""
+    linkless: bool
+    """Whether the source has no link on it."""
 
     @property
-    def words(self) -> list[str]:
+    def words(self) -> list[Word]:
         """The words for bwrap: with all that is mounted below the source, without devices and setuid programs."""
-        return ["--ro-bind" if self.read_only else "--bind", self.source, self.target]
+        return [
+            "--ro-bind" if self.read_only else "--bind",
+            HostPath(self.source, self.owner, self.linkless),
+            self.target,
+        ]
 
 
-def host_mounts(config: SandboxConfig, rootfs: Rootfs, volume: Callable[[str], Path]) -> Sequence[HostMount]:
+def host_mounts(
+    config: SandboxConfig, rootfs: Rootfs, identity: Identity, volume: Callable[[str], Path]
+) -> Sequence[HostMount]:
     """Check the config's mounts, and find out what each is on the host.
 
     Args:
         config: The sandbox's config.
         rootfs: Its root file system.
+        identity: Who its processes are.
         volume: Tells where a volume's files are, or will be.
 
     Returns:
@@ -59,7 +73,7 @@ def host_mounts(config: SandboxConfig, rootfs: Rootfs, volume: Callable[[str], P
         ConfigError: A source is not there, or a target can't be used.
         UnsupportedError: An option or a place can't be had on this engine.
     """
-    found = [_host_mount(mount, rootfs, volume) for mount in config.mounts]
+    found = [_host_mount(mount, rootfs, identity, volume) for mount in config.mounts]
     places = [(mount.target, mount.setting) for mount in found]
     places += [(rootfs.resolve(path), f"tmpfs[{path!r}]") for path in config.tmpfs]
     if config.shm_size is not None:
@@ -81,20 +95,21 @@ def host_mounts(config: SandboxConfig, rootfs: Rootfs, volume: Callable[[str], P
     return found
 
 
-def _host_mount(mount: Mount, rootfs: Rootfs, volume: Callable[[str], Path]) -> HostMount:
+def _host_mount(mount: Mount, rootfs: Rootfs, identity: Identity, volume: Callable[[str], Path]) -> HostMount:
     setting = f"the mount {mount.source!r} at {mount.target!r}"
     if mount.selinux is not None:
         reason = f"files are not relabelled for SELinux ({setting}); leave z and Z out"
         raise UnsupportedError(Capability.SELINUX, _ENGINE, reason)
     if mount.chown:
-        reason = f"the sandbox has no other uid outside than its maker's, to give files to ({setting}); leave U out"
+        reason = f"the host's files are not given to others ({setting}); leave U out"
         raise UnsupportedError(_CAPABILITY[mount.type], _ENGINE, reason)
     target = rootfs.resolve(mount.target)
     own = ("/proc", "/dev", MOUNT_POINT)
     if target == "/" or (is_inside(target, own) and target != "/dev/shm"):  # noqa: S108 - inside
         raise ConfigError(f"{setting}: {target} is the sandbox's own; choose another path")
     source = str(volume(mount.source)) if mount.type == "volume" else _bind_source(mount, setting)
-    return HostMount(source, target, mount.read_only, setting)
+    owner = (identity.uid, identity.gid)
+    return HostMount(source, target, mount.read_only, setting, owner, linkless=mount.type == "bind")
 
 
 def _bind_source(mount: Mount, setting: str) -> str:

@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from samebox.config.ports import HostPort
+    from samebox_bubblewrap.hostuser import HostUser
 
-__all__ = ["RESOLVER", "UNPRIVILEGED", "UserNetwork", "network_missing"]
+__all__ = ["RESOLVER", "UserNetwork", "network_missing"]
 
 RESOLVER = b"nameserver 10.0.2.3\n"
 """/etc/resolv.conf inside: slirp4netns's own forwarder to the host's name servers."""
-UNPRIVILEGED = 2_000_000_000
-"""The uid and gid that slirp4netns has on the host where root starts it: nobody's, and in no range of systemd's."""
 _CONFINED = ("--enable-sandbox", "--enable-seccomp")
 _LIMIT = 10.0
 _TUN = "/dev/net/tun"
@@ -81,39 +80,41 @@ class UserNetwork:
 
     Args:
         network: A descriptor of the sandbox's network namespace, in which nothing of the sandbox has run yet.
-        user: One of the user namespace that owns it. It is the caller's, or has `UNPRIVILEGED` as its root.
+        owner: One of the user namespace that owns it, which is of the caller's making or of `user`'s.
+        user: Who it runs as; None: the caller.
         ports: The sandbox's ports that are published, as "8080/tcp", and where.
 
     Raises:
         EngineError: It can't be started, or a port can't be published; the text has its words.
     """
 
-    def __init__(self, network: int, user: int, ports: Mapping[str, HostPort]) -> None:
+    def __init__(self, network: int, owner: int, ports: Mapping[str, HostPort], user: HostUser | None = None) -> None:
         self.ports: dict[str, HostPort] = {}
         """Where the ports are."""
         self._exit_end = self._exit = -1
         self._process: subprocess.Popen[bytes] | None = None
         try:
             with contextlib.closing(Descriptors()) as fds:
-                self._start(network, user, ports, fds)
+                self._start(network, owner, ports, user, fds)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise EngineError(f"the sandbox's network can't be made: {error}") from error
             raise
 
-    def _start(self, network: int, user: int, ports: Mapping[str, HostPort], fds: Descriptors) -> None:
+    def _start(
+        self, network: int, owner: int, ports: Mapping[str, HostPort], user: HostUser | None, fds: Descriptors
+    ) -> None:
         self._exit_end, self._exit = pipe()
         ready, ready_end = fds.pipe()
         said, said_end = fds.pipe()
         os.set_blocking(said, False)
-        with _api_directory(ports) as (directory, directory_fd):
-            # As another user it would be nobody there. As root it must not stay the host's.
-            who = ["--setuid=0", "--setgid=0"] if os.geteuid() == 0 else ["--preserve-credentials"]
-            argv = [shutil.which("nsenter") or "nsenter", f"--user=/proc/self/fd/{user}", *who, "--"]
-            argv += [shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520", *_CONFINED]
+        with _api_directory(ports, user) as (directory, directory_fd):
+            argv = [*user.words] if user is not None else []
+            argv += [shutil.which("nsenter") or "nsenter", f"--user=/proc/self/fd/{owner}", "--preserve-credentials"]
+            argv += ["--", shutil.which("slirp4netns") or "slirp4netns", "--configure", "--mtu=65520", *_CONFINED]
             argv += ["--disable-host-loopback", f"--ready-fd={ready_end}", f"--exit-fd={self._exit_end}"]
-            passed = [ready_end, self._exit_end, network, user]
+            passed = [ready_end, self._exit_end, network, owner]
             if directory:
                 # Not by its path: the directories above it may be closed to an unprivileged user.
                 argv.append(f"--api-socket=/proc/self/fd/{directory_fd}/api")
@@ -155,14 +156,14 @@ class UserNetwork:
 
 
 @contextlib.contextmanager
-def _api_directory(ports: Mapping[str, HostPort]) -> Iterator[tuple[str, int]]:
+def _api_directory(ports: Mapping[str, HostPort], user: HostUser | None) -> Iterator[tuple[str, int]]:
     """Yield a directory for slirp4netns's socket and a descriptor of it; "" and -1 where no ports are published."""
     if not ports:
         yield "", -1
         return
     with tempfile.TemporaryDirectory(prefix="samebox-ports-") as directory:
-        if os.geteuid() == 0:
-            os.chown(directory, UNPRIVILEGED, UNPRIVILEGED)
+        if user is not None:
+            os.chown(directory, user.uid, user.gid)
         fd = above_stdio(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         try:
             yield directory, fd

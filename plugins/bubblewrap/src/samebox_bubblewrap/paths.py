@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from samebox.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["components", "read_inside", "resolve_inside"]
+__all__ = ["components", "open_below", "read_inside", "resolve_inside"]
 
 _MOST_LINKS = 40
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def components(path: str) -> list[str]:
@@ -92,6 +93,22 @@ def read_inside(root: str, path: str, limit: int) -> bytes | None:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def open_below(top: int, parts: Sequence[str]) -> int:
+    """Open a directory by its path below another one, following no link, and not to read it.
+
+    Raises:
+        OSError: It is not there, or there is something else on the way.
+    """
+    fd = os.open(".", _DIRECTORY, dir_fd=top)
+    for part in parts:
+        try:
+            below = os.open(part, _DIRECTORY, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = below
+    return fd
 
 
 def _walk(root: str, parents: list[str]) -> Iterator[int]:

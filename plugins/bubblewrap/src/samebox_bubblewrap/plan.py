@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from samebox_bubblewrap.filter import chosen_filter
 from samebox_bubblewrap.mounts import check_workdir, host_mounts, is_inside
 from samebox_bubblewrap.network import RESOLVER
 from samebox_bubblewrap.rootfs import Names, host_resolver, sized_tmpfs
+from samebox_bubblewrap.stage import HostPath
 from samebox_bubblewrap.ulimits import resource_limits
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def make_plan(
     if config.network == "host":
         words.append("--share-net")
     tmpfs = {rootfs.resolve(path): options for path, options in config.tmpfs.items()}
-    mounts = host_mounts(config, rootfs, volume)
+    mounts = host_mounts(config, rootfs, identity, volume)
     targets = [mount.target for mount in mounts]
     workdir = rootfs.resolve(config.workdir)
     check_workdir(workdir, rootfs, mounts, tmpfs)
@@ -122,7 +122,7 @@ def make_plan(
     words += rootfs.files(identity, Names(hostname, config.extra_hosts, _resolver(config)), read_only=config.read_only)
     words += ["--proc", "/proc", *_proc_masks(), *devices]
     words += _sys()
-    words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", str(agent_program().path), GUEST_PATH]
+    words += ["--size", "65536", "--tmpfs", MOUNT_POINT, "--ro-bind", HostPath(str(agent_program().path)), GUEST_PATH]
     words += ["--remount-ro", MOUNT_POINT]
     places = {path: _tmpfs(path, options, size) for path, options in tmpfs.items()}
     places |= {mount.target: [*_parent(mount.target), *mount.words] for mount in mounts}
@@ -227,14 +227,10 @@ def _directory(path: str) -> list[Word]:
 def _proc_masks() -> tuple[str, ...]:
     """Cover what is in this host's /proc, as Docker does.
 
-    As root it is vital: the kernel lets uid 0 outside write sysctls without any capability, and bwrap's own cover asks
-    access(2), which says for /proc/sys that nobody may write. kernel.core_pattern is a way to run programs on the host.
-    For an ordinary user it is what belongs to the namespaces, as kernel.msgmax, that could be written.
+    Of /proc/sys it is what belongs to the namespaces, as kernel.msgmax, that could be written. bwrap's own cover asks
+    access(2), which says for /proc/sys that nobody may write.
     """
     words = ["--ro-bind", "/proc/sys", "/proc/sys"]
-    root = Path("/proc/sys").stat().st_uid == os.geteuid()
-    if root:
-        words += ["--ro-bind", "/proc/fs", "/proc/fs"]  # bwrap itself covers bus, irq and sysrq-trigger
     for path in (Path(name) for name in MASKED if name.startswith("/proc/")):  # of /sys the processors alone are there
         if path.is_dir():
             words += ["--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path)]

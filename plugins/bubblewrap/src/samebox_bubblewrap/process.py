@@ -17,8 +17,8 @@ from samebox.errors import EngineError, SandboxGoneError
 from samebox_bubblewrap.descriptors import Descriptors, pipe, read_all, socket_pair
 from samebox_bubblewrap.keeper import keeper
 from samebox_bubblewrap.namespaces import namespace, wait_for_setup
-from samebox_bubblewrap.network import UNPRIVILEGED, UserNetwork
-from samebox_bubblewrap.unprivileged import entered, unprivileged_network
+from samebox_bubblewrap.network import UserNetwork
+from samebox_bubblewrap.stage import HostPath, Stage
 
 if TYPE_CHECKING:
     import subprocess
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from samebox.config.ports import HostPort
-    from samebox_bubblewrap.bwrap import Bwrap
+    from samebox_bubblewrap.bwrap import Bwrap, Word
     from samebox_bubblewrap.cgroups import Cgroup
+    from samebox_bubblewrap.hostuser import HostUser
     from samebox_bubblewrap.plan import Plan
     from samebox_bubblewrap.ulimits import Limits
 
@@ -64,11 +65,13 @@ class SandboxProcess:
     Args:
         bwrap: The program.
         plan: What to run.
+        user: The user of the host that it all runs as; None: the caller.
     """
 
-    def __init__(self, bwrap: Bwrap, plan: Plan) -> None:
+    def __init__(self, bwrap: Bwrap, plan: Plan, user: HostUser | None = None) -> None:
         self._bwrap = bwrap
         self._plan = plan
+        self._user = user
         self._cgroup: Cgroup | None = None
         self._killed = False
         self._borrowed = False
@@ -99,39 +102,24 @@ class SandboxProcess:
             with self._control_inside as control, contextlib.closing(Descriptors()) as fds:
                 self._stderr, stderr = pipe(os.O_NONBLOCK)
                 fds.adopt(stderr)
-                with self._network_before() as within:
-                    self._launch(control, fds, within, stderr=stderr, process_limit=process_limit)
+                self._launch(control, fds, stderr=stderr, process_limit=process_limit)
             self._wait_for_init()
             keeper().watch(self._control, self._on_end)
         except BaseException:
             self._abandon()
             raise
 
-    @contextlib.contextmanager
-    def _network_before(self) -> Iterator[AbstractContextManager[None]]:
-        """Give a `with` what to start bwrap in; as root in a network that is made already."""
-        if not self._plan.network or os.geteuid() != 0:
-            yield contextlib.nullcontext()
-            return
-        with unprivileged_network(self._bwrap.path, UNPRIVILEGED) as (network, user):
-            self._connect(network, user)
-            yield entered(network)
-
-    def _connect(self, network: int, user: int) -> None:
-        self._network = UserNetwork(network, user, self._plan.ports)
-        self._ports = self._network.ports
-
     def _launch(
         self,
         control: socket.socket,
         fds: Descriptors,
-        within: AbstractContextManager[None],
         *,
         stderr: int,
         process_limit: int | None,
     ) -> None:
         plan = self._plan
-        options = [word if isinstance(word, str) else str(fds.file(word)) for word in plan.options]
+        stage = Stage(self._user)
+        options = [_spelled(word, fds, stage) for word in plan.options]
         limits = dict(plan.limits)
         if process_limit is not None:
             soft, hard = limits.get(resource.RLIMIT_NPROC, (-1, -1))
@@ -140,12 +128,8 @@ class SandboxProcess:
         passed = [control.fileno()]
         info = release = None
         by_thread = self._cgroup is not None and self._cgroup.by_thread
-        if self._cgroup is not None and by_thread:
-            within = _both(self._cgroup.entered(), within)
         if self._cgroup is not None:
             options += self._cgroup.view
-        if self._network is not None:
-            options.append("--share-net")
         if (self._cgroup is not None and not by_thread) or limits or plan.network:
             info, info_end = fds.pipe()
             release_end, release = fds.pipe()
@@ -154,7 +138,17 @@ class SandboxProcess:
         arguments = fds.file(b"".join(os.fsencode(word) + b"\0" for word in options))
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         self._first = self._send_connection(_FIRST_MESSAGE)
-        argv = [self._bwrap.path, "--args", str(arguments), "--", *plan.command, "--control", str(control.fileno())]
+        argv = [
+            *stage.command(self._bwrap.path),
+            "--args",
+            str(arguments),
+            "--",
+            *plan.command,
+            "--control",
+            str(control.fileno()),
+        ]
+        group = self._cgroup.entered() if self._cgroup is not None and by_thread else contextlib.nullcontext()
+        within = _both(group, stage.entered())
         self._process = keeper().start(argv, fds=[*passed, *fds.files], stderr=stderr, within=within)
         if self._killed:
             self.kill()
@@ -186,16 +180,17 @@ class SandboxProcess:
         except (OSError, ValueError) as error:
             self.kill()
             raise EngineError(f"the sandbox's limits can't be applied: {error}") from error
-        if plan.network and self._network is None:
-            self._connect_by_pid(int(pid))
+        if plan.network:
+            self._connect(int(pid))
 
-    def _connect_by_pid(self, pid: int) -> None:
+    def _connect(self, pid: int) -> None:
         try:
             # slirp4netns brings loopback up too, whereupon the kernel gives it its address; bwrap, if it comes second,
             # fails with "loopback: Failed RTM_NEWADDR".
             wait_for_setup(pid)
-            with namespace(pid, "net") as (network, user):
-                self._connect(network, user)
+            with namespace(pid, "net") as (network, owner):
+                self._network = UserNetwork(network, owner, self._plan.ports, self._user)
+                self._ports = self._network.ports
         except EngineError:
             self.kill()
             raise
@@ -371,6 +366,12 @@ class SandboxProcess:
         """Close a forked child's copy of the control socket."""
         self._control.close()
         self._ended.set()
+
+
+def _spelled(word: Word, fds: Descriptors, stage: Stage) -> str:
+    if isinstance(word, HostPath):
+        return stage.place(word)
+    return word if isinstance(word, str) else str(fds.file(word))
 
 
 @contextlib.contextmanager

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from e2b_dockerfile_utils import ShellLex, parse_dockerfile_ast
+from e2b_dockerfile_utils import ShellLex, chomp_heredoc_content, parse_dockerfile_ast, parse_heredoc
 
 from samebox.capabilities import Capability
 from samebox.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from e2b_dockerfile_utils import DockerfileAst, DockerfileInstruction
+    from e2b_dockerfile_utils import DockerfileAst, DockerfileHeredoc, DockerfileInstruction
 
     from samebox.config.build import ImageBuild
 
@@ -38,6 +39,8 @@ class Run:
     env: Mapping[str, str]
     cwd: str
     user: str
+    program: str = ""
+    """A text that begins with #!, which is what the command runs, as "$0"; "": there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,10 @@ class Copy:
     """A path inside."""
     into: bool
     """Whether the target is a directory that gets the files under their own names."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Names and texts of files that the Dockerfile itself has."""
+    mode: int | None = None
+    """The permission bits for all that is copied; None: those of the sources."""
     user: str = ROOT
 
 
@@ -91,10 +98,9 @@ def check_instructions(build: ImageBuild) -> DockerfileAst:
 def _check(instruction: DockerfileInstruction) -> None:
     if instruction.name not in _INSTRUCTIONS:
         raise _refused(instruction, f"it knows {', '.join(_INSTRUCTIONS)}")
-    if instruction.flags:
-        raise _refused(instruction, f"it knows no option of {instruction.name}, as {instruction.flags[0]}")
-    if instruction.heredocs:
-        raise _refused(instruction, "it knows no here-documents")
+    for flag in instruction.flags:
+        if instruction.name not in {"COPY", "ADD"} or not flag.startswith("--chmod="):
+            raise _refused(instruction, f"it knows no option of {instruction.name}, as {flag}")
     if not instruction.args:
         line = f"line {instruction.start_line}: {instruction.name}"
         raise ConfigError(f"wrong config: build: {line} without an argument")
@@ -115,6 +121,7 @@ class Recipe:
         environment: That of the base image's commands.
         user: The base image's user.
         names: What the context has.
+        has: Tells whether the context has a path, which may go through its links.
 
     Raises:
         ConfigError: It can't be read, or names files that are not there.
@@ -125,6 +132,7 @@ class Recipe:
     environment: Mapping[str, str]
     user: str
     names: Sequence[str]
+    has: Callable[[str], bool]
     steps: list[Run | Copy | MakeDirectory] = field(default_factory=list)
     set: dict[str, str] = field(default_factory=dict)
     """What the image adds to the environment."""
@@ -153,10 +161,11 @@ class Recipe:
     def _take(self, instruction: DockerfileInstruction) -> None:
         name, args = instruction.name, instruction.args
         if name == "RUN":
+            command, program = _command(instruction)
             # Both streams in one, so that the last lines of the log are the last that were written.
-            argv = tuple(args) if instruction.json else ("/bin/sh", "-c", f"exec 2>&1\n{args[0]}")
+            argv = tuple(args) if instruction.json else ("/bin/sh", "-c", f"exec 2>&1\n{command}")
             env = {**self._args, **self.set}
-            self.steps.append(Run(instruction.original, argv, env, self._cwd, self._runs_as))
+            self.steps.append(Run(instruction.original, argv, env, self._cwd, self._runs_as, program))
         elif name == "ENV":
             for key, value in [(args[at], self._word(args[at + 1])) for at in range(0, len(args), 3)]:
                 self.set[self._word(key)] = value
@@ -173,14 +182,26 @@ class Recipe:
         else:
             self._copy(instruction)
 
+    @property
+    def _values(self) -> dict[str, str]:
+        return {**self.environment, **self._args, **self.set}
+
     def _word(self, text: str) -> str:
-        values = {**self.environment, **self._args, **self.set}
-        return ShellLex(self._escape, env=values, skip_unset_env=False).process_word(text)
+        return ShellLex(self._escape, env=self._values, skip_unset_env=False).process_word(text)
+
+    def _text(self, heredoc: DockerfileHeredoc) -> str:
+        text = _content(heredoc)
+        if not heredoc.expand:
+            return text
+        return ShellLex("\\", skip_process_quotes=True, env=self._values, skip_unset_env=False).process_word(text)
 
     def _copy(self, instruction: DockerfileInstruction) -> None:
-        *patterns, target = [self._word(word) for word in instruction.args]
-        if not patterns:
+        *words, last = instruction.args
+        if not words:
             raise self._wrong(instruction, "it needs a source and a destination")
+        patterns = [self._word(word) for word in words if parse_heredoc(word) is None]
+        files = tuple((heredoc.name, self._text(heredoc)) for heredoc in instruction.heredocs)
+        target = self._word(last)
         into = target in {".", ".."} or target.endswith(("/", "/.", "/.."))
         found: list[str] = []
         for pattern in patterns:
@@ -192,22 +213,45 @@ class Recipe:
             found += matching
         if instruction.name == "ADD" and (archive := next((n for n in found if n.endswith(_ARCHIVES)), None)):
             raise _refused(instruction, f"it unpacks no archive, as {archive}; COPY copies it as it is")
-        if len(found) > 1 and not into:
+        if len(found) + len(files) > 1 and not into:
             raise self._wrong(instruction, f"several files need a destination that ends in '/', not {target!r}")
         where = posixpath.normpath(posixpath.join(self._cwd, target))
-        self.steps.append(Copy(instruction.original, tuple(dict.fromkeys(found)), where, into))
+        mode = self._mode(instruction)
+        self.steps.append(Copy(instruction.original, tuple(dict.fromkeys(found)), where, into, files, mode))
+
+    def _mode(self, instruction: DockerfileInstruction) -> int | None:
+        mode = None
+        for flag in instruction.flags:
+            word = self._word(flag.partition("=")[2])
+            if not re.fullmatch("[0-7]{1,4}", word):
+                raise self._wrong(instruction, f"--chmod takes octal digits, as 755, not {word!r}")
+            mode = int(word, 8)
+        return mode
 
     def _matching(self, pattern: str) -> list[str]:
         """Return the names in the context that a pattern stands for; "" is the context itself."""
         wanted = posixpath.normpath("/" + pattern).lstrip("/")
         if not wanted:
             return [""]
-        if wanted in self.names:
+        if wanted in self.names or self.has(wanted):
             return [wanted]
         return _topmost(name for name in self.names if PurePosixPath("/" + name).match("/" + wanted))
 
     def _wrong(self, instruction: DockerfileInstruction, why: str) -> ConfigError:
         return ConfigError(f"wrong config: build: line {instruction.start_line}: {instruction.name}: {why}")
+
+
+def _command(instruction: DockerfileInstruction) -> tuple[str, str]:
+    """Return the shell's script for a RUN, and the program that it runs, if a here-document is one."""
+    command = instruction.args[0]
+    if instruction.heredocs and parse_heredoc(command.strip()) is not None:  # nothing but the here-document
+        text = _content(instruction.heredocs[0])
+        return ('exec "$0"', text) if text.startswith("#!") else (text, "")
+    return command + "".join(f"\n{each.content}{each.name}" for each in instruction.heredocs), ""
+
+
+def _content(heredoc: DockerfileHeredoc) -> str:
+    return chomp_heredoc_content(heredoc.content) if heredoc.chomp else heredoc.content
 
 
 def _topmost(names: Iterable[str]) -> list[str]:

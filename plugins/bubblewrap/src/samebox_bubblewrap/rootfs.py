@@ -12,6 +12,7 @@ from samebox.engine.mistakes import is_blocked
 from samebox.engine.oci.users import FILE_LIMIT, Identity, resolve_user
 from samebox.errors import EngineError
 from samebox_bubblewrap.paths import components, read_inside, resolve_inside
+from samebox_bubblewrap.stage import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,9 @@ __all__ = ["NAME_FILES", "ImageRootfs", "Names", "Rootfs", "host_resolver", "siz
 
 NAME_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Files that are made anew for each sandbox."""
+
+_OWNER = (0, 0)
+"""Whose files of an image are the sandbox user's where root makes it: what root has unpacked is all root's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +147,10 @@ class ImageRootfs(Rootfs):
         ]
         needed += [self.resolve(path) for path in ("/tmp", "/var/tmp")]  # noqa: S108
         layers = {*own, *(nearest for path in needed if (nearest := self._nearest_foreign(path)))}
-        words: list[Word] = ["--overlay-src", self.root, "--tmp-overlay", "/"]
+        words: list[Word] = ["--overlay-src", HostPath(self.root, _OWNER), "--tmp-overlay", "/"]
         # Sorted, and all of them before anything else is mounted: a layer hides what is mounted below it.
         for path in sorted(layers):
-            words += ["--overlay-src", self.root + path, "--tmp-overlay", path]
+            words += ["--overlay-src", HostPath(self.root + path, _OWNER), "--tmp-overlay", path]
         # An overlay's top has the mode of its upper directory, which is bwrap's.
         for path in ["/", *sorted(layers)]:
             mode = stat.S_IMODE(os.stat(self.root + path).st_mode) & 0o1777 | 0o700  # noqa: PTH116

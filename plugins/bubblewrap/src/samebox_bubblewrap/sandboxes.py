@@ -18,6 +18,7 @@ from samebox.errors import SandboxExistsError, SandboxNotFoundError
 if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox_bubblewrap.directories import DirectoryUse
+    from samebox_bubblewrap.hostuser import HostUser
     from samebox_bubblewrap.plan import Plan
     from samebox_bubblewrap.process import SandboxProcess
 
@@ -36,8 +37,10 @@ class SandboxRecord:
     config: SandboxConfig
     created: float
     """Seconds since 1970."""
-    uses: list[DirectoryUse] = field(default_factory=list)
-    """Its volumes and its image, until it is removed."""
+    uses: list[DirectoryUse | HostUser] = field(default_factory=list)
+    """Its volumes, its image and its user of the host, until it is removed."""
+    user: HostUser | None = None
+    """The user of the host that its processes are; None: the caller."""
     process: SandboxProcess | None = None
     """The last one that was started."""
     removed: bool = False
@@ -62,7 +65,7 @@ class SandboxRecord:
         )
 
     def leave(self) -> None:
-        """Use its volumes and its image no more. May be called again."""
+        """Use its volumes, its image and its user of the host no more. May be called again."""
         for use in self.uses:
             use.close()
 

@@ -96,7 +96,7 @@ def _copy(record: SandboxRecord, rootfs: Rootfs, target: Path) -> None:
         cached = isinstance(rootfs, ImageRootfs) and not record.image.startswith("dir:")
         base = _opened(stack, rootfs.root) if cached and isinstance(rootfs, ImageRootfs) else None
         limit = min(MOST_BYTES, shutil.disk_usage(target).free // 2)
-        LayerCopy(source, out, base, skipped=frozenset(skipped), mounts=mounts, limit=limit).run()
+        LayerCopy(source, out, base, skipped=frozenset(skipped), mounts=mounts, limit=limit, user=record.user).run()
 
 
 def _content(

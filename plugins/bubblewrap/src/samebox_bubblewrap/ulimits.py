@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,9 +52,6 @@ def _limit(name: str, ulimit: Ulimit) -> tuple[int, int]:
         )
     if name == "nofile" and _larger(ulimit.hard, largest := _most_files()):
         raise UnsupportedError(Capability.ULIMITS, "bubblewrap", f"{asked}, and the kernel's fs.nr_open is {largest}")
-    if name == "nproc" and os.geteuid() == 0:
-        reason = f"{asked}, and the kernel does not keep it for root; use pids_limit"
-        raise UnsupportedError(Capability.ULIMITS, "bubblewrap", reason)
     return ulimit.soft, ulimit.hard
 
 

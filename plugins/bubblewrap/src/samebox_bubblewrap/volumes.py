@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from samebox.config.mounts import VOLUME
 from samebox.engine import VolumeStatus
 from samebox.errors import EngineError
 from samebox_bubblewrap.directories import DirectoryUse, lock_directory, remove_tree
+from samebox_bubblewrap.paths import components, open_below, resolve_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,19 +48,20 @@ class VolumeStore:
         """Return where a volume's files are, whether it is there or not."""
         return self.directory / name / _DATA
 
-    def use(self, name: str, labels: Mapping[str, str]) -> DirectoryUse:
+    def use(self, name: str, labels: Mapping[str, str], owner: tuple[int, int] | None = None) -> DirectoryUse:
         """Use a volume, making it if it is not there.
 
         Args:
             name: Its name.
             labels: What a new one is labelled with.
+            owner: Whose a new one is, by uid and gid; None: the caller's.
 
         Raises:
             EngineError: It can't be made.
         """
         try:
             for _ in range(_TRIES):
-                self._make(name, labels)
+                self._make(name, labels, owner)
                 if (fd := lock_directory(self.directory / name, fcntl.LOCK_SH)) is not None:
                     return DirectoryUse(fd)
         except OSError as error:
@@ -67,15 +70,17 @@ class VolumeStore:
             ) from error
         raise EngineError(f"volume {name!r} is removed again and again by another process")
 
-    def _make(self, name: str, labels: Mapping[str, str]) -> None:
+    def _make(self, name: str, labels: Mapping[str, str], owner: tuple[int, int] | None) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if (self.directory / name).is_dir():
             return
         temporary = self.directory / f".new-{secrets.token_hex(8)}"
         try:
-            temporary.mkdir(mode=0o700)  # for nobody else: as root a sandbox can leave setuid programs there
+            temporary.mkdir(mode=0o700)  # for nobody else on the host
             (temporary / _DATA).mkdir()
             (temporary / _DATA).chmod(0o755)
+            if owner is not None:
+                os.chown(temporary / _DATA, *owner)
             note = json.dumps({"created": time.time(), "labels": dict(labels)})
             (temporary / _NOTE).write_text(note, encoding="utf-8")
             with contextlib.suppress(OSError):  # another process was faster
@@ -83,6 +88,36 @@ class VolumeStore:
         finally:
             if temporary.is_dir():
                 remove_tree(temporary)
+
+    def give(self, name: str, path: str, owner: tuple[int, int]) -> None:
+        """See that a directory of a volume in use may be written by a user who has no capabilities.
+
+        Args:
+            name: The volume's name.
+            path: The directory, as from inside the volume.
+            owner: The user's uid and gid.
+
+        Raises:
+            EngineError: It is not there any more.
+        """
+        data = str(self.data(name))
+        try:
+            top = os.open(data, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fd = open_below(top, components(resolve_inside(data, path)))
+            finally:
+                os.close(top)
+            try:
+                status = os.fstat(fd)
+                if status.st_uid != owner[0] or status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                    os.chown(f"/proc/self/fd/{fd}", *owner)
+                    os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(status.st_mode) | stat.S_IRWXU)  # noqa: PTH101
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise EngineError(
+                f"volume {name!r}: its directory {path!r} can't be given to the sandbox's user ({error.strerror})"
+            ) from error
 
     def volumes(self) -> Iterator[VolumeStatus]:
         """Yield what is there, by name."""

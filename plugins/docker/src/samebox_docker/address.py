@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samebox.config.environment import without_password
 from samebox.errors import EngineUnavailableError
 from samebox_docker import contexts
 from samebox_docker.options import check_url
@@ -115,7 +116,8 @@ def _checked(url: str, source: str) -> str:
     try:
         check_url(url)
     except ValueError as error:
-        msg = f"{source} is no address that the Docker engine can use ({url!r}): {error}. Correct or unset it."
+        found = without_password(repr(url))
+        msg = f"{source} is no address that the Docker engine can use ({found}): {error}. Correct or unset it."
         raise EngineUnavailableError(msg) from None
     return url
 

@@ -30,6 +30,8 @@ class AgentVolume:
         self._pool = pool
         self._volumes = AgentVolumes()
         self.engine = pool.engine
+        self.runs: dict[str, str] = {}
+        """Why agents for a machine other than the host's own can't be run, by machine; "": they can."""
 
     def mount(self, program: AgentProgram, *, read_only: bool = True) -> dict[str, Any]:
         """Return the mount of an agent's volume; Docker makes the volume with the first container that has it."""
@@ -54,6 +56,29 @@ class AgentVolume:
             EngineError: The delivery failed.
         """
         self._volumes.ensure(self, program, image, lambda: self.held(container, program) == program.data)
+
+    def attempt(self, program: AgentProgram, image: str) -> str:
+        """Deliver an agent, run it, and return why it could not be run, or ""."""
+        self._volumes.ensure(self, program, image, lambda: False)
+        body = {
+            "Image": image,
+            "Entrypoint": [GUEST_PATH, "version"],
+            "User": "0:0",
+            "Labels": {LABEL: ""},
+            "HostConfig": {"NetworkMode": "none", "Mounts": [self.mount(program)], "LogConfig": {"Type": "none"}},
+        }
+        with self._pool.client() as client:
+            container = str(client.create_container_from_config(body)["Id"])
+        try:
+            with self._pool.client() as client:
+                client.start(container)
+                code = client.wait(container)["StatusCode"]
+        except RefusedError as error:
+            return error.words
+        finally:
+            with contextlib.suppress(RefusedError), self._pool.client() as client:
+                client.remove_container(container, force=True, v=True)
+        return "" if code == 0 else f"the agent ended with exit code {code}"
 
     def heal(self) -> bool:
         """Deliver anew what differs; see `samebox.engine.oci.agent_volume.AgentVolumes.heal`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
 from samebox.engine.labels import MADE
@@ -13,17 +13,22 @@ from samebox.engine.oci.made_images import note_use
 from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import UnsupportedError
 from samebox.images.builder import ImageBuilder
-from samebox_docker.progress import StreamError
+from samebox.images.syntax import CHMOD, HEREDOC, LINK, MOUNT, check_needs, needs
+from samebox_docker.buildkit import progress, without_frontend
+from samebox_docker.progress import StreamError, objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from samebox.config.build import ImageBuild
     from samebox.config.model import SandboxConfig
     from samebox.images.builder import BuildLog
     from samebox.images.context import BuildContext
     from samebox_docker.clients import ClientPool
     from samebox_docker.images import Images
 
+_BUILDKIT, _HEREDOCS = (20, 10), (23, 0)
+"""The first versions whose BuildKit knows mounts and modes without fetching a frontend, and here-documents."""
 TIMEOUT = 3600.0
 """How long a step may be silent, in seconds."""
 _CANCELLED = 10.0
@@ -47,6 +52,17 @@ class DockerBuilder(ImageBuilder):
         self._pool = pool
         self._images = images
 
+    def check(self, build: ImageBuild) -> None:
+        """Refuse what the daemon's builders can't do; see `samebox.images.builder.ImageBuilder.check`."""
+        if not needs(build.text):
+            return
+        with self._pool.client() as client:
+            version = str(client.version(api_version=False).get("Version") or "")
+        numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+        lacking = {HEREDOC, LINK} if numbers < _HEREDOCS else set()
+        lacking |= {MOUNT, CHMOD} if numbers < _BUILDKIT else set()
+        check_needs(build, lacking, engine="docker", builder=f"Docker {version}")
+
     def find(self, name: str) -> str | None:
         """Return an image's id; None if it is not there."""
         facts = self._images.find(name)
@@ -64,11 +80,15 @@ class DockerBuilder(ImageBuilder):
         assert build is not None  # noqa: S101 - what else is built
         before = self._everything()
         said: list[str] = []
+        modern = bool(needs(build.text))
         try:
-            with self._pool.client(timeout=TIMEOUT) as client:
-                client.reload_config()
+            with (
+                _archive(context, modern=modern) as file,
+                self._pool.client(timeout=TIMEOUT) as client,
+                _builder(client, modern=modern),
+            ):
                 answers = client.build(
-                    fileobj=context.file,
+                    fileobj=file,
                     custom_context=True,
                     dockerfile=context.dockerfile,
                     tag=name,
@@ -76,13 +96,14 @@ class DockerBuilder(ImageBuilder):
                     target=build.target,
                     labels={MADE: "build"},
                     platform=config.platform,
-                    nocache=fresh,
+                    # The old builder's cache does not tell such links apart: the image would have another build's.
+                    nocache=fresh or (context.unresolved and not modern),
                     rm=True,
                     forcerm=True,
                     timeout=TIMEOUT,
                     decode=True,
                 )
-                for text in _texts(answers):
+                for text in progress(objects(answers)) if modern else _texts(answers):
                     said.extend(_IMAGE.findall(text))
                     log.add(text)
         except BaseException as error:
@@ -135,8 +156,29 @@ class DockerBuilder(ImageBuilder):
         return nameless
 
 
+@contextlib.contextmanager
+def _archive(context: BuildContext, *, modern: bool) -> Iterator[IO[bytes]]:
+    """Give the archive to send."""
+    file = without_frontend(context.file, context.dockerfile) if modern else context.file
+    try:
+        yield file
+    finally:
+        if file is not context.file:
+            file.close()
+
+
+@contextlib.contextmanager
+def _builder(client: Any, *, modern: bool) -> Iterator[None]:
+    """Have a client's calls ask for BuildKit, which docker-py has no argument for."""
+    client.params = {"version": "2"} if modern else {}
+    try:
+        yield
+    finally:
+        client.params = {}
+
+
 def _texts(answers: Iterable[dict[str, Any]]) -> Iterator[str]:
-    for answer in answers:
+    for answer in objects(answers):
         if error := answer.get("error"):
             raise StreamError(str(error))
         yield str(answer.get("stream") or "") or f"{answer.get('status') or ''}\n"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
-import docker
 import docker.constants
 import docker.errors
 import docker.tls
@@ -16,7 +17,10 @@ import requests.exceptions
 import requests.utils
 import urllib3.exceptions
 
+from samebox.engine.oci.answers import check_answer
 from samebox.engine.oci.refusal import RefusedError
+from samebox_docker.answers import ANSWERS
+from samebox_docker.credentials import Client
 from samebox_docker.failure import no_docker, refused, unreachable
 from samebox_docker.ssh import SshLink
 from samebox_docker.transport import LinkAdapter, TlsAdapter, UnixLink
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from samebox_docker.address import Address
     from samebox_docker.transport import Link
 
+_VERSION = re.compile(r"^/v\d+\.\d+(?=/)")
 IDLE = 8
 """How many idle clients are kept; more are made as calls need them."""
 
@@ -161,14 +166,16 @@ class ClientPool:
                 pair = (str(address.tls.cert), str(address.tls.key)) if address.tls.cert and address.tls.key else None
                 ca = str(address.tls.ca) if address.tls.ca else None
                 tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=address.tls.verify)
-            client: Any = docker.APIClient(base_url=url, version=version, tls=tls or False)
+            client: Any = Client(base_url=url, version=version, tls=tls or False)
         except docker.errors.DockerException as error:
             raise no_docker(address, f"docker-py refuses it: {error}", f"Correct {address.named}.") from None
         client.timeout = self._timeout
         client.latest = None
 
-        def note(response: requests.Response, **_: Any) -> None:
+        def note(response: requests.Response, **how: Any) -> None:
             client.latest = response
+            if not how.get("stream"):
+                self._check(response)
 
         client.hooks["response"].append(note)
         # Else REQUESTS_CA_BUNDLE replaces the authority that was given (requests #3829), and .netrc is looked for.
@@ -179,6 +186,17 @@ class ClientPool:
         else:
             client.mount("http+docker://", LinkAdapter(self._link))
         return client
+
+    def _check(self, response: requests.Response) -> None:
+        """Check the form of an answer, before docker-py reads it; see `samebox_docker.answers`."""
+        if response.status_code >= 400:
+            return
+        try:
+            answer = response.json()
+        except ValueError:
+            return  # none that has one, or docker-py's to find
+        path = _VERSION.sub("", unquote(urlsplit(str(response.request.url)).path))
+        check_answer(ANSWERS, str(response.request.method).lower(), path, answer, self.engine)
 
     def _link(self) -> Link:
         if self.address.scheme == "ssh":

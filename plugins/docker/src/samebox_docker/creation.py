@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from samebox.capabilities import Capability, Isolation
 from samebox.engine.mistakes import no_workdir
 from samebox.engine.oci.agent_volume import delivered_agent
+from samebox.engine.oci.platforms import check_runnable
 from samebox.engine.oci.status import image_label
 from samebox.errors import EngineError
 from samebox_docker.container import container_body
@@ -74,9 +75,19 @@ class Creation:
         Raises:
             SandboxExistsError: The name is taken.
             ConfigError: The config has a mistake, as a file at the workdir.
+            UnsupportedError: The daemon's host can't run the image's programs.
             EngineError: Docker refused; nothing is left behind but volumes.
         """
         daemon = self._daemon
+        check_runnable(
+            self._program.machine,
+            self._facts.platform,
+            engine="docker",
+            where=daemon.pool.engine,
+            host=self._info.details.get("architecture", ""),
+            known=daemon.agent.runs,
+            attempt=lambda: daemon.agent.attempt(self._program, self._facts.id),
+        )
         labels = {**image_label(self._config, default_image, self._facts.id), **labels}
         owner = daemon.users.known(self._facts.id, self._user)
         container = self._create(name, labels, owner)

@@ -17,7 +17,7 @@ from samebox.engine.oci.volumes import unmake
 from samebox.errors import ConfigError, SandboxNotFoundError
 from samebox_docker.address import find_address
 from samebox_docker.creation import Creation
-from samebox_docker.host import engine_info, hides_tmpfs_modes
+from samebox_docker.host import engine_info, hides_tmpfs_modes, stronger
 from samebox_docker.mounts import check_mounts
 from samebox_docker.options import DockerOptions
 from samebox_docker.privilege import no_privilege
@@ -53,6 +53,7 @@ class DockerEngine(Engine):
         self._found: tuple[int, Daemon] | None = None
         self._info: EngineInfo | None = None
         self._hides_modes = False
+        self._stronger: list[str] = []
         self._made: dict[tuple[int, str], list[str]] = {}
         """Volumes that were made for what this object has created and not started, by process and id."""
 
@@ -76,11 +77,17 @@ class DockerEngine(Engine):
         if self._info is None:
             greeting, info = self._daemon.describe()
             self._hides_modes = hides_tmpfs_modes(info, self.options.runtime)
+            self._stronger = stronger(self._daemon.address, info)
             found = engine_info(self._daemon.address, greeting, info, self.options.runtime)
             if not found.rootless and (reason := no_privilege(self._daemon.address)) is not None:
                 found = dataclasses.replace(found, missing={**found.missing, Capability.PRIVILEGED: reason})
             self._info = found
         return self._info
+
+    def stronger(self) -> Sequence[Mapping[str, Any]]:
+        """Return the daemon's runtimes that make a stronger wall, as gVisor's; none where the options name one."""
+        self.probe()
+        return [] if self.options.runtime is not None else [{"runtime": name} for name in self._stronger]
 
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Find the config's image on the daemon; else pull it, or bring it there from this host's files.

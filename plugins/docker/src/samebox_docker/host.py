@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import EngineInfo
 from samebox.engine.oci.limits import no_disk_limit
 from samebox.engine.oci.mounts import runc_hides_modes
+from samebox.engine.oci.runtimes import gvisor_lacks, runtime_tier, stronger_runtimes
 from samebox.errors import ConfigError
 from samebox_docker.failure import no_docker
 
@@ -53,7 +56,8 @@ def engine_info(address: Address, greeting: Greeting, info: Mapping[str, Any], r
     security = [str(option) for option in info.get("SecurityOptions") or ()]
     rootless = any(option.split(",")[0] == "name=rootless" for option in security)
     used = runtime or str(info.get("DefaultRuntime") or "")
-    isolation = _isolation(used, runtimes.get(used) or {}, rootless=rootless)
+    usual = Isolation.ROOTLESS if rootless else Isolation.CONTAINER
+    isolation = runtime_tier(used, _program(runtimes.get(used) or {})) or usual
     return EngineInfo(
         name="docker",
         version=str(info.get("ServerVersion") or ""),
@@ -85,14 +89,24 @@ def hides_tmpfs_modes(info: Mapping[str, Any], runtime: str | None) -> bool:
     return runc and runc_hides_modes(str((info.get("RuncCommit") or {}).get("ID")))
 
 
-def _isolation(name: str, runtime: Mapping[str, Any], *, rootless: bool) -> Isolation:
-    program = str(runtime.get("path") or runtime.get("runtimeType") or "").rpartition("/")[2]
-    words = f"{name} {program}"
-    if "kata" in words:
-        return Isolation.VM
-    if "runsc" in words:
-        return Isolation.USER_KERNEL
-    return Isolation.ROOTLESS if rootless else Isolation.CONTAINER
+def stronger(address: Address, info: Mapping[str, Any]) -> list[str]:
+    """Return the daemon's runtimes whose walls are stronger than that of its default one, the weakest first.
+
+    The daemon does not look whether a runtime's program is there; of a daemon on this host it is seen here.
+
+    Args:
+        address: Where the daemon is.
+        info: Its answer to /info.
+    """
+    programs = {name: _program(runtime or {}) for name, runtime in (info.get("Runtimes") or {}).items()}
+    default = str(info.get("DefaultRuntime") or "")
+    found = stronger_runtimes(programs, runtime_tier(default, programs.get(default, "")) or Isolation.ROOTLESS)
+    here = address.scheme == "unix" and info.get("Name") == gethostname()
+    return [name for name in found if not (here and programs[name][:1] == "/" and not Path(programs[name]).exists())]
+
+
+def _program(runtime: Mapping[str, Any]) -> str:
+    return str(runtime.get("path") or runtime.get("runtimeType") or "")
 
 
 def _missing(info: Mapping[str, Any]) -> dict[Capability, str]:
@@ -151,21 +165,12 @@ def _gvisor(runtime: Mapping[str, Any], isolation: Isolation) -> dict[Capability
     """Return what gVisor lacks by itself, and by the arguments that the daemon gives to it."""
     if isolation is not Isolation.USER_KERNEL:
         return {}
-    reason = "gVisor serves system calls with a kernel of its own; no {} stands in the sandbox"
-    missing = {
-        Capability.SECCOMP: reason.format("filter"),
-        Capability.SECCOMP_PROFILE: reason.format("filter"),
-        Capability.APPARMOR: reason.format("AppArmor profile"),
-        Capability.SELINUX: reason.format("SELinux label"),
-    }
     arguments = {str(argument).removeprefix("-").removeprefix("-") for argument in runtime.get("runtimeArgs") or ()}
+    missing = gvisor_lacks(
+        layered="overlay2=none" in arguments, hint="; give it --overlay2=none in the daemon's runtimeArgs"
+    )
     if arguments & {"ignore-cgroups", "ignore-cgroups=true"}:
         missing |= {capability: "the daemon runs gVisor with --ignore-cgroups" for capability, _, _ in LIMITS}
-    if "overlay2=none" not in arguments:
-        # https://gvisor.dev/docs/user_guide/filesystem/#overlayfs
-        reason = "gVisor keeps what a sandbox writes in an overlay of its own, which ends with the sandbox's processes"
-        reason += "; give it --overlay2=none in the daemon's runtimeArgs"
-        missing |= {Capability.SNAPSHOT: reason, Capability.PERSISTENT: reason}
     if "network=none" in arguments:
         reason = "the daemon runs gVisor with --network=none"
         missing |= {Capability.NETWORK: reason, Capability.NETWORK_NAMED: reason, Capability.PORTS: reason}

@@ -12,6 +12,7 @@ from samebox.engine.oci.reference import LOCAL, split_reference
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.status import timestamp
 from samebox.errors import ConfigError, ImageNotFoundError
+from samebox_docker.credentials import credentials_for
 from samebox_docker.progress import follow, parse_lines
 
 if TYPE_CHECKING:
@@ -169,13 +170,17 @@ class Images:
     def _pull(self, image: str, progress: Callable[[str], None], platform: str | None) -> None:
         progress(f"pulling {image}")
         repository, tag = split_reference(image)
+        credentials = credentials_for(image)
         try:
             with self._pool.client(timeout=PULL_SILENCE) as client:
-                client.reload_config()  # a `docker login` since the client was made counts
-                for line in follow(client.pull(repository, tag=tag, stream=True, decode=True, platform=platform)):
+                answers = client.pull(
+                    repository, tag=tag, stream=True, decode=True, platform=platform, auth_config=credentials.known
+                )
+                for line in follow(answers):
                     progress(line)
         except RefusedError as error:
-            raise self._not_found(image, f"pulling it failed: {error.words}") from None
+            wrong = f", and {credentials.wrong}" if credentials.wrong else ""
+            raise self._not_found(image, f"pulling it failed: {error.words}{wrong}") from None
 
     def _not_found(self, image: str, why: str) -> ImageNotFoundError:
         if image.startswith(LOCAL):

@@ -26,6 +26,11 @@ class StreamError(RefusedError):
         super().__init__(words, words=words)
 
 
+def objects(lines: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Yield those of Docker's lines that are objects, as all of its own are."""
+    return (line for line in lines if isinstance(line, dict))
+
+
 def follow(lines: Iterable[Any]) -> Iterator[str]:
     """Turn Docker's lines into ones for a person: one for each change of a layer's state, no growing bars.
 
@@ -33,10 +38,9 @@ def follow(lines: Iterable[Any]) -> Iterator[str]:
         StreamError: A line says that the call failed.
     """
     seen: dict[str, str] = {}
-    for line in lines:
-        if not isinstance(line, dict):
-            continue
-        if error := line.get("error") or (line.get("errorDetail") or {}).get("message"):
+    for line in objects(lines):
+        detail = line.get("errorDetail")
+        if error := line.get("error") or (detail.get("message") if isinstance(detail, dict) else detail):
             raise StreamError(str(error))
         status, layer = str(line.get("status") or line.get("stream") or "").strip(), str(line.get("id") or "")
         kind = _NUMBER.sub("", status)  # "Retrying in 5 seconds" counts down

@@ -98,7 +98,7 @@ def host_settings(config: SandboxConfig, *, rootless: bool = False) -> dict[str,
             {"Name": name, "Soft": ulimit.soft, "Hard": ulimit.hard} for name, ulimit in config.ulimits.items()
         ],
         "ShmSize": config.shm_size,
-        "StorageOpt": {"size": str(config.disk)} if config.disk is not None else None,
+        "StorageOpt": {"size": str(config.disk)} if config.disk is not None and not config.read_only else None,
         "Privileged": config.privileged,
         "Devices": [
             {

@@ -118,6 +118,29 @@ class AgentVolume:
         """Remove a container; see `samebox.engine.oci.agent_volume.AgentStore`."""
         remove_container(self._client, installer)
 
+    def attempt(self, program: AgentProgram, image: str) -> str:
+        """Run an agent that was delivered, and return why it could not be run, or ""."""
+        spec = {
+            "image": image,
+            "entrypoint": [GUEST_PATH, "version"],
+            "command": [],
+            "user": "0:0",
+            "netns": {"nsmode": "none"},
+            "image_volume_mode": "ignore",
+            "log_configuration": {"driver": "none"},
+            "labels": {LABEL: ""},
+            "volumes": [{"Name": volume_name(program), "Dest": MOUNT_POINT, "Options": ["ro", "nocopy"]}],
+        }
+        container = str(self._client.json("/containers/create", method="post", body=spec)["Id"])
+        try:
+            self._client.call("post", f"/containers/{container}/start")
+            code = self._client.json(f"/containers/{container}/wait", method="post")
+        except RefusedError as error:
+            return error.words
+        finally:
+            remove_container(self._client, container)
+        return "" if code == 0 else f"the agent ended with exit code {code}"
+
     def _make_volume(self, program: AgentProgram) -> None:
         # uid and gid keep Podman from giving the volume to the user of the first container that mounts it, with the
         # mode of the directory that its image happens to have there (fixVolumePermissions); nocopy keeps it from

@@ -12,16 +12,20 @@ from samebox.engine.oci.made_images import note_use
 from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import BuildError, EngineUnavailableError
 from samebox.images.builder import ImageBuilder
+from samebox.images.syntax import HEREDOC, check_needs
 from samebox_podman.images import find_image, inspect_image, parse_report, tag_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from samebox.config.build import ImageBuild
     from samebox.config.model import SandboxConfig
     from samebox.images.builder import BuildLog
     from samebox.images.context import BuildContext
     from samebox_podman.client import PodmanClient
 
+_HEREDOCS = (5,)
+"""The first version whose builder has them."""
 SILENCE = 3600.0
 """How long a step may be silent, in seconds."""
 _PRIVATE = [{"Name": "network", "Host": False, "Path": ""}]
@@ -33,14 +37,21 @@ class PodmanBuilder(ImageBuilder):
 
     Args:
         client: The service.
+        version: Its version, as (5, 8, 2).
     """
 
     step = re.compile(r"(\[\d+/\d+\] )?STEP \d+/\d+: ")
     chatter = ("--> ", "COMMIT ", "Getting image source ", "Copying ", "Writing manifest ", "Storing signatures")
 
-    def __init__(self, client: PodmanClient) -> None:
+    def __init__(self, client: PodmanClient, version: tuple[int, ...]) -> None:
         super().__init__(client.engine)
         self._client = client
+        self._version = version
+
+    def check(self, build: ImageBuild) -> None:
+        """Refuse what the service's builder can't do; see `samebox.images.builder.ImageBuilder.check`."""
+        lacking = () if self._version >= _HEREDOCS else (HEREDOC,)
+        check_needs(build, lacking, engine="podman", builder=f"Podman {'.'.join(map(str, self._version))}")
 
     def find(self, name: str) -> str | None:
         """Return an image's id; None if it is not there."""

@@ -9,9 +9,12 @@ import socket
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+from samebox.engine.oci.answers import check_answer
 from samebox.engine.oci.unreachable import causes
 from samebox.errors import EngineUnavailableError
+from samebox_podman.answers import ANSWERS
 from samebox_podman.child import HelperError
 from samebox_podman.failure import refused, unavailable, unreachable
 from samebox_podman.service import SOURCE, private_service
@@ -40,10 +43,12 @@ class PodmanClient:
     Args:
         address: The service.
         timeout: How long to wait for one answer, in seconds.
+        runtime: The OCI runtime of a private service.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, runtime: str | None = None) -> None:
         self.address = address
+        self._runtime = runtime
         self._timeout = timeout
         self._local = threading.local()
         self._clients: weakref.WeakSet[podman.PodmanClient] = weakref.WeakSet()
@@ -64,6 +69,8 @@ class PodmanClient:
         stream: bool = False,
         timeout: float | None = None,
         accept: tuple[int, ...] = (),
+        compatible: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> APIResponse:
         """Make one call of Podman's own (libpod) API.
 
@@ -76,6 +83,8 @@ class PodmanClient:
             stream: Whether to leave the answer's body to the caller, who closes it.
             timeout: How long to wait for the answer, in seconds; None: the options'.
             accept: Further statuses that are no error.
+            compatible: Whether the path is one of the API that is Docker's instead.
+            headers: Further headers.
 
         Returns:
             The answer.
@@ -84,13 +93,15 @@ class PodmanClient:
             EngineUnavailableError: The service can't be reached, or did not answer in time.
             RefusedError: It answered with an error.
         """
-        headers = {}
+        kind = {}
         content: Any = data
         if body is not None:
-            content, headers = json.dumps(body), {"Content-Type": "application/json"}
+            content, kind = json.dumps(body), {"Content-Type": "application/json"}
         elif data is not None:
-            headers = {"Content-Type": "application/x-tar"}
-        arguments: dict[str, Any] = {"params": params, "headers": headers, "stream": stream}
+            kind = {"Content-Type": "application/x-tar"}
+        arguments: dict[str, Any] = {"params": params, "headers": {**kind, **(headers or {})}, "stream": stream}
+        if compatible:
+            arguments["compatible"] = True
         if method in {"post", "put"}:
             arguments["data"] = content
         arguments["timeout"] = (CONNECT, timeout or self._timeout)
@@ -117,13 +128,18 @@ class PodmanClient:
 
         Raises:
             EngineUnavailableError: It is no JSON, as from a proxy or another program.
+            EngineError: It is of another form than Podman's; see `samebox_podman.answers`.
         """
         try:
-            return response.json()
+            answer = response.json()
         except ValueError:
             found = f"what answers there is no Podman, it said {response.text[:200]!r}"
             remedy = f"Correct {self.address.source}, or look at what stands between."
             raise unavailable(self.address, found, remedy) from None
+        request = response.request
+        path = unquote(urlsplit(request.url).path).partition("/libpod")[2]
+        check_answer(ANSWERS, str(request.method).lower(), path, answer, self.engine)
+        return answer
 
     def _send(self, method: str, path: str, arguments: dict[str, Any]) -> APIResponse:
         response: APIResponse
@@ -142,7 +158,7 @@ class PodmanClient:
         if not any(isinstance(cause, FileNotFoundError | ConnectionRefusedError) for cause in causes(error)):
             return False
         try:
-            self.address = private_service().ensure()
+            self.address = private_service(self._runtime).ensure()
         except HelperError as failed:
             raise unavailable(
                 self.address, f"it has ended and can't be started again: {failed}", "Try anew."

@@ -38,7 +38,9 @@ def find_service(
        /run/user/UID/podman/podman.sock; of root /run/podman/podman.sock. The option `rootless` chooses among them,
     5. a private service, if there is a podman program and the option `service` allows it.
 
-    What is named in so many words (1 to 3) is used or fails; only between the usual places is there a search.
+    What is named in so many words (1 to 3) is used or fails; only between the usual places is there a search. With the
+    option `runtime` the private service comes before the usual socket, as Podman takes a runtime from a request only
+    since 6.0: the service is started with it, and has the same images and containers.
 
     Args:
         options: The engine's options.
@@ -55,13 +57,16 @@ def find_service(
     named = _named(options, environ)
     if named is not None:
         return named
+    service = service or private_service(options.runtime)
     tried: list[str] = []
+    if options.runtime is not None and _startable(options, uid, service):
+        return _private(options, uid, tried, service)
     for address in usual_sockets(options, environ, uid):
         error = _connects(address)
         if error is None:
             return address
         tried.append(f"{address}: {why(address, error)[0]}")
-    return _private(options, uid, tried, service or private_service())
+    return _private(options, uid, tried, service)
 
 
 def usual_sockets(options: PodmanOptions, environ: Mapping[str, str], uid: int) -> list[Address]:
@@ -130,6 +135,11 @@ def _connects(address: Address) -> OSError | None:
         except OSError as error:
             return error
     return None
+
+
+def _startable(options: PodmanOptions, uid: int, service: PrivateService) -> bool:
+    mine = options.rootless is None or options.rootless == (uid != 0)
+    return mine and options.service and service.program() is not None
 
 
 def _private(options: PodmanOptions, uid: int, tried: list[str], service: PrivateService) -> Address:

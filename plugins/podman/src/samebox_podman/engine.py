@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from samebox.capabilities import Capability
+from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, SandboxStatus
 from samebox.engine.bind_sources import check_sources
 from samebox.engine.labels import MANAGED
@@ -15,22 +15,22 @@ from samebox.engine.oci.default_profile import writes_last
 from samebox.engine.oci.local_images import local_image
 from samebox.engine.oci.made_images import MadeImages, note_use
 from samebox.engine.oci.mounts import volume_names
+from samebox.engine.oci.platforms import check_runnable
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
 from samebox.engine.oci.status import image_label
 from samebox.engine.oci.volumes import unmake
-from samebox.errors import EngineError, ImageNotFoundError, SandboxNotFoundError
+from samebox.errors import EngineError, ImageNotFoundError, IsolationError, SandboxNotFoundError
 from samebox_podman import discovery
 from samebox_podman.agent_volume import PROFILES, AgentVolume
 from samebox_podman.attachments import Attachments
 from samebox_podman.client import PodmanClient
 from samebox_podman.containers import Containers, remove_container
 from samebox_podman.directories import SandboxDirectories
-from samebox_podman.host import PodmanHost, host_at, probe_host
+from samebox_podman.host import PodmanHost, host_at, probe_host, stronger
 from samebox_podman.images import find_image, inspect_image
 from samebox_podman.local_images import LocalImages
 from samebox_podman.options import PodmanOptions
-from samebox_podman.platforms import check_runnable
 from samebox_podman.seccomp import delivered
 from samebox_podman.settings import check_settings
 from samebox_podman.spec import container_spec
@@ -71,7 +71,7 @@ class PodmanEngine(Engine):
         found, pid = self._found, os.getpid()
         if found is None or found[0] != pid:
             address = discovery.find_service(self.options, os.environ, discovery.current_uid())
-            found = self._found = (pid, PodmanClient(address, self.options.timeout))
+            found = self._found = (pid, PodmanClient(address, self.options.timeout, self.options.runtime))
         return found[1]
 
     @property
@@ -96,7 +96,15 @@ class PodmanEngine(Engine):
 
     def probe(self) -> EngineInfo:
         """Reach the service and tell what it is; see `samebox.engine.Engine.probe`."""
-        return probe_host(self.client, self.capabilities, rootless=self.options.rootless)
+        options = self.options
+        return probe_host(self.client, self.capabilities, rootless=options.rootless, runtime=options.runtime)
+
+    def stronger(self) -> Sequence[Mapping[str, Any]]:
+        """Return the service's runtimes that make a stronger wall, as gVisor's; none where the options name one."""
+        if self.options.runtime is not None:
+            return []
+        self.probe()
+        return [{"runtime": name} for name in stronger(self.client)]
 
     def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Return the id of the config's image, fetching or importing it if needed; see `Engine.ensure_image`."""
@@ -115,7 +123,7 @@ class PodmanEngine(Engine):
         from samebox_podman.build import PodmanBuilder  # noqa: PLC0415 - for builds alone
 
         self._check(config)
-        image = PodmanBuilder(self.client).build(config, progress)
+        image = PodmanBuilder(self.client, self._host.version).build(config, progress)
         note_use(self._facts(image))
         return image
 
@@ -166,10 +174,19 @@ class PodmanEngine(Engine):
         agent = delivered_agent(facts.architecture or None, info.isolation)
         # First: a container that names a volume makes it, without the label and options that this one needs.
         volume = self._deliver(agent, facts.id)
-        check_runnable(self.client, self._host, agent, volume, facts)
+        check_runnable(
+            agent.machine,
+            facts.platform,
+            engine="podman",
+            where=self.client.engine,
+            host=self._host.machine,
+            known=self._host.runs,
+            attempt=lambda: AgentVolume(self.client).attempt(agent, facts.id),
+        )
         if not seccomp and not config.privileged and Capability.SECCOMP not in info.missing:
             profile = PROFILES[writes_last(config)]
             seccomp = {"seccomp_profile_path": f"{self._host.whole_agents[volume]}/{profile}"}
+        runtime = self._host.runtime_name(self.options.runtime) if self.options.runtime is not None else None
         directories = SandboxDirectories(self.client, self._host, facts, config)
         ulimits = self._default_ulimits(facts.id) if config.ulimits and not info.rootless else {}
         while True:
@@ -182,7 +199,7 @@ class PodmanEngine(Engine):
                 agent_volume=volume,
                 plan=plan,
                 missing=info.missing,
-                runtime=self.options.runtime,
+                runtime=runtime,
                 seccomp=seccomp,
                 default_ulimits=ulimits,
             )
@@ -195,13 +212,17 @@ class PodmanEngine(Engine):
                 # A prune or a full disk took the profile's file, which Podman reads before all else.
                 if "seccomp" in str(error) and self.heal_agent():
                     continue
+                if runtime is not None and "OCI runtime" in str(error) and "is not available" in str(error):
+                    # Only a creation tells whether a runtime of a service elsewhere is there.
+                    tier = Isolation.ROOTLESS if info.rootless else Isolation.CONTAINER
+                    raise IsolationError(str(error), tier) from None
                 raise
             try:
                 self._prove(agent, sandbox_id)
                 if directories.learnt(sandbox_id, plan) and directories.plan() != plan:
                     remove_container(self.client, sandbox_id)
                     continue
-                directories.put(sandbox_id, plan, spec, self.options.runtime)
+                directories.put(sandbox_id, plan, spec, runtime)
             except BaseException as error:
                 self._containers.remove_after(error, sandbox_id, name)
                 raise

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import EngineInfo
 from samebox.engine.oci.limits import no_disk_limit
 from samebox.engine.oci.mounts import runc_hides_modes
+from samebox.engine.oci.runtimes import gvisor_lacks, runtime_tier, stronger_runtimes
+from samebox.errors import ConfigError
 from samebox_podman.failure import unavailable
 from samebox_podman.gpus import no_gpus
 
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 OLDEST = (4, 0)
 """The first version whose API and behaviour were read; 4.3 is the first that the tests run on."""
+TAKES_RUNTIMES = (6, 0)
+"""The first version that heeds the `oci_runtime` of a request: https://github.com/containers/podman/pull/28454."""
 _CONTROLLERS = (
     ("memory", Capability.MEMORY_LIMIT),
     ("memory", Capability.SWAP_LIMIT),
@@ -82,6 +89,17 @@ class PodmanHost:
         """Whether the service is."""
         return bool((((self.info or {}).get("host") or {}).get("security") or {}).get("rootless"))
 
+    @property
+    def runtime(self) -> tuple[str, str]:
+        """The name and path of the OCI runtime of containers that ask for none."""
+        own = ((self.info or {}).get("host") or {}).get("ociRuntime") or {}
+        return str(own.get("name", "")), str(own.get("path", ""))
+
+    def runtime_name(self, asked: str | None) -> str:
+        """Return how the service calls the OCI runtime asked for; None: its own."""
+        name, path = self.runtime
+        return name if asked is None or asked == path else asked
+
     def hides_modes(self, runtime: str | None) -> bool:
         """Return whether a tmpfs gets the mode of the directory that it hides, whatever its options say.
 
@@ -110,15 +128,19 @@ def version_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version.partition("-")[0])[:3])
 
 
-def probe_host(client: PodmanClient, capabilities: frozenset[Capability], *, rootless: bool | None) -> EngineInfo:
+def probe_host(
+    client: PodmanClient, capabilities: frozenset[Capability], *, rootless: bool | None, runtime: str | None = None
+) -> EngineInfo:
     """Reach a service and tell what it is.
 
     Args:
         client: The service.
         capabilities: What the engine claims.
         rootless: What the options ask for.
+        runtime: The OCI runtime that the options ask for.
 
     Raises:
+        ConfigError: It takes no runtime from a request.
         EngineUnavailableError: It can't be reached, is no Podman, is too old, or not what the options ask for.
     """
     answer = client.call("get", "/_ping")
@@ -137,26 +159,66 @@ def probe_host(client: PodmanClient, capabilities: frozenset[Capability], *, roo
         kind, asked = ("rootless", "rootful") if is_rootless else ("rootful", "rootless")
         remedy = f"Name a {asked} service with options.url, or leave options.rootless out."
         raise unavailable(client.address, f"it is {kind}, and options.rootless={rootless} asks for {asked}", remedy)
+    used = host.runtime_name(runtime)
+    if used != host.runtime[0] and host.version < TAKES_RUNTIMES:
+        raise ConfigError(
+            f"wrong options for engine 'podman': runtime = {runtime!r}: Podman {version} at {client.address.url} makes "
+            f"every container with its own runtime, {host.runtime[0]!r}; Podman takes one from a request since 6.0. "
+            f"Start a service with it (`podman --runtime {runtime} system service`), or name no service, and samebox "
+            "starts one"
+        )
+    tier = runtime_tier(used, host.runtime[1] if used == host.runtime[0] else "")
+    gvisor = _gvisor_lacks() if tier is Isolation.USER_KERNEL else {}
     return EngineInfo(
         name="podman",
         version=str(host.info["version"]["Version"]),
-        isolation=Isolation.ROOTLESS if is_rootless else Isolation.CONTAINER,
+        isolation=tier or (Isolation.ROOTLESS if is_rootless else Isolation.CONTAINER),
         address=client.address.url,
         rootless=is_rootless,
         missing={
-            name: reason for name, reason in _missing(client, host.info, rootless=is_rootless) if name in capabilities
+            name: reason
+            for name, reason in (*_missing(client, host.info, rootless=is_rootless), *gvisor.items())
+            if name in capabilities
         },
-        details=_details(client, host.info),
+        details=_details(client, host.info, used),
     )
 
 
-def _details(client: PodmanClient, info: dict[str, Any]) -> dict[str, str]:
+def stronger(client: PodmanClient) -> list[str]:
+    """Return the OCI runtimes of a service whose walls are stronger than that of its own one, the weakest first.
+
+    Podman's own API tells of the runtime in use alone. The one that is Docker's names all that are configured, with the
+    first place where each may be; whether it is there is seen here, where the service is on this host.
+
+    Args:
+        client: The service, which was probed.
+    """
+    host = host_at(client.address.url)
+    answer = client.decoded(client.call("get", "/info", compatible=True))
+    programs = {str(name): str((each or {}).get("path", "")) for name, each in (answer.get("Runtimes") or {}).items()}
+    own = runtime_tier(*host.runtime) or Isolation.ROOTLESS
+    here = client.address.scheme == "unix" and ((host.info or {}).get("host") or {}).get("hostname") == gethostname()
+    return [
+        name
+        for name in stronger_runtimes(programs, own)
+        if not here or os.access(programs[name], os.X_OK) or shutil.which(name)
+    ]
+
+
+def _gvisor_lacks() -> dict[Capability, str]:
+    """Return what gVisor lacks, and what it may have been told to ignore, as Podman tells no runtime's arguments."""
+    reason = "Podman does not tell whether gVisor runs with --ignore-cgroups, so the limit could be ignored"
+    return gvisor_lacks(layered=False) | {capability: reason for _, capability in _CONTROLLERS}
+
+
+def _details(client: PodmanClient, info: dict[str, Any], used: str) -> dict[str, str]:
     host = info["host"]
     runtime = host.get("ociRuntime") or {}
+    version = str(runtime.get("version", "")).partition("\n")[0]
     return {
         "found by": client.address.source,
-        "runtime": str(runtime.get("name", "")),
-        "runtime version": str(runtime.get("version", "")).partition("\n")[0],
+        "runtime": used,
+        "runtime version": version if used == runtime.get("name") else "",
         "storage": str((info.get("store") or {}).get("graphDriverName", "")),
         "cgroup": f"{host.get('cgroupVersion', '')} {host.get('cgroupManager', '')}".strip(),
         "kernel": str(host.get("kernel", "")),

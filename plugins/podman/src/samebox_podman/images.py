@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
@@ -14,12 +15,16 @@ from samebox.errors import ConfigError, EngineUnavailableError, ImageNotFoundErr
 from samebox_podman.client import error_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from samebox.engine.oci.image_facts import ImageFacts
     from samebox_podman.client import PodmanClient
 
 _ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
+_NO_CREDENTIALS = {"X-Registry-Auth": base64.urlsafe_b64encode(b"{}").decode()}
+"""What tells a service not to look for any of its own."""
+_BROKEN = re.compile(r"getting username and password: (.*)", re.DOTALL)
+_HELPER = re.compile(r" - err: .*", re.DOTALL)
 PULL_SILENCE = 600.0
 """How long a pull may say nothing, in seconds: Podman reports a layer when it is there."""
 
@@ -63,7 +68,7 @@ def find_image(
             "Rootless and rootful Podman, and each user, have images of their own."
         )
     # "missing" would be content with the one of another platform.
-    words = _pull(client, target, "always" if other else pull, progress, platform)
+    words = _pull_anyhow(client, target, "always" if other else pull, progress, platform)
     facts = None if words else inspect_image(client, target, reference)
     if facts is None:
         beginning = where if here is None else f'image {reference!r} is to be fetched anew (pull="always")'
@@ -147,17 +152,53 @@ def inspect_image(client: PodmanClient, name: str, reference: str | None = None)
     return image_facts(client.decoded(response))
 
 
-def _pull(client: PodmanClient, target: str, policy: str, progress: Callable[[str], None], platform: str | None) -> str:
-    """Fetch an image.
+def _pull_anyhow(
+    client: PodmanClient, target: str, policy: str, progress: Callable[[str], None], platform: str | None
+) -> str:
+    """Fetch an image, without credentials where the service can't read its own: they may not be needed.
 
     Returns:
         What went wrong, in the service's words.
     """
     progress(f"fetching {target}")
+    words = _pull(client, target, policy, progress, platform)
+    broken = _BROKEN.search(words)
+    if broken is None:
+        return words
+    words = _pull(client, target, policy, progress, platform, headers=_NO_CREDENTIALS)
+    if not words:
+        return ""
+    registry, found = target.partition("/")[0], " ".join(_HELPER.sub("", broken[1]).split())
+    return (
+        f"{words}, and the credentials for {registry} that the service has could not be used: {found}. Correct its "
+        f"auth.json, or run `podman login {registry}` anew"
+    )
+
+
+def _pull(
+    client: PodmanClient,
+    target: str,
+    policy: str,
+    progress: Callable[[str], None],
+    platform: str | None,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> str:
+    """Fetch an image.
+
+    Returns:
+        What went wrong, in the service's words.
+    """
     params = {"reference": target, "policy": policy}
     params |= zip(("OS", "Arch", "Variant"), (platform or "").split("/"), strict=False) if platform else ()
     response = client.call(
-        "post", "/images/pull", params=params, stream=True, timeout=PULL_SILENCE, accept=(400, 401, 403, 404, 500)
+        "post",
+        "/images/pull",
+        params=params,
+        stream=True,
+        timeout=PULL_SILENCE,
+        accept=(400, 401, 403, 404, 500),
+        headers=headers,
     )
     wrong = []
     with contextlib.closing(response):

@@ -22,9 +22,14 @@ SOURCE = "a private service that samebox started"
 
 
 class PrivateService:
-    """Keeps one private service running for this process, and starts it again when it has ended for idleness."""
+    """Keeps one private service running for this process, and starts it again when it has ended for idleness.
 
-    def __init__(self) -> None:
+    Args:
+        runtime: The OCI runtime of all containers that it makes; None: Podman's default.
+    """
+
+    def __init__(self, runtime: str | None = None) -> None:
+        self._runtime = runtime
         self._lock = threading.Lock()
         self._process: OwnedProcess | None = None
 
@@ -55,7 +60,8 @@ class PrivateService:
             program = self.program()
             if program is None:
                 raise HelperError("there is no podman program in PATH")
-            argv = [program, "system", "service", f"--time={IDLE}", "unix://{directory}/podman.sock"]
+            named = [f"--runtime={self._runtime}"] if self._runtime is not None else []
+            argv = [program, *named, "system", "service", f"--time={IDLE}", "unix://{directory}/podman.sock"]
             try:
                 self._process = OwnedProcess(argv, _listens, within=READY)
             except OSError as error:
@@ -84,21 +90,20 @@ def _listens(directory: Path) -> bool:
     return True
 
 
-_SERVICE = PrivateService()
+_SERVICES: dict[str | None, PrivateService] = {}
 _INHERITED: list[PrivateService] = []
 """What a forked child must neither end nor collect, as that would complain about a process that is not its own."""
 
 
-def private_service() -> PrivateService:
-    """Return this process's private service, which may not run yet."""
-    return _SERVICE
+def private_service(runtime: str | None = None) -> PrivateService:
+    """Return this process's private service with an OCI runtime, which may not run yet."""
+    return _SERVICES.setdefault(runtime, PrivateService(runtime))
 
 
 def _forget() -> None:
-    """Let a forked child start a service of its own: its parent's may end at any time."""
-    global _SERVICE  # noqa: PLW0603 - one for each process
-    _INHERITED.append(_SERVICE)
-    _SERVICE = PrivateService()
+    """Let a forked child start services of its own: its parent's may end at any time."""
+    _INHERITED.extend(_SERVICES.values())
+    _SERVICES.clear()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -98,7 +98,7 @@ def settings_spec(config: SandboxConfig, default_ulimits: Mapping[str, tuple[int
         "dns_server": list(config.dns),
         "hostadd": [f"{name}:{address}" for name, address in config.extra_hosts.items()],
         "shm_size": config.shm_size,
-        "storage_opts": {"size": str(config.disk)} if config.disk is not None else None,
+        "storage_opts": {"size": str(config.disk)} if config.disk is not None and not config.read_only else None,
         "devices": [{"path": f"{each.source}:{each.target}:{each.permissions}"} for each in config.devices]
         + [{"path": each if "=" in each else f"nvidia.com/gpu={each}"} for each in config.gpus],
         **_security(config.security_opt),
@@ -162,7 +162,7 @@ def settings_compared(spec: Mapping[str, Any], found: Mapping[str, Any]) -> Iter
 
 
 def _published(asked: Mapping[str, Any], bound: Mapping[str, Any]) -> bool:
-    places = {port: (where[0]["HostIp"], int(where[0]["HostPort"])) for port, where in bound.items()}
+    places = {port: (where[0]["HostIp"], int(where[0]["HostPort"] or 0)) for port, where in bound.items()}
     return asked.keys() == places.keys() and all(
         each["host_ip"] == places[port][0] and each["host_port"] in {0, places[port][1]} for port, each in asked.items()
     )

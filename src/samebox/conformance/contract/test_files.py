@@ -488,8 +488,9 @@ def test_edit_replaces_a_text(box: Sandbox, here: str) -> None:
     with pytest.raises(EditError, match="0 times"):
         box.edit(f"{here}/file", "four", "4")
     box.write_text(f"{here}/file", "a b a")
-    with pytest.raises(EditError, match="2 times"):
+    with pytest.raises(EditError, match="2 times") as caught:
         box.edit(f"{here}/file", "a", "x")
+    assert (caught.value.found, caught.value.expected) == (2, 1)
     assert box.read_text(f"{here}/file") == "a b a"
     assert box.edit(f"{here}/file", "a", "x", count=0) == 2
     assert box.sh("cat file; stat -c %a file", cwd=here, timeout=DEADLINE).stdout == b"x b x755\n"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import re
 import secrets
 import shutil
 import tarfile
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from samebox.conformance.contract.conftest import NewBox
     from samebox.conformance.contract.harness import Harness
+    from samebox.sandbox.sandbox import Sandbox
 
 
 @pytest.fixture
@@ -193,6 +197,49 @@ def test_platform_is_the_one_asked_for(new_box: NewBox) -> None:
         new_box(platform="linux/s390x", pull="never")
 
 
+@requires(Capability.ARCHIVE_IMAGE)
+def test_image_that_cannot_run_is_refused(new_box: NewBox, rootfs: Path, shared_dir: Path) -> None:
+    """An image of a platform whose programs the engine's host can't run is refused, in the same words everywhere.
+
+    Why: its first process ends at once, with an exit code that says nothing.
+    Check: the platform that the image names; a host with an emulator runs it.
+    """
+    machine = new_box().exec(["uname", "-m"], timeout=DEADLINE).text.strip()
+    content, archive = io.BytesIO(), shared_dir / "image.tar"
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        tar.add(rootfs, ".")
+        end = tar.offset + 2 * tarfile.BLOCKSIZE
+    layer = content.getvalue()[:end]  # a rootless Podman may stumble over more than the two blocks at the end
+    other = "arm64" if machine == "x86_64" else "amd64"
+    digest = hashlib.sha256(layer).hexdigest()
+    config = {
+        "architecture": other,
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": None, "Layers": ["layer.tar"]}]
+    with tarfile.open(archive, "w") as tar:
+        documents = {"config.json": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()}
+        for name, data in {**documents, "layer.tar": layer}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    archive.chmod(0o644)
+    reason = ""
+    try:
+        box = new_box(image=f"tar:{archive}")
+    except UnsupportedError as error:
+        if error.capability is not Capability.PLATFORM:
+            raise
+        reason = error.reason
+    else:
+        assert box.read_text("/data/mark") == "from the image"
+    if reason:
+        assert f"the image is of linux/{other}, whose programs the {machine} host of" in reason
+        assert "install an emulator there" in reason
+
+
 @requires(Capability.BUILD)
 @verifies("build")
 def test_dockerfile_is_built(new_box: NewBox, harness: Harness) -> None:
@@ -255,6 +302,130 @@ def test_build_takes_back_what_is_deep(new_box: NewBox, harness: Harness, tmp_pa
     (tmp_path / "Containerfile.dockerignore").write_text("*\n!src/**/*.py\n")
     box = new_box(image=None, build=tmp_path)
     assert {info.name for info in box.walk("/sent") if info.type == "file"} == {"src/a.py", "src/deep/er/b.py"}
+
+
+HEREDOCS = """FROM {base}
+ARG NAME=world
+ENV PLACE=/made
+RUN <<EOF
+mkdir -p $PLACE
+echo "one $NAME" > $PLACE/one
+EOF
+RUN cat <<-A > $PLACE/two && cat <<'B' >> $PLACE/two
+	tabs $NAME
+	A
+plain $NAME
+B
+RUN <<EOF
+#!/bin/sh -e
+echo "three $NAME" > $PLACE/three
+EOF
+COPY <<four <<'five' $PLACE/
+four "$NAME"
+four
+five $NAME
+five
+COPY --chmod=600 <<EOF $PLACE/six
+six
+EOF
+"""
+MOUNT = """FROM {base}
+RUN --mount=type=tmpfs,target=/mounted echo kept > /mounted/file && cp /mounted/file /copied
+"""
+MODES = """FROM {base}
+COPY --chmod=750 Dockerfile /mode
+"""
+
+
+def built_or_refused(new_box: NewBox, text: str, directory: Path, lacks: str) -> Sandbox | None:
+    """Return a sandbox of a build; None where the engine's builder says that it lacks what the text asks for."""
+    (directory / "Dockerfile").write_text(text)
+    try:
+        return new_box(image=None, build=directory)
+    except UnsupportedError as error:
+        if re.search(rf"in line \d+ of the Dockerfile: \w+( [\w.+-]+)? does not build {lacks}; ", error.reason):
+            return None
+        raise
+
+
+@requires(Capability.BUILD)
+def test_build_has_here_documents(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """Here-documents are scripts, a command's input and files; or they are refused, with who has them.
+
+    Why: an old builder takes their lines for instructions: "unknown instruction: ECHO".
+    Check: what is expanded by whom: the shell in `RUN`, the builder in `COPY` unless the name is quoted.
+    """
+    box = built_or_refused(new_box, HEREDOCS.format(base=harness.build_base), tmp_path, "here-documents")
+    if box is not None:
+        found = {name: box.read_text(f"/made/{name}") for name in ("one", "two", "three", "four", "five")}
+        assert found == {
+            "one": "one world\n",
+            "two": "tabs world\nplain $NAME\n",
+            "three": "three world\n",
+            "four": 'four "world"\n',
+            "five": "five $NAME\n",
+        }
+        assert box.stat("/made/six").mode & 0o7777 == 0o600
+
+
+@requires(Capability.BUILD)
+def test_build_has_mounts(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """A step's own mount is there for the step and not in the image; or it is refused, with who has it.
+
+    Why: an old builder says that a flag is unknown, and not which one knows it.
+    """
+    box = built_or_refused(new_box, MOUNT.format(base=harness.build_base), tmp_path, "RUN --mount")
+    if box is not None:
+        assert box.read_text("/copied") == "kept\n"
+        assert not box.exists("/mounted/file")
+
+
+@requires(Capability.BUILD)
+def test_build_sets_modes(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """`COPY --chmod` gives what is copied these permission bits.
+
+    Why: an old builder refuses it, though another one beside it has it.
+    """
+    box = built_or_refused(new_box, MODES.format(base=harness.build_base), tmp_path, "COPY --chmod")
+    if box is not None:
+        assert box.stat("/mode").mode & 0o7777 == 0o750
+
+
+@requires(Capability.BUILD)
+def test_build_copies_links_as_links(new_box: NewBox, harness: Harness, tmp_path: Path) -> None:
+    """Links of a directory are in the image as they are; what `COPY` names goes through links within the context.
+
+    Why: a builder that follows them copies the host's files, and one whose cache does not see a link's target gives the
+    link of an earlier build.
+    """
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/inner").write_text(secrets.token_hex())
+    (tmp_path / "within").symlink_to("sub")
+    (tmp_path / "Dockerfile").write_text(f"FROM {harness.build_base}\nCOPY within/inner /named\nCOPY . /sent\n")
+    for target in ("/etc/passwd", "nothing"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(target)
+        box = new_box(image=None, build=tmp_path)
+        assert (box.stat("/sent/link", follow=False).target, box.stat("/sent/within", follow=False).target) == (
+            target,
+            "sub",
+        )
+        assert box.read_text("/named") == box.read_text("/sent/sub/inner") == (tmp_path / "sub/inner").read_text()
+
+
+@pytest.mark.parametrize("target", ["../outside", "/etc/passwd"], ids=["relative", "absolute"])
+@requires(Capability.BUILD)
+def test_build_does_not_leave_its_context(new_box: NewBox, harness: Harness, tmp_path: Path, target: str) -> None:
+    """A link that leads out of the context is no way to the host's files, and the error names it.
+
+    Why: one builder copies it, one ends with words about a directory of its own, and a bad one reads the host's file.
+    """
+    (tmp_path / "outside").write_text("not to be sent")
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/secret-link").symlink_to(target)
+    (tmp_path / "context/Dockerfile").write_text(f"FROM {harness.build_base}\nCOPY secret-link /copied\n")
+    with refused("secret-link"):
+        new_box(image=None, build=tmp_path / "context")
 
 
 @requires(Capability.BUILD)

@@ -102,6 +102,33 @@ def test_read_only_mount_refuses_writes(new_box: NewBox, shared_dir: Path) -> No
     assert (shared_dir / "mark").read_text() == "of the host"
 
 
+@requires(Capability.BIND_MOUNTS, Capability.USER)
+@verifies("mounts", "user")
+@pytest.mark.parametrize("user", ["0", ORDINARY_USER])
+def test_what_is_written_is_the_writers(new_box: NewBox, shared_dir: Path, user: str) -> None:
+    """What a user writes in a directory of the host belongs to that user inside, who may change and remove it.
+
+    Why: where ids are mapped, a wrong map makes one's own files nobody's, or another's whom they are open to.
+    Check: the owners of the mount, in its user namespace or its map.
+    """
+    box = new_box(mounts=[f"{shared_dir}:/mnt/shared"], user=user)
+    box.write_text("/mnt/shared/by-files", "f")
+    box.sh(
+        "cd /mnt/shared && umask 077 && mkdir dir && echo e > dir/by-exec && ln -s dir link", timeout=DEADLINE
+    ).check()
+    owners = {
+        path: (found.uid, found.gid)
+        for path in ("by-files", "dir", "dir/by-exec")
+        for found in [box.stat(f"/mnt/shared/{path}")]
+    }
+    own = tuple(int(box.exec(["id", option], timeout=DEADLINE).text) for option in ("-u", "-g"))
+    assert owners == dict.fromkeys(owners, own)
+    box.sh(
+        "cd /mnt/shared && chmod 600 by-files && cat dir/by-exec && rm -r dir link by-files", timeout=DEADLINE
+    ).check()
+    assert [path.name for path in shared_dir.iterdir()] == ["mark"]
+
+
 @requires(Capability.BIND_MOUNTS, Capability.SECCOMP)
 @verifies("mounts")
 def test_no_setuid_file_is_left_on_the_host(new_box: NewBox, shared_dir: Path) -> None:

@@ -175,6 +175,25 @@ def test_forward_needs_no_network(box: Sandbox) -> None:
             assert b"from inside" in seen, seen
 
 
+def test_closed_forward_ends_its_connections(box: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """Closing a forward ends the connections through it, idle ones too, and nothing is logged.
+
+    Why: a connection that stays open keeps a client waiting for ever; and asyncio logs a traceback for each one that is
+    cancelled (Python 3.12.1).
+    """
+    with server(box, "from inside") as port, box.forward(port) as forward:
+        box.wait_for_port(port, DEADLINE)
+        connections = [socket.create_connection(("127.0.0.1", forward.port), DEADLINE) for _ in range(3)]
+        connections[0].sendall(b"GET")
+        time.sleep(0.3)
+        forward.close()
+        for connection in connections:
+            with connection, contextlib.suppress(ConnectionResetError):
+                connection.settimeout(DEADLINE)
+                assert connection.recv(1) == b""
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
 def test_forward_to_nothing_closes(box: Sandbox) -> None:
     """A connection to a forwarded port behind which nothing listens is closed, and the forward goes on.
 

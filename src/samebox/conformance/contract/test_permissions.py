@@ -40,6 +40,19 @@ def test_new_files_belong_to_the_user(user_box: Sandbox, here: str, tmp_path: Pa
     assert seen.stdout.strip().decode() == ORDINARY_USER, seen
 
 
+@requires(Capability.USER, Capability.ROOT_FILESYSTEM)
+def test_root_writes_in_the_root_directory(new_box: NewBox) -> None:
+    """Root makes files and directories in `/`, by files and by commands, without a capability.
+
+    Why: one engine makes the root directory 0555, which root without capabilities can't write to, and `mkdir /data`
+    works on all engines but that.
+    """
+    box = new_box(user="0:0")
+    box.make_dir("/made-by-files")
+    box.exec(["mkdir", "/made-by-exec"], timeout=DEADLINE).check()
+    assert box.exec(["stat", "-c", "%u", "/made-by-files", "/made-by-exec"], timeout=DEADLINE).text == "0\n0\n"
+
+
 @requires(Capability.USER)
 def test_files_act_with_the_users_rights(user_box: Sandbox) -> None:
     """The file operations can do what the user can do and nothing more.

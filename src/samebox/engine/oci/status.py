@@ -93,7 +93,7 @@ def published_port(found: Mapping[str, Any], sandbox_id: str, port: str) -> Host
         msg = f"port {port} of the sandbox {sandbox_id!r} is not open: the sandbox does not run"
         raise EngineError(msg)
     for where in bound.get(port) or ():
-        return HostPort(address=str(where["HostIp"]), port=int(where["HostPort"]))
+        return HostPort(address=str(where["HostIp"]), port=int(where["HostPort"] or 0))
     published = ", ".join(sorted(each for each, where in bound.items() if where)) or "none"
     msg = f"port {port} of the sandbox {sandbox_id!r} is not published; published are: {published}"
     raise EngineError(msg)
