@@ -179,7 +179,7 @@ def test_one_of_two_waits(builder: Builder) -> None:
     for thread in threads:
         thread.join(20)
     assert found == ["image 1", "image 1"]
-    assert "another process builds the same image; waiting for it" in lines
+    assert "another process makes the same image; waiting for it" in lines
 
 
 def test_a_runtime_is_quoted() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fakes import Point, engine, plugin
-from samebox import Capability, EngineError, SandboxNotFoundError, UnsupportedError
-from samebox.engine import SandboxStatus, VolumeStatus
+from samebox import Capability, EngineError, ImageNotFoundError, SandboxNotFoundError, UnsupportedError
+from samebox.engine import ImageStatus, SandboxStatus, VolumeStatus
 from samebox.engine.labels import KEEP, MANAGED, OWNER
 from samebox.engine.registry import Registry
 from samebox.errors import EngineUnavailableError
@@ -25,8 +26,10 @@ def status(name: str, owner: str = str(HERE), **labels: str) -> SandboxStatus:
     return SandboxStatus(f"id-{name}", name, "running", labels={MANAGED: "1", OWNER: owner, **labels})
 
 
-def having(name: str, *sandboxes: SandboxStatus, volumes: tuple[str, ...] | None = None) -> Any:
-    """Return a class of an engine that has some sandboxes, and volumes if it has such a thing at all."""
+def having(
+    name: str, *sandboxes: SandboxStatus, volumes: tuple[str, ...] | None = None, images: tuple[ImageStatus, ...] = ()
+) -> Any:
+    """Return a class of an engine that has some sandboxes and images, and volumes if it has such a thing at all."""
     gone: list[str] = []
     capabilities = frozenset({Capability.CONTAINER_IMAGE} | ({Capability.VOLUMES} if volumes is not None else set()))
     attributes: dict[str, Any] = {
@@ -34,6 +37,8 @@ def having(name: str, *sandboxes: SandboxStatus, volumes: tuple[str, ...] | None
         "gone": gone,
         "list": lambda _self: [each for each in sandboxes if each.id not in gone],
         "remove": lambda _self, sandbox_id: gone.append(sandbox_id),
+        "images": lambda _self: images,
+        "remove_image": lambda _self, each: gone.append(each),
     }
     if volumes is not None:
         attributes["volumes"] = lambda _self: [VolumeStatus(each) for each in volumes]
@@ -100,6 +105,48 @@ def test_an_engine_without_volumes_refuses_only_if_it_is_named() -> None:
     assert [str(entry) for entry in inventory(docker, plain).volumes()] == ["docker cache"]
     with pytest.raises(UnsupportedError, match="'plain' does not support volumes"):
         inventory(docker, plain, names=("plain",)).volumes()
+
+
+def test_images_are_found_by_name_and_id() -> None:
+    """On whichever engine; one name on two of them is not guessed, and an engine that makes none has none."""
+    docker = having("docker", images=(ImageStatus("1", "build", ("b", "app")), ImageStatus("2", "archive")))
+    podman = having("podman", images=(ImageStatus("3", "snapshot", ("app",)),))
+    some = inventory(docker, engine("plain"), podman)
+
+    assert [str(entry) for entry in some.images()] == ["docker 2", "docker b, app", "podman app"]
+    assert some.image("b:latest").as_dict() == {
+        "engine": "docker",
+        "id": "1",
+        "names": ["b", "app"],
+        "kind": "build",
+        "size": 0,
+        "created": None,
+        "used": None,
+        "used_by": [],
+    }
+    with pytest.raises(EngineError, match="there is an image 'app' on docker and podman; say which one with --engine"):
+        some.image("app")
+    with pytest.raises(ImageNotFoundError, match="there is no image 'x' that samebox made on docker, plain, podman"):
+        some.image("x")
+    some.remove(some.image("2"))
+    assert docker.gone == ["2"]
+
+
+def test_stale_images() -> None:
+    """Neither what is young or was used lately, nor what is in use, nor what nobody knows the age of."""
+    now = time.time()
+    facts: dict[str, dict[str, Any]] = {
+        "old": {"created": now - 101},
+        "old-use": {"created": now - 200, "used": now - 101},
+        "young": {"created": now - 99},
+        "lately": {"created": now - 200, "used": now - 99},
+        "noted": {"used": now - 101},
+        "unknown": {},
+        "busy": {"created": now - 101, "used_by": ("box",)},
+    }
+    docker = having("docker", images=tuple(ImageStatus(name, "build", (name,), **more) for name, more in facts.items()))
+
+    assert [entry.status.id for entry in inventory(docker).stale_images(100)] == ["noted", "old", "old-use"]
 
 
 def _unavailable(_engine: object) -> list[SandboxStatus]:

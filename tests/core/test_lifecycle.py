@@ -15,7 +15,7 @@ import pytest
 
 from samebox import AsyncSandbox, Sandbox
 from samebox.engine.local import LocalEngine
-from samebox.errors import EngineError, SandboxClosedError, SandboxGoneError
+from samebox.errors import EngineError, ImageNotFoundError, SandboxClosedError, SandboxGoneError
 from samebox.guest.operation import Blocking, drive
 from samebox.guest.results import ExecTimeoutError
 from samebox.sandbox import disposal
@@ -281,3 +281,26 @@ def test_a_failed_removal_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> Non
         boxes.clear()
     failing.clear()
     assert removed.wait(10)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_image_that_is_removed_meanwhile(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Between the look for it and the sandbox's creation: it is looked for, or made, once more."""
+    create, asked, left = LocalEngine.create, [], [times]
+
+    def ensure_image(_self: LocalEngine, config: SandboxConfig, _progress: object) -> str:
+        asked.append(config.image)
+        return "host"
+
+    def create_late(self: LocalEngine, *args: Any, **settings: Any) -> str:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise ImageNotFoundError("the image was removed meanwhile")
+        return create(self, *args, **settings)
+
+    monkeypatch.setattr(LocalEngine, "ensure_image", ensure_image)
+    monkeypatch.setattr(LocalEngine, "create", create_late)
+    expected = pytest.raises(ImageNotFoundError) if times == 2 else contextlib.nullcontext()
+    with expected, Sandbox(**LOCAL, image="host") as box:
+        assert box.exec(["true"]).ok
+    assert asked == ["host", "host"]

@@ -13,11 +13,13 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from samebox.config.reference import check_new_name
+from samebox.engine.labels import MADE
 from samebox.engine.oci import bounded
 from samebox.engine.oci.bounded import ArchiveError, chunks, decompressed
 from samebox.engine.oci.image_archive import open_archive
@@ -267,6 +269,8 @@ class Store:
         self.images: dict[str, ImageFacts] = {}
         self.sent: list[bytes] = []
         self.removed: list[str] = []
+        self.gone: list[ImageFacts] = []
+        """What has lost its name."""
         self.refusal = ""
         self.used = False
 
@@ -293,7 +297,13 @@ class Store:
         self.sent.append(b"".join(data))
         if self.refusal:
             raise RefusedError("refused", 500, self.refusal)
+        if name in self.images:
+            self.gone.append(self.images[name])
         self.images[name] = ImageFacts(f"id{len(self.sent)}", labels=labels)
+
+    def tag(self, image: str, name: str) -> None:
+        """Find it by that name too."""
+        self.images[name] = next(facts for facts in [*self.images.values(), *self.gone] if facts.id == image)
 
     def remove(self, image: str) -> None:
         """Note it."""
@@ -315,8 +325,37 @@ def test_archive_is_brought_once(tmp_path: Path) -> None:
     assert packed({"bin/sh": b"shell"}) == store.sent[-1]
 
 
+@pytest.mark.parametrize("kind", ["tar", "dir"])
+def test_one_of_two_waits(tmp_path: Path, kind: str) -> None:
+    """Two that bring the same at once bring it once: the first of two would lose its name, and stay without one."""
+    store, gate, lines = Store(), threading.Event(), list[str]()
+    import_root = store.import_root
+
+    def import_late(name: str, data: Iterable[bytes], labels: Mapping[str, str]) -> None:
+        assert gate.wait(20)
+        import_root(name, data, labels)
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        if "another process" in line:
+            gate.set()
+
+    store.import_root = import_late  # type: ignore[method-assign]
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "tar").write_bytes(packed({"bin/sh": b"shell"}))
+    found: list[ImageFacts | None] = []
+    reference = f"{kind}:{tmp_path}/{kind}"
+    threads = [threading.Thread(target=lambda: found.append(local_image(store, reference, progress))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert (len(found), found[0], len(store.sent)) == (2, found[1], 1)
+    assert "another process makes the same image; waiting for it" in lines
+
+
 def test_directory_is_brought_anew(tmp_path: Path) -> None:
-    """When something in it has changed, and the image before is removed unless a container has it."""
+    """When something in it has changed; the image before is removed, or gets another name if a container has it."""
     store, root = Store(), tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("one")
@@ -327,9 +366,11 @@ def test_directory_is_brought_anew(tmp_path: Path) -> None:
         (root / "file").write_text(f"changed {used}")
         assert directory_image(store, str(root), print) != first
     assert store.removed == ["id1", "id2"]
-    ((name, facts),) = store.images.items()
+    (name, facts), (other, before) = store.images.items()
     assert name.startswith(f"{DIRECTORIES}:")
-    assert facts.labels == {CONTENT: fingerprint(root)}
+    assert other.startswith(name[:-12])
+    assert before.id == "id2"
+    assert facts.labels == {CONTENT: fingerprint(root), MADE: "directory"}
 
 
 def test_refused_image(tmp_path: Path) -> None:

@@ -213,5 +213,5 @@ def test_snapshot() -> None:
         "Cmd": ["sh"],
         "User": "app",
         "WorkingDir": "/",
-        "Labels": {"samebox.owner": "", "a": "b"},
+        "Labels": {"samebox.owner": "", "a": "b", "samebox.made": "snapshot"},
     }

@@ -361,7 +361,52 @@ def test_volumes_are_listed_and_removed_unless_in_use(target: Target, tmp_path: 
     )
 
 
-@pytest.mark.parametrize("words", [["ps"], ["prune"], ["volumes"], ["rm", "x"]])
+def test_images_are_listed_and_removed_unless_in_use(target: Target) -> None:
+    """One that a sandbox has stays, with the sandbox's name."""
+    name = f"samebox-test-{secrets.token_hex(6)}"
+    settings = target.settings("busybox")
+    with Sandbox(**settings) as box:
+        box.snapshot(name)
+    with Sandbox(**{**settings, "image": name}) as box:
+        (entry,) = [entry for entry in manage(target, "images")["images"] if name in entry["names"]]
+        assert (entry["engine"], entry["kind"]) == (target.engine, "snapshot")
+        assert entry["size"] > 0
+        assert time.time() - 100 < entry["created"] <= time.time() + 1
+        user = box.name if target.engine != "bubblewrap" else f"a sandbox of process {os.getpid()}"
+        assert entry["used_by"] == [user]
+        said = manage(target, "images", "--remove", name, code=125)["failed"][name]
+        assert f"is in use by {user}; remove that first" in said
+    table = run([*SAMEBOX, "images", "--engine", target.engine], env=reached(target)).stdout.decode().splitlines()
+    (line,) = [line for line in table if name in line]
+    assert line.split()[:3] == [target.engine, name, "snapshot"]
+    assert [entry["names"] for entry in manage(target, "images", "--remove", name)["removed"]] == [[name]]
+    assert name not in [each for entry in manage(target, "images")["images"] for each in entry["names"]]
+    assert (
+        f"there is no image {name!r} that samebox made on {target.engine}"
+        in (manage(target, "images", "--remove", name, code=125)["failed"][name])
+    )
+
+
+def test_prune_by_age(tmp_path: Path) -> None:
+    """Images that were neither made nor used for so long go, a younger one stays; an age that is none is refused."""
+    options = {"cache_dir": str(tmp_path)}
+    target = Target("bubblewrap", "bubblewrap", options)
+    with Sandbox(engine="bubblewrap", options=options) as box:
+        box.snapshot("old")
+        box.snapshot("young")
+    (old,) = [entry for entry in manage(target, "images")["images"] if entry["names"] == ["old"]]
+    image = tmp_path / "images-2" / old["id"].partition(":")[2]
+    for path in (image, image / "image.json"):
+        os.utime(path, (0, time.time() - 7201))
+    assert manage(target, "prune", "--images-older-than", "3h")["removed"] == []
+    assert [entry["names"] for entry in manage(target, "prune", "--images-older-than", "2h")["removed"]] == [["old"]]
+    assert [entry["names"] for entry in manage(target, "images")["images"]] == [["young"]]
+    for age in ("7", "-1d", "1.5h", "soon"):
+        done = run([*SAMEBOX, "prune", "--engine", "bubblewrap", f"--images-older-than={age}"])
+        assert (done.returncode, b"an age is a number and one of" in done.stderr) == (2, True), done
+
+
+@pytest.mark.parametrize("words", [["ps"], ["prune"], ["volumes"], ["images"], ["rm", "x"]])
 def test_an_engine_that_was_named_has_to_be_reached(words: list[str]) -> None:
     """Else an empty answer would look as if there were nothing."""
     done = run([*SAMEBOX, *words, "--engine", "docker"], env={**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from samebox.engine import Engine
 
-pytest.register_assert_rewrite("builds", "lifecycles", "mounts", "pulls")
+pytest.register_assert_rewrite("builds", "lifecycles", "made_images", "mounts", "pulls")
 
 
 def not_here(reason: str) -> NoReturn:

@@ -11,6 +11,7 @@ from real_engine import not_here
 from samebox import Sandbox
 from samebox.errors import EngineUnavailableError
 from samebox_bubblewrap.engine import BubblewrapEngine
+from samebox_bubblewrap.sandboxes import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,10 +55,12 @@ def make_box(engine: BubblewrapEngine, cache: Path) -> Iterator[Callable[..., Sa
 
 @pytest.fixture
 def no_images(engine: BubblewrapEngine) -> Iterator[None]:
-    """Remove the images that a test makes."""
+    """Remove the images that a test makes; those without a name go with their last sandbox."""
     yield
-    for name, _ in engine.images():
-        engine.remove_image(name)
+    for registered in registry.records():
+        registry.remove(registered.id)
+    for image in engine.images():
+        engine.remove_image(image.id)
 
 
 @pytest.fixture

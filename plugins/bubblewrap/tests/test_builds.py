@@ -104,10 +104,10 @@ def test_built_once(make_box: Callable[..., Sandbox], context: Path, engine: Bub
     assert lines == []
     assert when(tag="team/mine:1") == first
     assert make_box(image="team/mine:1").read_text("/when") == first
-    assert "team/mine:1" in [name for name, _ in engine.images()]
+    assert "team/mine:1" in [name for image in engine.images() for name in image.names]
     (context / "one.txt").write_text("changed")
     assert when() != first
-    assert len(engine.images()) == 3, "a part of a build was kept"
+    assert len(engine.images()) == 2, "a part of a build was kept"
 
 
 def test_another_base_is_another_image(make_box: Callable[..., Sandbox], tmp_path: Path) -> None:

@@ -349,11 +349,13 @@ def test_failed_and_killed_unpacking_leaves_nothing(tmp_path: Path, rootfs: Path
     assert list((tmp_path / "cache/images-2").iterdir()) == []
     data = docker_archive(rootfs)
     (tmp_path / "good.tar").write_bytes(data)
-    partial = tmp_path / "cache/images-2" / (hashlib.sha256(data).hexdigest() + ".partial")
+    digest = hashlib.sha256(data).hexdigest()
+    partial = tmp_path / "cache/images-2" / f".new-{digest}"
     (partial / "rootfs/junk").mkdir(parents=True)
     store.ensure(f"tar:{tmp_path}/good.tar", silent)
-    assert not partial.exists()
-    assert not (partial.with_suffix("") / "rootfs/junk").exists()
+    assert [path.name for path in (tmp_path / "cache/images-2").iterdir()] == [digest]
+    assert not (tmp_path / "cache/images-2" / digest / "rootfs/junk").exists()
+    assert list((tmp_path / "cache/locks").iterdir()) == []
 
 
 @pytest.mark.parametrize(

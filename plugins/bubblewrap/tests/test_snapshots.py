@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from interpreter import run_python
-from samebox import Capability, ConfigError, EngineError, SandboxGoneError, UnsupportedError
+from samebox import Capability, ConfigError, EngineError, ImageNotFoundError, SandboxGoneError, UnsupportedError
 from samebox_bubblewrap import layer
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def test_a_stopped_sandbox_has_no_files(make_box: Callable[..., Sandbox], engine
 def test_name_is_given_anew_while_it_is_used(
     make_box: Callable[..., Sandbox], engine: BubblewrapEngine, made: Callable[[], list[Path]]
 ) -> None:
-    """A sandbox keeps its image while the name goes to another, or is removed."""
+    """A sandbox keeps its image while the name goes to another; it can be removed when nobody has it."""
     box = make_box()
     box.write_text("file", "one")
     box.snapshot("snap")
@@ -245,9 +245,11 @@ def test_name_is_given_anew_while_it_is_used(
     second = make_box(image="snap")
     assert (first.read_text("file"), second.read_text("file")) == ("one", "two")
     assert len(made()) == 2
-    assert [name for name, _ in engine.images()] == ["snap"]
+    assert [image.names for image in engine.images()] == [(), ("snap",)]
     first.close()
-    engine.remove_image("snap")
+    assert [image.names for image in engine.images()] == [("snap",)]
+    with pytest.raises(EngineError, match=f"is in use by {second.name}; remove that first"):
+        engine.remove_image("snap")
     assert len(made()) == 1, "an image that a sandbox has was removed"
     assert second.read_text("file") == "two"
     second.close()
@@ -284,11 +286,12 @@ def test_what_a_killed_process_left_is_removed(make_box: Callable[..., Sandbox],
 def test_image_is_removed_whatever_modes_it_has(
     make_box: Callable[..., Sandbox], engine: BubblewrapEngine, made: Callable[[], list[Path]]
 ) -> None:
-    """Directories that can't be written are removed all the same, and what is not there is no error."""
+    """Directories that can't be written are removed all the same, and what is not there is an error."""
     box = make_box()
     box.sh("mkdir -p a/b && echo x > a/b/c && chmod 500 a/b a").check()
     box.snapshot("snap")
     assert len(made()) == 1
     engine.remove_image("snap")
     assert made() == []
-    engine.remove_image("snap")
+    with pytest.raises(ImageNotFoundError, match="there is no image 'snap' that samebox made on bubblewrap with the"):
+        engine.remove_image("snap")

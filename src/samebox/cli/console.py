@@ -19,6 +19,8 @@ OWN_FAILURE = 125
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+wide = Console(highlight=False, soft_wrap=True, width=10_000)
+"""The console for tables whose lines end where the terminal ends them, so that names can be copied from there."""
 live = Console(stderr=True, highlight=False)
 """The console for output that is redrawn, as a progress bar, which has to know where its lines end."""
 

@@ -18,5 +18,15 @@ from samebox.engine.contract import (
     State,
     VolumeStatus,
 )
+from samebox.engine.images import ImageStatus
 
-__all__ = ["ByteStream", "Engine", "EngineInfo", "EngineOptions", "SandboxStatus", "State", "VolumeStatus"]
+__all__ = [
+    "ByteStream",
+    "Engine",
+    "EngineInfo",
+    "EngineOptions",
+    "ImageStatus",
+    "SandboxStatus",
+    "State",
+    "VolumeStatus",
+]

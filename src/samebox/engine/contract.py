@@ -15,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from samebox.capabilities import Capability, Isolation
 from samebox.config.model import SandboxConfig, config_error
 from samebox.config.reference import image_capability
+from samebox.engine.images import find_image
 from samebox.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from samebox.config.ports import HostPort
+    from samebox.engine.images import ImageStatus
 
 
 State = Literal["created", "running", "stopped"]
@@ -273,6 +275,25 @@ class Engine(ABC):
     def commit(self, sandbox_id: str, image: str) -> str:
         """Keep the state of a sandbox's files as an image and return its reference. Needs `Capability.SNAPSHOT`."""
         raise self._unsupported(Capability.SNAPSHOT)
+
+    def images(self) -> Sequence[ImageStatus]:
+        """Return the images that samebox has made here, whoever asked for them: builds, snapshots, imports of files.
+
+        An engine that makes images lists all of them, and none of anybody else's.
+        """
+        return ()
+
+    def remove_image(self, name: str) -> None:
+        """Remove an image that samebox has made here, with all of its names.
+
+        Args:
+            name: One of the image's names, or the image's id.
+
+        Raises:
+            ImageNotFoundError: There is no such image.
+            EngineError: A sandbox has the image, or samebox did not make it.
+        """
+        find_image(self.images(), name, self.name)
 
     def host_port(self, sandbox_id: str, port: str) -> HostPort:
         """Return where on the host a published port is, which is named as "8080/tcp". Needs `Capability.PORTS`.

@@ -16,5 +16,8 @@ ATTEMPT = "samebox.attempt"
 """One try to make a sandbox: what an interrupted one has left is known by it."""
 CONFIG = "samebox.config"
 """The record of the config that a sandbox was made with (`samebox.config.record`)."""
+MADE = "samebox.made"
+"""Set to "archive", "build", "directory" or "snapshot" on an image that samebox has made. What others build on such an
+image has the label too, so the label alone does not make an image samebox's; see `samebox.engine.oci.made_images`."""
 ISOLATION = "samebox.isolation"
 """The tier of isolation that a sandbox was made at."""

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from samebox.config.build import digest
+from samebox.engine.images import BUILDS
+from samebox.engine.making import making
 from samebox.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from samebox.config.build import ImageBuild
     from samebox.config.model import SandboxConfig
     from samebox.images.context import BuildContext
 
-REPOSITORY = "localhost/samebox-build"
-"""The repository of images that were built; an image's tag is its content's digest."""
 _CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f]")
 """What a step writes for a terminal: colours, titles, cursor movements."""
 LAST_LINES = 20
@@ -162,8 +158,8 @@ class ImageBuilder(ABC):
             bases = [self.base(image, config, progress) for image in _bases(build)]
             settings = json.dumps([sorted(build.args.items()), build.target, config.platform, bases]).encode()
             tag = digest(build.text.encode(), settings, context.digest)[:40]
-            name = f"{REPOSITORY}:{tag}"
-            with _lock(digest(self.engine.encode(), tag.encode())[:40], progress):
+            name = f"{BUILDS}:{tag}"
+            with making(digest(self.engine.encode(), tag.encode())[:40], progress):
                 found = None if fresh else self.find(name)
                 if found is None:
                     self.run(config, name, context, BuildLog(progress, self.step, self.chatter), fresh=fresh)
@@ -184,40 +180,3 @@ def _bases(build: ImageBuild) -> tuple[str, ...]:
         return base_images(build.text, build.args)
     except ValueError:
         return ()  # the engine refuses a Dockerfile that can't be read, in its own words
-
-
-@contextlib.contextmanager
-def _lock(key: str, progress: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock among the processes of this user on this host; the lock's file is removed with the lock."""
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "samebox", "builds")
-    path = directory / f"{key}.lock"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = _locked(path, progress)
-    except OSError:  # no home: two builds at once are only wasteful
-        yield
-        return
-    with lock:
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _locked(path: Path, progress: Callable[[str], None]) -> IO[str]:
-    """Return the locked file, once no other process holds the lock."""
-    while True:
-        lock = path.open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("another process builds the same image; waiting for it")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except BaseException:
-                lock.close()
-                raise
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-                return lock
-        lock.close()  # the lock's holder has removed the file meanwhile

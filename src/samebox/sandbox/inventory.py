@@ -1,15 +1,16 @@
-"""Inventory: the sandboxes and volumes that samebox has made on every engine, and the processes that own them."""
+"""Inventory: the sandboxes, volumes and images that samebox has made on every engine, and who owns or uses them."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from samebox.capabilities import Capability
-from samebox.engine import SandboxStatus, VolumeStatus
+from samebox.engine import ImageStatus, SandboxStatus, VolumeStatus
 from samebox.engine.labels import KEEP, MANAGED, OWNER
 from samebox.engine.registry import Registry, registry
-from samebox.errors import EngineError, SandboxError, SandboxNotFoundError
+from samebox.errors import EngineError, ImageNotFoundError, SandboxError, SandboxNotFoundError
 from samebox.sandbox.owner import Owner
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from samebox.engine import Engine
 
-_Status = TypeVar("_Status", SandboxStatus, VolumeStatus)
+_Status = TypeVar("_Status", SandboxStatus, VolumeStatus, ImageStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,35 @@ class VolumeEntry:
         }
 
 
-_Entry = TypeVar("_Entry", Entry, VolumeEntry)
+@dataclass(frozen=True, slots=True)
+class ImageEntry:
+    """One image on one engine."""
+
+    engine: str
+    status: ImageStatus
+
+    def __str__(self) -> str:
+        return f"{self.engine} {', '.join(self.status.names) or self.status.id}"
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what JSON output has."""
+        return {
+            "engine": self.engine,
+            "id": self.status.id,
+            "names": list(self.status.names),
+            "kind": self.status.kind,
+            "size": self.status.size,
+            "created": self.status.created,
+            "used": self.status.used,
+            "used_by": list(self.status.used_by),
+        }
+
+
+_Entry = TypeVar("_Entry", Entry, VolumeEntry, ImageEntry)
 
 
 class Inventory:
-    """The sandboxes and volumes on the engines that can be reached.
+    """The sandboxes, volumes and images on the engines that can be reached.
 
     Args:
         names: The engines to ask, each of which then has to be reached; none: all installed engines but `local`, whose
@@ -153,6 +178,29 @@ class Inventory:
         ]
         return [VolumeEntry(name, status) for name, status in self._ask(having, lambda engine: engine.volumes())]
 
+    def images(self) -> list[ImageEntry]:
+        """Return every image that samebox made, by engine and name: builds, snapshots and imports of files.
+
+        Raises:
+            EngineError: An engine that was named can't be asked.
+        """
+        return [ImageEntry(name, status) for name, status in self._ask(self._engines, lambda engine: engine.images())]
+
+    def stale_images(self, age: float) -> list[ImageEntry]:
+        """Return the images that no sandbox has, and that were neither made nor used for some time.
+
+        An image that nobody knows the age of is none of them.
+
+        Args:
+            age: The time in seconds.
+
+        Raises:
+            EngineError: An engine that was named can't be asked.
+        """
+        before = time.time() - age
+        unused = [entry for entry in self.images() if not entry.status.used_by]
+        return [each for each in unused if each.status.last_used is not None and each.status.last_used < before]
+
     def abandoned(self) -> list[Entry]:
         """Return the sandboxes whose owners have died and left them.
 
@@ -171,7 +219,7 @@ class Inventory:
         found = [entry for entry in self.sandboxes() if name in {entry.status.name, entry.status.id}]
         if not found:
             raise SandboxNotFoundError(self._absent("sandbox", name))
-        return _only(found, "sandbox", name)
+        return _only(found, "a sandbox", name)
 
     def volume(self, name: str) -> VolumeEntry:
         """Return a named volume, from whichever engine has the volume.
@@ -183,17 +231,31 @@ class Inventory:
         found = [entry for entry in self.volumes() if entry.status.name == name]
         if not found:
             raise EngineError(self._absent("volume", name))
-        return _only(found, "volume", name)
+        return _only(found, "a volume", name)
 
-    def remove(self, entry: Entry | VolumeEntry) -> None:
-        """Remove a sandbox, or a volume that no sandbox uses.
+    def image(self, name: str) -> ImageEntry:
+        """Return an image by one of its names or its id, from whichever engine has the image.
 
         Raises:
-            EngineError: The sandbox or volume can't be removed; a volume may be in use.
+            ImageNotFoundError: No engine that can be reached has the image, or samebox did not make it.
+            EngineError: Several engines have an image of that name.
+        """
+        found = [entry for entry in self.images() if entry.status.called(name)]
+        if not found:
+            raise ImageNotFoundError(self._absent("image", name))
+        return _only(found, "an image", name)
+
+    def remove(self, entry: Entry | VolumeEntry | ImageEntry) -> None:
+        """Remove a sandbox, or a volume or image that no sandbox uses.
+
+        Raises:
+            EngineError: It can't be removed; a volume or an image may be in use.
         """
         engine = self._engines[entry.engine]
         if isinstance(entry, VolumeEntry):
             engine.remove_volume(entry.status.name)
+        elif isinstance(entry, ImageEntry):
+            engine.remove_image(entry.status.id)
         else:
             engine.remove(entry.status.id)
 
@@ -202,7 +264,7 @@ class Inventory:
         found: list[tuple[str, _Status]] = []
         for name in names:
             try:
-                statuses = sorted(question(self._engines[name]), key=lambda status: status.name)
+                statuses = sorted(question(self._engines[name]), key=_order)
             except SandboxError as error:
                 if name in self._named:
                     raise
@@ -217,10 +279,14 @@ class Inventory:
         return f"there is no {what} {name!r} that samebox made on {asked}{unreachable}"
 
 
+def _order(status: SandboxStatus | VolumeStatus | ImageStatus) -> tuple[str, ...]:
+    return (*status.names, status.id) if isinstance(status, ImageStatus) else (status.name,)
+
+
 def _only(found: Sequence[_Entry], what: str, name: str) -> _Entry:
     if len(found) > 1:
         where = " and ".join(entry.engine for entry in found)
-        msg = f"there is a {what} {name!r} on {where}; say which one with --engine"
+        msg = f"there is {what} {name!r} on {where}; say which one with --engine"
         raise EngineError(msg)
     return found[0]
 

@@ -23,6 +23,7 @@ from samebox.errors import (
     ConfigError,
     ConnectionLostError,
     EngineError,
+    ImageNotFoundError,
     IsolationError,
     ProtocolError,
     SandboxClosedError,
@@ -281,19 +282,25 @@ class Lifecycle:
         return connections
 
     def _make(self, engine: Engine) -> AgentConnections:
-        """Make the image available and the sandbox from it; try once more after a delivery of the agent was healed."""
-        if self.config.build is not None:
-            image = engine.build_image(self.config, self._progress)
-        else:
-            image = engine.ensure_image(self.config, self._progress)
+        """Make the image available and the sandbox from it; once more after the agent was healed or the image gone."""
+        image = self._image(engine)
         for healed in (False, True):
             try:
                 return self._made(engine, image)
+            except ImageNotFoundError:
+                if healed:
+                    raise
+                image = self._image(engine)  # somebody has removed it meanwhile
             except (EngineError, SandboxGoneError, ConnectionLostError):
                 if healed or not engine.agent_delivered or not engine.heal_agent():
                     raise
                 self._progress("the agent on the engine was not whole; delivered it anew")
         raise AssertionError
+
+    def _image(self, engine: Engine) -> str:
+        if self.config.build is not None:
+            return engine.build_image(self.config, self._progress)
+        return engine.ensure_image(self.config, self._progress)
 
     def _made(self, engine: Engine, image: str) -> AgentConnections:
         """Create and start the sandbox and reach its agent, or remove the sandbox again."""

@@ -18,6 +18,7 @@ from mutants import (
     limits,
     links,
     listings,
+    made_images,
     memory,
     output,
     processes,
@@ -27,7 +28,7 @@ from mutants import (
     wire,
     writes,
 )
-from mutants.mutant import MUTANTS, STILL_WORKS, KeptSubject, Mutant, Subject
+from mutants.mutant import MUTANTS, STILL_WORKS, ImageSubject, KeptSubject, Mutant, Subject
 
 GROUPS = {
     commands: "Commands",
@@ -47,9 +48,10 @@ GROUPS = {
     lifecycle: "Lifecycle",
     leaks: "Leftovers",
     reuse: "Names and reuse",
+    made_images: "Images that were made",
     ending: "Gone or failed",
     claims: "Claims",
 }
 """The modules that make them, each with its heading."""
 
-__all__ = ["GROUPS", "MUTANTS", "STILL_WORKS", "KeptSubject", "Mutant", "Subject"]
+__all__ = ["GROUPS", "MUTANTS", "STILL_WORKS", "ImageSubject", "KeptSubject", "Mutant", "Subject"]

@@ -161,7 +161,7 @@ def claims_volumes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None
     engine.capabilities |= {Capability.VOLUMES, Capability.USER}
 
 
-@mutant("images/build-takes-back-what-is-deep")
+@mutant("images/build-takes-back-what-is-deep", "made-images/build-is-listed-and-removed")
 def claims_builds(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """BUILD is claimed, and nothing is built."""
     engine.capabilities |= {Capability.BUILD}

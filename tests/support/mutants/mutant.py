@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from fakes import Point, plugin
 from samebox.capabilities import Capability
 from samebox.conformance.suite import DIRECTORY
-from samebox.engine import local
+from samebox.engine import ImageStatus, local
+from samebox.engine.images import find_image, in_use
 from samebox.engine.local import LocalEngine
 from samebox.engine.registry import registry
 
@@ -73,6 +75,96 @@ class KeptSubject(Subject):
         """Leave the sandboxes alone."""
 
 
+class ImageSubject(Subject):
+    """One that makes snapshots of the files in a sandbox's directory, which all of its objects know."""
+
+    capabilities = LocalEngine.capabilities | {Capability.SNAPSHOT}
+    shared: ClassVar[dict[str, _Image]] = {}
+    users: ClassVar[dict[str, str]] = {}
+    """The ids of the images that sandboxes have, by the sandboxes' names."""
+
+    def image_capability(self, image: str | None) -> Capability | None:
+        """See `Engine.image_capability`."""
+        return Capability.SNAPSHOT if self._named(image) else super().image_capability(image)
+
+    def ensure_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
+        """See `Engine.ensure_image`."""
+        if (image := self._named(config.image)) is None:
+            return super().ensure_image(config, progress)
+        self.note_use(image)
+        return image.id
+
+    @staticmethod
+    def note_use(image: _Image) -> None:
+        """Note the time."""
+        image.used = time.time()
+
+    def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
+        """See `Engine.create`."""
+        made = super().create(config, image=image, name=name, labels=labels)
+        if image in self.shared:
+            self.users[made] = image
+            for file, data in self.shared[image].files.items():
+                (self._sandboxes[made].directory / file).write_bytes(data)
+        return made
+
+    def remove(self, sandbox_id: str) -> None:
+        """See `Engine.remove`."""
+        super().remove(sandbox_id)
+        self.users.pop(sandbox_id, None)
+        self.clean_images()
+
+    def commit(self, sandbox_id: str, image: str) -> str:
+        """See `Engine.commit`."""
+        files = {path.name: path.read_bytes() for path in self._sandboxes[sandbox_id].directory.iterdir()}
+        if (before := self._named(image)) is not None:
+            before.name = None
+        made = _Image(f"id-{len(self.shared)}-{time.time()}", image, files, time.time())
+        self.shared[made.id] = made
+        self.clean_images()
+        return image
+
+    def clean_images(self) -> None:
+        """Remove those without a name that no sandbox has."""
+        for image in [*self.shared.values()]:
+            if image.name is None and image.id not in self.users.values():
+                del self.shared[image.id]
+
+    def images(self) -> list[ImageStatus]:
+        """See `Engine.images`."""
+        return [
+            ImageStatus(
+                image.id,
+                "snapshot",
+                (image.name,) if image.name else (),
+                sum(map(len, image.files.values())),
+                image.created,
+                image.used,
+                tuple(name for name, used in self.users.items() if used == image.id),
+            )
+            for image in self.shared.values()
+        ]
+
+    def remove_image(self, name: str) -> None:
+        """See `Engine.remove_image`."""
+        image = find_image(self.images(), name, self.name)
+        if image.used_by:
+            raise in_use(name, self.name, image.used_by)
+        del self.shared[image.id]
+
+    def _named(self, name: str | None) -> _Image | None:
+        return next((image for image in self.shared.values() if image.name == name), None) if name else None
+
+
+@dataclass
+class _Image:
+    id: str
+    name: str | None
+    files: dict[str, bytes]
+    created: float
+    used: float | None = None
+
+
 _SHARED = threading.Lock()
 
 
@@ -110,7 +202,7 @@ def register(name: str, base: type[Subject], change: Callable[[type[LocalEngine]
         base: What it is made of.
         change: Told the new class, before it is registered.
     """
-    engine = type(name, (base,), {"name": name, "shared": {}})
+    engine = type(name, (base,), {"name": name, "shared": {}, "users": {}})
     if change is not None:
         change(engine)
     known = registry()

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mutants import MUTANTS, STILL_WORKS, KeptSubject, Subject
+from mutants import MUTANTS, STILL_WORKS, ImageSubject, KeptSubject, Subject
 from mutants.mutant import PATIENCE, nodes, register
 from samebox.conformance import session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BASES: dict[str, type[Subject]] = {"=subject": Subject, "=kept-subject": KeptSubject}
+BASES: dict[str, type[Subject]] = {"=subject": Subject, "=kept-subject": KeptSubject, "=image-subject": ImageSubject}
 
 
 class Watcher:

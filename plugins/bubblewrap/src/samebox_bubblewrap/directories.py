@@ -7,14 +7,11 @@ import fcntl
 import os
 import secrets
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from samebox_bubblewrap.descriptors import above_stdio
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["DirectoryUse", "lock_directory", "remove_tree"]
+__all__ = ["DirectoryUse", "lock_directory", "lockers", "remove_tree"]
 
 
 class DirectoryUse:
@@ -63,6 +60,19 @@ def lock_directory(path: Path, how: int) -> int | None:
         raise
     os.close(fd)
     return None
+
+
+def lockers(path: Path) -> set[int]:
+    """Return the ids of the processes that have locked a directory, of those that this one sees (proc_locks(5))."""
+    found = set()
+    with contextlib.suppress(OSError):
+        info = path.stat()
+        place = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if "FLOCK" in fields and "->" not in fields and fields[-3] == place:
+                found.add(int(fields[-4]))
+    return found
 
 
 def remove_tree(root: Path) -> None:

@@ -12,6 +12,7 @@ from samebox.engine import Engine, EngineInfo, EngineOptions
 from samebox.engine.bind_sources import check_sources
 from samebox.errors import EngineError, SandboxGoneError, SandboxNotFoundError, UnsupportedError
 from samebox_bubblewrap.bwrap import Bwrap, find_bwrap, probe_bwrap
+from samebox_bubblewrap.cached import CachedImages
 from samebox_bubblewrap.cgroups import Cgroup, hierarchies
 from samebox_bubblewrap.creation import capability_of, make_record
 from samebox_bubblewrap.images import HOST, ImageStore
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from samebox.config.model import SandboxConfig
     from samebox.config.ports import HostPort
-    from samebox.engine import ByteStream, SandboxStatus, VolumeStatus
+    from samebox.engine import ByteStream, ImageStatus, SandboxStatus, VolumeStatus
 
 __all__ = ["BubblewrapEngine", "BubblewrapOptions"]
 
@@ -281,19 +282,13 @@ class BubblewrapEngine(Engine):
         commit(registry.find(sandbox_id), self._images, image)
         return image
 
-    def images(self) -> Sequence[tuple[str, float]]:
-        """Return the names of the images that were made here, each with when it got it, in seconds since 1970."""
-        return self._images.named.list()
+    def images(self) -> Sequence[ImageStatus]:
+        """Return the images in this user's cache, of every process. See `Engine.images`."""
+        return CachedImages(self._images).list()
 
     def remove_image(self, name: str) -> None:
-        """Remove an image that was made here; nothing happens if it is not there.
-
-        Sandboxes that have it keep it until they end.
-
-        Raises:
-            EngineError: It can't be removed.
-        """
-        self._images.named.remove(name)
+        """Remove an image from the cache, unless a sandbox of any process has it. See `Engine.remove_image`."""
+        CachedImages(self._images).remove(name)
 
     def host_port(self, sandbox_id: str, port: str) -> HostPort:
         """Return where a published port of a sandbox is. See `Engine.host_port`."""

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -20,7 +19,7 @@ from samebox.engine.program import agent_program
 from samebox.errors import ConfigError, EngineError, ImageNotFoundError, UnsupportedError
 from samebox_bubblewrap.archive import unpack_archive
 from samebox_bubblewrap.hostroot import HostLayerRootfs, HostRootfs
-from samebox_bubblewrap.named import NamedImages, check_name
+from samebox_bubblewrap.named import ImageContent, NamedImages, check_name
 from samebox_bubblewrap.rootfs import ImageRootfs, Rootfs
 from samebox_bubblewrap.unpack import check_room
 
@@ -55,7 +54,8 @@ class ImageStore:
         self.directory = (
             directory.expanduser().absolute() if directory is not None else default / "samebox" / "bubblewrap"
         )
-        self.named = NamedImages(self.directory / f"images-{_FORMAT}", self.directory / "names")
+        self.images = self.directory / f"images-{_FORMAT}"
+        self.named = NamedImages(self.images, self.directory / "names")
 
     def capability(self, reference: str | None) -> Capability | None:
         """Return what a reference asks for: a name is a container image's, unless an image made here has it."""
@@ -125,9 +125,9 @@ class ImageStore:
         Raises:
             ImageNotFoundError: It is not there any more.
         """
-        if not image.startswith(_MADE):
+        if not image.startswith(_MADE) and not _ARCHIVE.fullmatch(image):
             return None
-        if (use := self.named.use(image.removeprefix(_MADE))) is None:
+        if (use := self.named.use(image.partition(":")[2])) is None:
             raise ImageNotFoundError(f"{image} was removed meanwhile")
         return use
 
@@ -143,12 +143,12 @@ class ImageStore:
         with file:
             try:
                 digest = self._digest(file)
-                target = self._image(digest)
+                target = self.images / digest
                 if not target.is_dir():
                     with self._locked(digest):
                         if not target.is_dir():
                             progress(f"unpacking {place}")
-                            self._unpack(file, digest, target)
+                            self._unpack(file, digest)
             except OSError as error:
                 raise EngineError(
                     f"image={reference!r}: the cache {self.directory} can't be used ({error}); "
@@ -160,8 +160,17 @@ class ImageStore:
                 raise type(error)(f"image={reference!r}: {place} can't be unpacked: {error}") from error
         return f"sha256:{digest}"
 
-    def _image(self, digest: str) -> Path:
-        return self.directory / f"images-{_FORMAT}" / digest
+    @staticmethod
+    def identity(name: str) -> str:
+        """Return what `rootfs` takes for the image in the directory of that name."""
+        return f"sha256:{name}" if _ARCHIVE.fullmatch(f"sha256:{name}") else _MADE + name
+
+    def forget_digests(self) -> None:
+        """Remove the notes on archives that are not unpacked here any more."""
+        for note in (self.directory / "digests").glob("[0-9a-f]" * 64):  # not those that are being written
+            with contextlib.suppress(OSError, ValueError):
+                if not (self.images / note.read_text(encoding="ascii")).is_dir():
+                    note.unlink()
 
     def _digest(self, file: IO[bytes]) -> str:
         """Return the content's digest, which is kept by the file's identity: a large archive takes seconds to read."""
@@ -185,30 +194,29 @@ class ImageStore:
         """Hold off other processes that unpack the same; the kernel lets go of it when this one dies."""
         directory = self.directory / "locks"
         self._make(directory)
-        with (directory / digest).open("w", encoding="ascii") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        path = directory / digest
+        with contextlib.ExitStack() as stack:
+            while True:
+                lock = stack.enter_context(path.open("w", encoding="ascii"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                        break  # else its holder has removed it meanwhile
+            stack.callback(path.unlink, missing_ok=True)
             yield
 
-    def _unpack(self, file: IO[bytes], digest: str, target: Path) -> None:
-        self._make(target.parent)
-        temporary = target.parent / f"{digest}.partial"
-        if temporary.exists():  # of a process that died: the lock is ours
-            shutil.rmtree(temporary)
-        try:
-            rootfs = temporary / "rootfs"
-            rootfs.mkdir(parents=True)
+    def _unpack(self, file: IO[bytes], digest: str) -> None:
+        def fill(rootfs: Path) -> ImageContent:
             before = os.fstat(file.fileno())
-            check_room(str(target.parent), before.st_size)  # unpacked, an archive is no smaller
+            check_room(str(rootfs), before.st_size)  # unpacked, an archive is no smaller
             config = unpack_archive(file, rootfs, agent_program().machine)
             after = os.fstat(file.fileno())
             if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-                raise EngineError("it was changed meanwhile; try again")  # noqa: TRY301 - cleaned up like any other
-            text = json.dumps({"environment": config.environment, "user": config.user, "owned": config.owned})
-            (temporary / "image.json").write_text(text, encoding="utf-8")
-            temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+                raise EngineError("it was changed meanwhile; try again")
+            owned = {str(uid): paths for uid, paths in config.owned.items()}
+            return ImageContent(config.environment, config.user, owned)
+
+        self.named.put(digest, fill)
 
     def _make(self, directory: Path) -> None:
         # For nobody else: an image may have files that its owner would not show to everyone.
@@ -230,7 +238,7 @@ class ImageStore:
             return ImageRootfs(root)
         if not _ARCHIVE.fullmatch(image) and not image.startswith(_MADE):
             raise ConfigError(f"{image!r} is no image of engine 'bubblewrap'; ensure_image makes one of a reference")
-        directory = self._image(image.partition(":")[2])
+        directory = self.images / image.partition(":")[2]
         try:
             config = json.loads((directory / "image.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

@@ -60,7 +60,7 @@ def check_name(name: str) -> None:
 
 
 class NamedImages:
-    """The images of one cache that have names.
+    """The images of one cache, with the names of those that were made here.
 
     An image appears whole or not at all, and is locked while a sandbox has it. A name that is given anew, or removed,
     leaves the old image to those that have it; it is removed when nobody has it any more and the next one is made.
@@ -79,10 +79,13 @@ class NamedImages:
         note = self._note(self._path(name))
         return str(note["image"]) if note is not None and note.get("name") == name else None
 
-    def list(self) -> list[tuple[str, float]]:
-        """Return every name, and when it was given, in seconds since 1970."""
-        notes = map(self._note, self._names.glob("*.json"))
-        return sorted((str(note["name"]), float(note["created"])) for note in notes if note is not None)
+    def names(self) -> dict[str, list[str]]:
+        """Return the names of each image that has some, by its id."""
+        found: dict[str, list[str]] = {}
+        for note in map(self._note, self._names.glob("*.json")):
+            if note is not None:
+                found.setdefault(str(note["image"]), []).append(str(note["name"]))
+        return {identity: sorted(names) for identity, names in found.items()}
 
     def add(self, name: str, fill: Callable[[Path], ImageContent]) -> str:
         """Make an image.
@@ -97,8 +100,14 @@ class NamedImages:
         Raises:
             OSError: It can't be written.
         """
-        self._clean()
         identity = f"made-{secrets.token_hex(16)}"
+        self.put(identity, fill, name)
+        self.clean()
+        return identity
+
+    def put(self, identity: str, fill: Callable[[Path], ImageContent], name: str | None = None) -> None:
+        """Make an image of an id; see `add`."""
+        self.clean()
         temporary = self._images / f"{_NEW}{identity}"
         with self._locked():
             temporary.mkdir(mode=0o700)  # for nobody else: files of an image are not for everyone
@@ -111,14 +120,13 @@ class NamedImages:
                 temporary.rename(self._images / identity)
                 if fd is not None:
                     fcntl.flock(fd, fcntl.LOCK_UN)  # before anyone can find it
-                self.name(identity, name)
+                if name is not None:
+                    self.name(identity, name)
         finally:
             if temporary.is_dir():
                 remove_tree(temporary)
             if fd is not None:
                 os.close(fd)
-        self._clean()
-        return identity
 
     def name(self, identity: str, name: str) -> None:
         """Give an image a name, or a further one; whatever had it loses it.
@@ -140,14 +148,18 @@ class NamedImages:
         try:
             with contextlib.suppress(FileNotFoundError):
                 self._path(name).unlink()
-            self._clean()
+            self.clean()
         except OSError as error:
             raise EngineError(f"the image {name!r} can't be removed from {self._images} ({error})") from error
 
     def use(self, identity: str) -> DirectoryUse | None:
-        """Keep an image from being removed; None if it is gone."""
+        """Keep an image from being removed, and note the time; None if it is gone."""
         fd = lock_directory(self._images / identity, fcntl.LOCK_SH)
-        return DirectoryUse(fd) if fd is not None else None
+        if fd is None:
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(fd)
+        return DirectoryUse(fd)
 
     def _path(self, name: str) -> Path:
         return self._names / f"{hashlib.sha256(name.encode()).hexdigest()}.json"
@@ -169,8 +181,25 @@ class NamedImages:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _clean(self) -> None:
-        """Remove images that have no name and no user, and what dead makers have left."""
+    def take(self, identity: str) -> None:
+        """Remove an image with all of its names; nothing happens if it is not there.
+
+        Raises:
+            BlockingIOError: A sandbox has it.
+            OSError: It can't be removed.
+        """
+        with self._locked():
+            self._discard(self._images / identity)
+            for path in self._names.glob("*.json"):
+                if (note := self._note(path)) is not None and note["image"] == identity:
+                    path.unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        """Remove images that were made here and have no name and no user, and what dead makers have left.
+
+        Raises:
+            OSError: The directories can't be made or listed.
+        """
         with self._locked():
             named = {note["image"] for note in map(self._note, self._names.glob("*.json")) if note is not None}
             for path in [*self._images.iterdir()]:

@@ -8,7 +8,8 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from samebox.capabilities import Capability
-from samebox.engine.oci.reference import split_reference
+from samebox.engine.labels import MADE
+from samebox.engine.oci.made_images import note_use
 from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import UnsupportedError
 from samebox.images.builder import ImageBuilder
@@ -69,7 +70,9 @@ class DockerBuilder(ImageBuilder):
 
     def base(self, image: str, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Make an image available that a build begins with; see `samebox.images.builder.ImageBuilder.base`."""
-        return self._images.named(image, config.pull, progress, config.platform).id
+        facts = self._images.named(image, config.pull, progress, config.platform)
+        note_use(facts)
+        return facts.id
 
     def run(self, config: SandboxConfig, name: str, context: BuildContext, log: BuildLog, *, fresh: bool) -> None:
         """Build an image; see `samebox.images.builder.ImageBuilder.run`."""
@@ -91,6 +94,7 @@ class DockerBuilder(ImageBuilder):
                     tag=name,
                     buildargs=dict(build.args),
                     target=build.target,
+                    labels={MADE: "build"},
                     platform=config.platform,
                     # The old builder's cache does not tell such links apart: the image would have another build's.
                     nocache=fresh or (context.unresolved and not modern),
@@ -117,9 +121,7 @@ class DockerBuilder(ImageBuilder):
 
     def tag(self, image: str, name: str) -> None:
         """Give an image another name."""
-        repository, word = split_reference(name)
-        with self._pool.client() as client:
-            client.tag(image, repository, word, force=True)
+        self._images.tag(image, name)
 
     def _everything(self) -> set[str]:
         with self._pool.client() as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.oci.made_images import MadeImages
 from samebox_docker.agent_volume import AgentVolume
 from samebox_docker.build import DockerBuilder
 from samebox_docker.clients import ClientPool, Greeting
@@ -49,6 +50,7 @@ class Daemon:
         self.pool = ClientPool(address, timeout)
         self.containers = Containers(self.pool)
         self.images = Images(self.pool)
+        self.made_images = MadeImages(self.images)
         self.agent = AgentVolume(self.pool)
         self.users = Users(self.pool)
         self.volumes = Volumes(self.pool)

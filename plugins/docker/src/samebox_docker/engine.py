@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from samebox.capabilities import Capability, Isolation
 from samebox.engine import Engine, EngineInfo, EngineOptions, SandboxStatus
 from samebox.engine.bind_sources import check_sources
+from samebox.engine.oci.made_images import note_use
 from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.volumes import unmake
 from samebox.errors import ConfigError, SandboxNotFoundError
 from samebox_docker.address import find_address
 from samebox_docker.creation import Creation
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from samebox.config.model import SandboxConfig
     from samebox.config.ports import HostPort
-    from samebox.engine import ByteStream, VolumeStatus
+    from samebox.engine import ByteStream, ImageStatus, VolumeStatus
     from samebox_docker.daemon import Daemon
 
 
@@ -102,7 +104,9 @@ class DockerEngine(Engine):
                 f"wrong config: image = {image!r}: engine {self.name!r} needs the name of a container image, "
                 "as 'debian:stable-slim', or tar:PATH or dir:PATH"
             )
-        return self._daemon.images.ensure(image, config.pull, progress, config.platform).id
+        facts = self._daemon.images.ensure(image, config.pull, progress, config.platform)
+        note_use(facts, image)
+        return facts.id
 
     def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
         """Create a container that has the agent, and whose workdir its user may write.
@@ -154,7 +158,7 @@ class DockerEngine(Engine):
         with contextlib.suppress(SandboxNotFoundError):
             container = self._daemon.containers.exact(sandbox_id)
             self._daemon.containers.remove(container)
-            self._daemon.volumes.unmake(self._made.pop((os.getpid(), container), ()))
+            unmake(self._made.pop((os.getpid(), container), ()), self._daemon.volumes.remove)
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what Docker knows of a container, by its id or name.
@@ -201,7 +205,9 @@ class DockerEngine(Engine):
         """
         check_settings(config)
         check_mounts(config)
-        return self._daemon.builder.build(config, progress)
+        image = self._daemon.builder.build(config, progress)
+        note_use(self._daemon.images.facts(image))
+        return image
 
     def commit(self, sandbox_id: str, image: str) -> str:
         """Keep the state of a container's files as an image, without what is in volumes and in memory.
@@ -214,7 +220,20 @@ class DockerEngine(Engine):
 
         pause = Capability.PIDS_LIMIT not in self.probe().missing  # as without cgroups nothing can be paused
         with self._daemon.containers.about(sandbox_id, "commit") as container:
-            return commit(self._daemon.pool, container, image, pause=pause)
+            return commit(self._daemon.pool, self._daemon.made_images, container, image, pause=pause)
+
+    def images(self) -> Sequence[ImageStatus]:
+        """Return the images that samebox made on the daemon."""
+        return self._daemon.made_images.list()
+
+    def remove_image(self, name: str) -> None:
+        """Remove an image that samebox made, with all of its names.
+
+        Raises:
+            ImageNotFoundError: It is not there.
+            EngineError: A container has it, or samebox did not make it.
+        """
+        self._daemon.made_images.remove(name)
 
     def host_port(self, sandbox_id: str, port: str) -> HostPort:
         """Return where on the daemon's host a published port is.

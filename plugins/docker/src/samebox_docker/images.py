@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samebox.engine.oci.image_facts import image_facts
-from samebox.engine.oci.local_images import SEND_WITHIN, local_image
+from samebox.engine.oci.local_images import ARCHIVES, SEND_WITHIN, local_image
 from samebox.engine.oci.reference import LOCAL, split_reference
 from samebox.engine.oci.refusal import RefusedError
+from samebox.engine.oci.status import timestamp
 from samebox.errors import ConfigError, ImageNotFoundError
 from samebox_docker.credentials import credentials_for
 from samebox_docker.progress import follow, parse_lines
@@ -131,6 +133,39 @@ class Images:
         """Remove an image by its id; see `samebox.engine.oci.local_images.ImageStore`."""
         with self._pool.client() as client:
             client.remove_image(image)
+
+    def images(self) -> Iterable[Mapping[str, Any]]:
+        """Return the daemon's list of images; see `samebox.engine.oci.made_images.NamedImages`.
+
+        An archive's image says when it was made somewhere else; it was brought here when it got its name.
+        """
+        with self._pool.client() as client:
+            rows = list(client.images())
+            for row in rows:
+                if any(name.startswith(f"{ARCHIVES}:") for name in row.get("RepoTags") or ()):
+                    with contextlib.suppress(RefusedError, ValueError):  # removed meanwhile, or it has no such time
+                        tagged = client.inspect_image(row["Id"]).get("Metadata", {}).get("LastTagTime")
+                        row["Created"] = max(row["Created"], timestamp(str(tagged)))
+        return rows
+
+    def containers(self) -> Iterable[Mapping[str, Any]]:
+        """Return the daemon's list of all containers; see `samebox.engine.oci.made_images.NamedImages`."""
+        with self._pool.client() as client:
+            return list(client.containers(all=True))
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image another name."""
+        repository, word = split_reference(name)
+        with self._pool.client() as client:
+            client.tag(image, repository, word, force=True)
+
+    def untag(self, name: str) -> None:
+        """Take a name away, and with the last one the image; nothing happens if nothing has the name."""
+        try:
+            self.remove(name)
+        except RefusedError as error:
+            if error.status != 404:
+                raise
 
     def _pull(self, image: str, progress: Callable[[str], None], platform: str | None) -> None:
         progress(f"pulling {image}")

@@ -10,14 +10,16 @@ from samebox.engine.oci.snapshot import snapshot_config
 from samebox.errors import EngineError
 
 if TYPE_CHECKING:
+    from samebox.engine.oci.made_images import MadeImages
     from samebox_docker.clients import ClientPool
 
 
-def commit(pool: ClientPool, container: str, image: str, *, pause: bool) -> str:
+def commit(pool: ClientPool, images: MadeImages, container: str, image: str, *, pause: bool) -> str:
     """Make an image of a container's files and return its reference.
 
     Args:
         pool: Clients of the daemon.
+        images: The images of the same daemon.
         container: Which one; it goes on.
         image: The name that the image gets.
         pause: Whether it stands still meanwhile; a daemon without cgroups can't.
@@ -26,13 +28,18 @@ def commit(pool: ClientPool, container: str, image: str, *, pause: bool) -> str:
         ConfigError: The name has a digest.
         EngineError: Docker refused.
     """
-    repository, tag = split_reference(image)
+
+    def make(name: str) -> str:
+        repository, tag = split_reference(name)
+        with pool.client(timeout=3600.0) as client:
+            conf = _config(found["Config"], origin)
+            return str(client.commit(container, repository=repository, tag=tag, pause=pause, conf=conf)["Id"])
+
     try:
         with pool.client() as client:
             found = client.inspect_container(container)
             origin = client.inspect_image(found["Image"]).get("Config") or {}
-        with pool.client(timeout=3600.0) as client:
-            client.commit(container, repository=repository, tag=tag, pause=pause, conf=_config(found["Config"], origin))
+        images.keep(image, make)
     except RefusedError as error:
         if error.no_container:
             raise

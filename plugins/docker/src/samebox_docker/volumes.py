@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.refusal import RefusedError
-from samebox.engine.oci.volumes import check_ours, listed_volumes, not_removed, volume_status
-from samebox.errors import EngineError
+from samebox.engine.oci.volumes import check_ours, listed_volumes, not_removed, unmake, volume_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,14 +33,8 @@ class Volumes:
         try:
             yield absent
         except BaseException:
-            self.unmake(absent)
+            unmake(absent, self.remove)
             raise
-
-    def unmake(self, names: Iterable[str]) -> None:
-        """Remove volumes that were made for a sandbox that has come to nothing."""
-        for name in names:
-            with contextlib.suppress(EngineError):  # another sandbox may use it by now
-                self.remove(name)
 
     def list(self) -> list[VolumeStatus]:
         """Return the volumes that samebox made for sandboxes."""

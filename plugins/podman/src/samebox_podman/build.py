@@ -7,6 +7,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.labels import MADE
+from samebox.engine.oci.made_images import note_use
 from samebox.engine.oci.refusal import RefusedError
 from samebox.errors import BuildError, EngineUnavailableError
 from samebox.images.builder import ImageBuilder
@@ -58,7 +60,9 @@ class PodmanBuilder(ImageBuilder):
 
     def base(self, image: str, config: SandboxConfig, progress: Callable[[str], None]) -> str:
         """Make an image available that a build begins with; see `samebox.images.builder.ImageBuilder.base`."""
-        return find_image(self._client, image, config.pull, progress, config.platform).id
+        facts = find_image(self._client, image, config.pull, progress, config.platform)
+        note_use(facts)
+        return facts.id
 
     def run(self, config: SandboxConfig, name: str, context: BuildContext, log: BuildLog, *, fresh: bool) -> None:
         """Build an image, all steps as one layer; see `samebox.images.builder.ImageBuilder.run`.
@@ -76,6 +80,7 @@ class PodmanBuilder(ImageBuilder):
             "forcerm": "true",
             "nocache": json.dumps(fresh),
             "identitylabel": "false",
+            "labels": json.dumps({MADE: "build"}),
             "pullpolicy": "never" if config.pull == "never" else "missing",
             "buildargs": json.dumps(build.args),
             # The rest is left out already: the service loses files that a pattern with ! takes back. Never empty, for

@@ -12,7 +12,7 @@ from samebox.engine.labels import MANAGED
 from samebox.engine.oci import sandboxes
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.status import inspected_status, published_port
-from samebox.errors import EngineError, SandboxError, UnsupportedError
+from samebox.errors import EngineError, ImageNotFoundError, SandboxError, UnsupportedError
 from samebox_podman.settings import inspected_ulimits
 from samebox_podman.spec import HOSTS_TO_GIVE, differences
 from samebox_podman.status import listed_status
@@ -185,6 +185,8 @@ class Containers:
             return sandboxes.name_taken(self._client.engine, spec["name"])
         if "storage_opts" in spec and "storage" in words:
             return UnsupportedError(Capability.DISK_LIMIT, "podman", error.words)
+        if "image not known" in words or "no such image" in words:
+            return ImageNotFoundError(f"the image was removed from {self._client.engine} meanwhile: {error.words}")
         if "enough available ids" in words or "enough unused ids" in words:
             reason = (
                 f"{error.words}; give the user that Podman takes them from (on a rootful one `containers`) more "

@@ -13,13 +13,15 @@ from samebox.engine.labels import MANAGED
 from samebox.engine.oci.agent_volume import AgentVolumes, check_volume_names, delivered_agent, volume_name
 from samebox.engine.oci.default_profile import writes_last
 from samebox.engine.oci.local_images import local_image
+from samebox.engine.oci.made_images import MadeImages, note_use
 from samebox.engine.oci.mounts import volume_names
 from samebox.engine.oci.platforms import check_runnable
 from samebox.engine.oci.refusal import RefusedError
 from samebox.engine.oci.seccomp import check_profile
 from samebox.engine.oci.settings import check_disk
 from samebox.engine.oci.status import image_label
-from samebox.errors import EngineError, IsolationError, SandboxNotFoundError
+from samebox.engine.oci.volumes import unmake
+from samebox.errors import EngineError, ImageNotFoundError, IsolationError, SandboxNotFoundError
 from samebox_podman import discovery
 from samebox_podman.agent_volume import PROFILES, AgentVolume
 from samebox_podman.attachments import Attachments
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     from samebox.config.model import SandboxConfig
     from samebox.config.ports import HostPort
-    from samebox.engine import VolumeStatus
+    from samebox.engine import ImageStatus, VolumeStatus
     from samebox.engine.oci.image_facts import ImageFacts
     from samebox.engine.program import AgentProgram
     from samebox.engine.streams import MultiplexedStream
@@ -82,6 +84,14 @@ class PodmanEngine(Engine):
         return Volumes(self.client)
 
     @property
+    def _local_images(self) -> LocalImages:
+        return LocalImages(self.client, self._host.machine)
+
+    @property
+    def _made_images(self) -> MadeImages:
+        return MadeImages(self._local_images, local=True)
+
+    @property
     def _host(self) -> PodmanHost:
         return host_at(self.client.address.url)
 
@@ -101,11 +111,12 @@ class PodmanEngine(Engine):
         """Return the id of the config's image, fetching or importing it if needed; see `Engine.ensure_image`."""
         self._check(config)
         reference = config.image or self.default_image or ""
-        facts = local_image(LocalImages(self.client, self._host.machine), reference, progress)
+        facts = local_image(self._local_images, reference, progress)
         if facts is None:
             facts = find_image(self.client, reference, config.pull, progress, config.platform)
         facts.check_platform(reference, config.platform)
         self._host.images[facts.id] = facts
+        note_use(facts, reference)
         return facts.id
 
     def build_image(self, config: SandboxConfig, progress: Callable[[str], None]) -> str:
@@ -113,7 +124,9 @@ class PodmanEngine(Engine):
         from samebox_podman.build import PodmanBuilder  # noqa: PLC0415 - for builds alone
 
         self._check(config)
-        return PodmanBuilder(self.client, self._host.version).build(config, progress)
+        image = PodmanBuilder(self.client, self._host.version).build(config, progress)
+        note_use(self._facts(image))
+        return image
 
     def commit(self, sandbox_id: str, image: str) -> str:
         """Keep the state of a sandbox's files as an image; see `Engine.commit`.
@@ -124,7 +137,15 @@ class PodmanEngine(Engine):
 
         pause = Capability.PIDS_LIMIT not in self.probe().missing  # as without cgroups nothing can be paused
         with self._containers.about(sandbox_id, "commit") as container:
-            return commit(self.client, container, image, pause=pause)
+            return commit(self.client, self._made_images, container, image, pause=pause)
+
+    def images(self) -> Sequence[ImageStatus]:
+        """Return the images that samebox made on the service; see `samebox.engine.Engine.images`."""
+        return self._made_images.list()
+
+    def remove_image(self, name: str) -> None:
+        """Remove an image that samebox made; see `samebox.engine.Engine.remove_image`."""
+        self._made_images.remove(name)
 
     def create(self, config: SandboxConfig, *, image: str, name: str, labels: Mapping[str, str]) -> str:
         """Create a sandbox, check that Podman took every setting, deliver the agent and make the workdir.
@@ -229,7 +250,7 @@ class PodmanEngine(Engine):
         if known is None:
             known = inspect_image(self.client, image)
             if known is None:
-                raise EngineError(f"{self.client.engine} has no image {image} any more; make the sandbox anew")
+                raise ImageNotFoundError(f"the image {image} was removed from {self.client.engine} meanwhile")
             self._host.images[known.id] = known
         return known
 
@@ -273,7 +294,7 @@ class PodmanEngine(Engine):
             self._attachments.drop(container)
             self._containers.give_name_back(container)
             remove_container(self.client, container)
-            self._volumes.unmake(self._made.pop((os.getpid(), container), ()))
+            unmake(self._made.pop((os.getpid(), container), ()), self._volumes.remove)
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
         """Return what is known of a sandbox, by id or name; see `samebox.engine.Engine.inspect`."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from samebox.engine.oci.local_images import SEND_WITHIN
-from samebox_podman.images import inspect_image
+from samebox.engine.oci.refusal import RefusedError
+from samebox_podman.images import inspect_image, tag_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from samebox.engine.oci.image_facts import ImageFacts
     from samebox_podman.client import PodmanClient
+
+LIST_WITHIN = 10.0
+"""How long a list of images is asked for again that fails because one is removed, in seconds."""
 
 
 class LocalImages:
@@ -46,6 +51,32 @@ class LocalImages:
         changes = [f"LABEL {label}={json.dumps(value)}" for label, value in labels.items()]
         params = {"reference": name, "changes": changes}
         self._client.call("post", "/images/import", params=params, data=data, timeout=SEND_WITHIN)
+
+    def images(self) -> Iterable[Mapping[str, Any]]:
+        """Return the service's list of images; see `samebox.engine.oci.made_images.NamedImages`.
+
+        Podman 4 fails at an image that is removed while it lists them.
+        """
+        deadline = time.monotonic() + LIST_WITHIN
+        while True:
+            try:
+                return self._client.json("/images/json") or ()
+            except RefusedError as error:
+                if "image not known" not in error.words or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def containers(self) -> Iterable[Mapping[str, Any]]:
+        """Return the service's list of all containers; see `samebox.engine.oci.made_images.NamedImages`."""
+        return self._client.json("/containers/json", {"all": "true"}) or ()
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image another name."""
+        tag_image(self._client, image, name)
+
+    def untag(self, name: str) -> None:
+        """Take a name away, and with the last one the image; nothing happens if nothing has the name."""
+        self._client.call("delete", f"/images/{quote(name, safe='')}", accept=(404,))
 
     def remove(self, image: str) -> None:
         """Remove an image by its id; see `samebox.engine.oci.local_images.ImageStore`."""

@@ -15,17 +15,19 @@ from samebox_podman.images import new_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from samebox.engine.oci.made_images import MadeImages
     from samebox_podman.client import PodmanClient
 
 COMMIT_WITHIN = 3600.0
 """How long the service may take, in seconds."""
 
 
-def commit(client: PodmanClient, container: str, image: str, *, pause: bool) -> str:
+def commit(client: PodmanClient, images: MadeImages, container: str, image: str, *, pause: bool) -> str:
     """Make an image of a container's files and return its reference.
 
     Args:
         client: The service.
+        images: The service's images.
         container: Which one; it goes on.
         image: The name that the image gets; below localhost/ if it has no registry.
         pause: Whether it stands still meanwhile; a service without cgroups can't.
@@ -34,10 +36,9 @@ def commit(client: PodmanClient, container: str, image: str, *, pause: bool) -> 
         ConfigError: The name has a digest.
         EngineError: Podman refused.
     """
-    repository, tag = split_reference(new_name(image))
-    try:
-        found = client.json(f"/containers/{container}/json")
-        origin = client.json(f"/images/{found['Image']}/json").get("Config") or {}
+
+    def make(name: str) -> str:
+        repository, tag = split_reference(name)
         params = {
             "container": container,
             "repo": repository,
@@ -46,7 +47,12 @@ def commit(client: PodmanClient, container: str, image: str, *, pause: bool) -> 
             "format": "docker",  # OCI's has no health check
             "changes": list(_changes(found["Config"], origin)),
         }
-        client.call("post", "/commit", params=params, timeout=COMMIT_WITHIN)
+        return str(client.decoded(client.call("post", "/commit", params=params, timeout=COMMIT_WITHIN))["Id"])
+
+    try:
+        found = client.json(f"/containers/{container}/json")
+        origin = client.json(f"/images/{found['Image']}/json").get("Config") or {}
+        images.keep(new_name(image), make)
     except RefusedError as error:
         if error.no_container:
             raise

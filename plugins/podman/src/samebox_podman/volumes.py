@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.refusal import RefusedError
-from samebox.engine.oci.volumes import check_ours, listed_volumes, not_removed, volume_status
-from samebox.errors import SandboxError
+from samebox.engine.oci.volumes import check_ours, listed_volumes, not_removed, unmake, volume_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,14 +36,8 @@ class Volumes:
             new.extend(name for name in names if self._make(name))
             yield new
         except BaseException:
-            self.unmake(new)
+            unmake(new, self.remove)
             raise
-
-    def unmake(self, names: Iterable[str]) -> None:
-        """Remove volumes that were made for a sandbox that has come to nothing."""
-        for name in names:
-            with contextlib.suppress(SandboxError):  # another sandbox may use it by now
-                self.remove(name)
 
     def _make(self, name: str) -> bool:
         try:

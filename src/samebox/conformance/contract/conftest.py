@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from samebox.conformance.contract.harness import DEADLINE, HARNESS, ORDINARY_USER, Harness
-from samebox.errors import SandboxError
+from samebox.engine.registry import make_engine
+from samebox.errors import EngineError, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,17 +108,32 @@ def here(request: pytest.FixtureRequest) -> str:
     return path
 
 
+@pytest.fixture(scope="session")
+def _images_before(harness: Harness) -> frozenset[str]:
+    """The images that are somebody's: they were there before the run."""
+    with contextlib.closing(make_engine(harness.engine, harness.options)) as engine:
+        return frozenset(image.id for image in engine.images())
+
+
 @pytest.fixture
-def new_box(harness: Harness) -> Iterator[NewBox]:
-    """Makes sandboxes for one test alone."""
-    with contextlib.ExitStack() as stack:
+def new_box(harness: Harness, _images_before: frozenset[str]) -> Iterator[NewBox]:
+    """Makes sandboxes for one test alone; the images that were made for them go with them."""
+    images: set[str] = set()
+    with contextlib.closing(make_engine(harness.engine, harness.options)) as engine:
+        with contextlib.ExitStack() as stack:
 
-        def make(**settings: Any) -> Sandbox:
-            made = harness.sandbox(**settings)
-            stack.callback(made.close)
-            return made.start()
+            def make(**settings: Any) -> Sandbox:
+                made = harness.sandbox(**settings)
+                stack.callback(made.close)
+                made.start()
+                if settings.keys() & {"build", "image"}:
+                    images.update(image.id for image in engine.images() if made.name in image.used_by)
+                return made
 
-        yield make
+            yield make
+        for image in images - _images_before:
+            with contextlib.suppress(EngineError):  # another run of the suite has it, or a snapshot has taken its name
+                engine.remove_image(image)
 
 
 @pytest.fixture(scope="session")

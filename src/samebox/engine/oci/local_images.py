@@ -7,6 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from samebox.engine.labels import MADE
+from samebox.engine.making import making
 from samebox.engine.oci import tar_stream
 from samebox.engine.oci.bounded import ArchiveError, chunks
 from samebox.engine.oci.image_archive import open_archive
@@ -55,6 +57,9 @@ class ImageStore(Protocol):
         Raises:
             RefusedError: The service refused it.
         """
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image, named by its id, a further name."""
 
     def remove(self, image: str) -> None:
         """Remove an image by its id.
@@ -110,16 +115,21 @@ def archive_image(store: ImageStore, path: str, progress: Callable[[str], None])
         name = f"{ARCHIVES}:{_digest(file)[:40]}"
         if (facts := store.find(name)) is not None:
             return facts
-        progress(f"bringing {file} to {_service(store)}")
-        with (
-            file.open("rb") as content,
-            open_archive(content, store.architecture()) as (plain, image),
-            _accepting(store, what),
-        ):
-            if image is not None:
-                store.load(_passing(what, image.stream(name)), progress)
-            else:
-                store.import_root(name, _passing(what, chunks(plain)), {})
+        with making(_key(store, name), progress):
+            if (facts := store.find(name)) is not None:
+                return facts
+            progress(f"bringing {file} to {_service(store)}")
+            with (
+                file.open("rb") as content,
+                open_archive(content, store.architecture()) as (plain, image),
+                _accepting(store, what),
+            ):
+                if image is not None:
+                    store.load(_passing(what, image.stream(name)), progress)
+                    if (loaded := store.find(name)) is not None:
+                        store.tag(loaded.id, name)  # Docker notes when it gets a name, but not by this way
+                else:
+                    store.import_root(name, _passing(what, chunks(plain)), {MADE: "archive"})
     return _arrived(store, name)
 
 
@@ -146,17 +156,31 @@ def directory_image(store: ImageStore, path: str, progress: Callable[[str], None
     with _reading(what):
         content = tar_stream.fingerprint(root)
         name = f"{DIRECTORIES}:{hashlib.sha256(bytes(root)).hexdigest()[:40]}"
-        before = store.find(name)
-        if before is not None and before.labels.get(CONTENT) == content:
-            return before
-        progress(f"bringing {root} to {_service(store)}")
-        with _accepting(store, what):
-            store.import_root(name, _passing(what, tar_stream.tree(root)), {CONTENT: content})
-    if before is not None:
-        # Refused while a sandbox uses it: then it stays without a name, where `image prune` finds it.
-        with contextlib.suppress(RefusedError):
-            store.remove(before.id)
+        if (facts := _imported(store, name, content)) is not None:
+            return facts
+        with making(_key(store, name), progress):
+            if (facts := _imported(store, name, content)) is not None:
+                return facts
+            before = store.find(name)
+            progress(f"bringing {root} to {_service(store)}")
+            with _accepting(store, what):
+                labels = {CONTENT: content, MADE: "directory"}
+                store.import_root(name, _passing(what, tar_stream.tree(root)), labels)
+            if before is not None:
+                try:
+                    store.remove(before.id)
+                except RefusedError:  # a sandbox has it: with a name of its own it stays in the list of images
+                    store.tag(before.id, f"{name[:-12]}{before.id[-12:]}")
     return _arrived(store, name)
+
+
+def _imported(store: ImageStore, name: str, content: str) -> ImageFacts | None:
+    facts = store.find(name)
+    return facts if facts is not None and facts.labels.get(CONTENT) == content else None
+
+
+def _key(store: ImageStore, name: str) -> str:
+    return hashlib.sha256(f"{store.engine} {name}".encode()).hexdigest()[:40]
 
 
 def _service(store: ImageStore) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from samebox.engine.labels import MADE
 from samebox.engine.oci.status import text_labels
 
 if TYPE_CHECKING:
@@ -28,5 +29,5 @@ def snapshot_config(container: Mapping[str, Any], origin: Mapping[str, Any]) -> 
         "Cmd": origin.get("Cmd") or [],
         "User": origin.get("User") or "0",
         "WorkingDir": origin.get("WorkingDir") or "/",
-        "Labels": dict.fromkeys(text_labels(container), "") | text_labels(origin),
+        "Labels": dict.fromkeys(text_labels(container), "") | text_labels(origin) | {MADE: "snapshot"},
     }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from samebox.engine.contract import VolumeStatus
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci.status import text_labels, timestamp
-from samebox.errors import EngineError
+from samebox.errors import EngineError, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 def volume_status(found: Mapping[str, Any]) -> VolumeStatus:
@@ -48,3 +49,15 @@ def not_removed(engine: str, name: str, words: str) -> EngineError:
         words: The service's own words.
     """
     return EngineError(f"{engine} could not remove the volume {name!r}: {words}")
+
+
+def unmake(names: Iterable[str], remove: Callable[[str], None]) -> None:
+    """Remove volumes that were made for a sandbox that has come to nothing.
+
+    Args:
+        names: The volumes.
+        remove: Removes one.
+    """
+    for name in names:
+        with contextlib.suppress(SandboxError):  # another sandbox may use it by now
+            remove(name)
