@@ -77,6 +77,8 @@ class DockerBuilder(ImageBuilder):
                     forcerm=True,
                     timeout=TIMEOUT,
                     decode=True,
+                    # The proxies of the command line's config.json may have a password, which is no build's business.
+                    use_config_proxy=False,
                 )
                 for text in _texts(answers):
                     said.extend(_IMAGE.findall(text))
