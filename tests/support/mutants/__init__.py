@@ -19,6 +19,7 @@ from mutants import (
     links,
     listings,
     memory,
+    networks,
     processes,
     reuse,
     stdin,
@@ -46,6 +47,7 @@ GROUPS = {
     leaks: "Leftovers",
     reuse: "Names and reuse",
     ending: "Gone or failed",
+    networks: "Networks",
     claims: "Claims",
 }
 """The modules that make them, each with its heading."""

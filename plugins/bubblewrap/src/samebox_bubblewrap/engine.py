@@ -106,6 +106,7 @@ class BubblewrapEngine(Engine):
             Capability.USER,
             Capability.NETWORK_NONE,
             Capability.NETWORK,
+            Capability.NETWORK_APART,
             Capability.NETWORK_NAMED,
             Capability.HOSTNAME,
             Capability.DNS,

@@ -77,6 +77,8 @@ class Creation:
             EngineError: Docker refused; nothing is left behind but volumes.
         """
         daemon = self._daemon
+        if self._config.network is True:
+            daemon.network.ensure()
         labels = {**image_label(self._config, default_image, self._facts.id), **labels}
         owner = daemon.users.known(self._facts.id, self._user)
         container = self._create(name, labels, owner)
