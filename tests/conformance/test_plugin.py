@@ -33,7 +33,7 @@ session.DIRECTORY = items.DIRECTORY = plugin.SUITE = Path(__file__).parent
 
 class Fake(LocalEngine):
     name = "fake"
-    capabilities = frozenset({Capability.USER, Capability.TMPFS, Capability.CPU_LIMIT})
+    capabilities = frozenset({Capability.USER, Capability.TMPFS, Capability.CPU_LIMIT, Capability.NETWORK_APART})
     missing = {Capability.CPU_LIMIT: "no cgroup here"}
 
     def probe(self):
@@ -149,6 +149,11 @@ def test_missing_here():
     raise SystemExit("this must not run")
 
 
+@requires(Capability.NETWORK_APART)
+def test_missing_here_as_a_sandbox_tells():
+    refuse(Capability.NETWORK_APART)
+
+
 @requires(Capability.CPU_LIMIT, Capability.SECCOMP)
 def test_missing_here_and_unclaimed():
     refuse(Capability.CPU_LIMIT)
@@ -210,6 +215,7 @@ EXPECTED = {
     ),
     "table/half-claimed-refusal": "UNSUPPORTED seccomp: not here",
     "table/missing-here": "HOST-MISSING cpu-limit: no cgroup here",
+    "table/missing-here-as-a-sandbox-tells": "HOST-MISSING network-apart: not here",
     "table/missing-here-and-unclaimed": "UNSUPPORTED cpu-limit: not here",
     "table/teardown-fail": "FAIL at its end: SandboxError: left something",
     "table/parameters[1]": "PASS",
@@ -274,7 +280,7 @@ def test_every_verdict(suite: pytest.Pytester, words: tuple[str, ...]) -> None:
 
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     assert EXPECTED == verdicts(suite)
-    done.stdout.fnmatch_lines(["PASS 3  FAIL 14  UNSUPPORTED 4  HOST-MISSING 1"])
+    done.stdout.fnmatch_lines(["PASS 3  FAIL 14  UNSUPPORTED 4  HOST-MISSING 2"])
     done.stdout.fnmatch_lines(["HOST-MISSING cpu-limit: no cgroup here (1 test)"])
     done.stdout.fnmatch_lines(["UNSUPPORTED  seccomp: not here (3 tests)"])
 

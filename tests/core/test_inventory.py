@@ -149,6 +149,18 @@ def test_stale_images() -> None:
     assert [entry.status.id for entry in inventory(docker).stale_images(100)] == ["noted", "old", "old-use"]
 
 
+def test_what_no_sandbox_has_any_more_is_pruned_on_every_engine() -> None:
+    """What was removed is told with its engine; an engine that nobody named may be away."""
+    docker = engine("docker", prune=lambda _self: ["network samebox-sandboxes"])
+    away = engine("podman", prune=_unavailable)
+    some = inventory(docker, away, having("plain"))
+
+    assert some.prune() == ["docker network samebox-sandboxes"]
+    assert some.unreachable == {"podman": "cannot reach it"}
+    with pytest.raises(EngineUnavailableError, match="cannot reach it"):
+        inventory(away, names=("podman",)).prune()
+
+
 def _unavailable(_engine: object) -> list[SandboxStatus]:
     msg = "cannot reach it"
     raise EngineUnavailableError(msg)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from samebox import AsyncSandbox, Sandbox
+from samebox import AsyncSandbox, Capability, Sandbox
 from samebox.engine.local import LocalEngine
 from samebox.errors import EngineError, ImageNotFoundError, SandboxClosedError, SandboxGoneError
 from samebox.guest.operation import Blocking, drive
@@ -304,3 +304,41 @@ def test_an_image_that_is_removed_meanwhile(monkeypatch: pytest.MonkeyPatch, tim
     with expected, Sandbox(**LOCAL, image="host") as box:
         assert box.exec(["true"]).ok
     assert asked == ["host", "host"]
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_a_sandbox_that_others_reach_says_so(monkeypatch: pytest.MonkeyPatch, *, network: bool) -> None:
+    """Where the engine finds it out by trying alone, which is asked for with `network=True` and not without."""
+    asked: list[str] = []
+
+    def exposure(_: LocalEngine, sandbox_id: str) -> str:
+        asked.append(sandbox_id)
+        return "no firewall here"
+
+    wanted = {Capability.NETWORK, Capability.NETWORK_NONE, Capability.NETWORK_APART}
+    monkeypatch.setattr(LocalEngine, "capabilities", LocalEngine.capabilities | wanted)
+    monkeypatch.setattr(LocalEngine, "exposure", exposure)
+    with Sandbox(**LOCAL, network=network) as box:
+        assert box.unenforced.get(Capability.NETWORK_APART) == ("no firewall here" if network else None)
+        assert asked == ([box.id] if network else [])
+
+
+def test_an_exposure_that_cannot_be_found_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for none."""
+
+    def exposure(_: LocalEngine, sandbox_id: str) -> None:
+        raise EngineError(f"no room for a second {sandbox_id}")
+
+    wanted = {Capability.NETWORK, Capability.NETWORK_APART}
+    monkeypatch.setattr(LocalEngine, "capabilities", LocalEngine.capabilities | wanted)
+    monkeypatch.setattr(LocalEngine, "exposure", exposure)
+    with Sandbox(**LOCAL, network=True) as box:
+        assert box.unenforced[Capability.NETWORK_APART].startswith("it could not be found out: no room for a second")
+
+
+def test_an_engine_without_networks_apart_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not claim is unenforced anyway."""
+    monkeypatch.setattr(LocalEngine, "capabilities", LocalEngine.capabilities | {Capability.NETWORK})
+    monkeypatch.setattr(LocalEngine, "exposure", lambda *_: pytest.fail("asked"))
+    with Sandbox(**LOCAL, network=True) as box:
+        assert box.unenforced[Capability.NETWORK_APART] == "no such thing on this engine"

@@ -34,12 +34,23 @@ def test_beds_have_nothing_in_common() -> None:
     """Neither names that are the whole machine's, nor directories; and the names of interfaces fit into 15 bytes."""
     layouts = [LAYOUT, *(LAYOUT.edition(edition.name) for edition in EDITIONS)]
 
-    for kind in ("state", "run", "user", "docker_bridge", "podman_bridge", "podman_network", "firewall_table"):
+    for kind in (
+        "state",
+        "run",
+        "user",
+        "docker_bridge",
+        "podman_bridge",
+        "podman_network",
+        "firewall_table",
+        "docker_chains",
+    ):
         assert len({getattr(layout, kind) for layout in layouts}) == len(layouts), kind
     # Each bed takes two in a row.
     subnets = sorted(layout.first_subnet for layout in layouts)
     assert all(after - before >= 2 for before, after in pairwise(subnets)), subnets
     assert all(len(layout.podman_bridge) <= 15 for layout in layouts)
+    # A chain's name has at most 28 bytes.
+    assert all(len(f"{layout.docker_chains}-ISOLATION-STAGE-1") <= 28 for layout in layouts)
     # A socket's path has at most 107 bytes.
     assert all(len(f"{layout.run}/user/docker/containerd/containerd-debug.sock") < 108 for layout in layouts)
     assert not any(layout.state.is_relative_to(LAYOUT.state) for layout in layouts[1:])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from testbed import host
 from testbed.api import EngineApi
 from testbed.failure import TestbedError
+from testbed.iptables import own_iptables
 from testbed.process import daemon_environment, end_processes, find_processes, tail, wait_until
 from testbed.programs import Programs
 from testbed.state import write_atomically
@@ -26,7 +27,9 @@ READY_WITHIN = 60
 
 
 class Docker:
-    """A private Docker daemon, with data, a containerd and a bridge of its own, which never touches the firewall.
+    """A private Docker daemon, with data, a containerd, a bridge and chains of the firewall of its own.
+
+    A daemon with programs of its own leaves the firewall alone, so that some of the daemons under test do.
 
     Args:
         layout: The bed's paths and names.
@@ -92,19 +95,22 @@ class Docker:
             f"--pidfile={pidfile}",
             f"--host={self.url}",
             f"--bridge={self._layout.docker_bridge}",
-            # The whole machine, other engines included, shares the firewall's rules and the forwarding switch.
-            "--iptables=false",
+            f"--iptables={'false' if self._programs.alone else 'true'}",
+            # The whole machine, other engines included, shares the forwarding switch.
             "--ip6tables=false",
             "--ip-masq=false",
             "--ip-forward=false",
         ]
+        environment = daemon_environment()
         if not self._programs.alone:
             argv.append(f"--containerd={self._containerd_socket}")
+            own_iptables(self._layout, self._data / "bin")
+            environment["PATH"] = f"{self._data}/bin:{environment['PATH']}"
         if not host.systemd_runs():
             # Under this cgroup `down` finds what is left; systemd removes cgroups of its own.
             argv.append(f"--cgroup-parent={self._layout.cgroup}")
         log = self._layout.logs / "dockerd.log"
-        record = self._programs.start(argv, log=log, env=daemon_environment())
+        record = self._programs.start(argv, log=log, env=environment)
         self._state.set_daemon("dockerd", record)
         if not wait_until(lambda: self.api.answers() or not record.alive, READY_WITHIN) or not record.alive:
             found = f"it does not answer: {tail(log)}"

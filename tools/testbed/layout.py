@@ -106,8 +106,13 @@ class Layout:
 
     @property
     def firewall_table(self) -> str:
-        """The name of the nft table with the way out of Docker's bridge."""
+        """The name of the nft table with the way out of Docker's bridge, and the comment of each of Docker's rules."""
         return f"samebox-testbed{self.suffix}"
+
+    @property
+    def docker_chains(self) -> str:
+        """The beginning of the names of Docker's chains in the firewall, in place of DOCKER."""
+        return f"SBX{self.suffix}"
 
     @property
     def cgroup(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testbed.failure import TestbedError, run
+from testbed.iptables import remove_own_rules
 
 if TYPE_CHECKING:
     from testbed.layout import Layout
@@ -19,8 +20,11 @@ FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 ADDRESSES = Path("/run/containers/networks/ipam.db")
 """The file where all rootful Podmans of a machine note the addresses of their containers."""
 
+NETAVARK = "netavark"
+"""The table that netavark makes with nftables, once for all rootful Podmans of a machine, and leaves behind."""
+
 SHARED_CHAINS = {
-    *("NETAVARK_FORWARD", "NETAVARK_INPUT", "NETAVARK_ISOLATION_2", "NETAVARK_ISOLATION_3"),
+    *("NETAVARK_FORWARD", "NETAVARK_INPUT", "NETAVARK_ISOLATION_1", "NETAVARK_ISOLATION_2", "NETAVARK_ISOLATION_3"),
     *("NETAVARK-HOSTPORT-DNAT", "NETAVARK-HOSTPORT-MASQ", "NETAVARK-HOSTPORT-SETMARK"),
 }
 """The chains that Podman's netavark makes once for all rootful Podmans of a machine, and leaves behind."""
@@ -64,7 +68,8 @@ def ensure_network(layout: Layout, state: State) -> None:
     """
     if "firewall" not in state.get("network", {}):
         forward = FORWARD.read_text(encoding="ascii").strip()
-        state.set(network={"firewall": _shared_rules() != [], "addresses": ADDRESSES.exists(), "forward": forward})
+        found = {"firewall": _shared_rules() != [], "netavark": _table_exists("inet", NETAVARK)}
+        state.set(network={**found, "addresses": ADDRESSES.exists(), "forward": forward})
     bridge = layout.docker_bridge
     if bridge not in _links():
         subnet = ipaddress.IPv4Network(free_subnet(layout))
@@ -74,7 +79,7 @@ def ensure_network(layout: Layout, state: State) -> None:
     # Podman switches forwarding on as well when it starts its first container; without forwarding, Docker warns at each
     # container.
     FORWARD.write_text("1", encoding="ascii")
-    if _table_exists(layout):
+    if _table_exists("ip", layout.firewall_table):
         return
     address = json.loads(run(["ip", "-json", "-4", "address", "show", "dev", bridge]))[0]["addr_info"][0]
     subnet = ipaddress.IPv4Interface(f"{address['local']}/{address['prefixlen']}").network
@@ -91,10 +96,13 @@ def remove_network(layout: Layout, state: State) -> None:
         TestbedError: ip or nft fails.
     """
     before = state.get("network", {})
+    remove_own_rules(layout)
     for bridge in _links() & {layout.docker_bridge, layout.podman_bridge}:
         run(["ip", "link", "delete", bridge])
-    if _table_exists(layout):
+    if _table_exists("ip", layout.firewall_table):
         run(["nft", "delete", "table", "ip", layout.firewall_table])
+    if before.get("netavark") is False and _table_exists("inet", NETAVARK) and not _networks():
+        run(["nft", "delete", "table", "inet", NETAVARK])
     rules = _shared_rules()
     if rules is not None and before.get("firewall") is False:
         for command in rules:
@@ -112,10 +120,17 @@ def _links(*selector: str) -> set[str]:
     return {link["ifname"] for link in json.loads(run(["ip", "-json", "link", "show", *selector]) or "[]") if link}
 
 
-def _table_exists(layout: Layout) -> bool:
-    """Return whether the bed's firewall table is there."""
-    tables = json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]
-    return any(entry.get("table", {}).get("name") == layout.firewall_table for entry in tables)
+def _table_exists(family: str, name: str) -> bool:
+    """Return whether a firewall table is there."""
+    tables = [entry.get("table", {}) for entry in json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]]
+    return (family, name) in {(table.get("family"), table.get("name")) for table in tables}
+
+
+def _networks() -> list[str]:
+    """Return the chains of networks that some Podman has in netavark's table."""
+    entries = json.loads(run(["nft", "--json", "list", "table", "inet", NETAVARK]))["nftables"]
+    names = [str(entry.get("chain", {}).get("name", "")) for entry in entries]
+    return [name for name in names if name.startswith("nv_")]
 
 
 def _shared_rules() -> list[list[str]] | None:

@@ -146,8 +146,12 @@ class Podman:
         network.append(f'network_config_dir = "{self._networks}"')
         if self._user is None:
             network.append(f'default_network = "{self._layout.podman_network}"')
-            # With nftables, the default of newer Podmans, all Podmans of a machine share one table.
-            network.append('firewall_driver = "iptables"')
+            # The default of newer Podmans, with which alone a network stays isolated when another one is removed. The
+            # machine's own Podman may not know it.
+            network.append(f'firewall_driver = "{"nftables" if self._programs.alone else "iptables"}"')
+            # Two services don't know of each other's networks, and would choose the same subnets.
+            pool = f"10.{89 + self._layout.first_subnet % 100}.0.0/16"
+            network.append(f'default_subnet_pools = [{{base = "{pool}", size = 24}}]')
         return "\n".join([*containers, *engine, *network, ""])
 
     def _storage_conf(self) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from samebox import Sandbox
     from samebox_bubblewrap.engine import BubblewrapEngine
 
+LOW_PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 ASK = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print(s.recv(9).decode())"
 
 
@@ -207,3 +208,28 @@ def test_name_servers_that_can_not_be_asked(make_box: Callable[..., Sandbox]) ->
     """Beyond the three that C libraries look at, they would be dropped silently."""
     with pytest.raises(ConfigError, match="3 name servers at most"):
         make_box(dns=["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"], network="host").start()
+
+
+BIND = "import socket, sys; socket.socket().bind(('0.0.0.0', 80)); print('bound')"
+
+
+@pytest.mark.parametrize("user", ["root", "1000"])
+def test_low_ports_are_everybodys(make_box: Callable[..., Sandbox], user: str) -> None:
+    """In a network of the sandbox's own; the host's stay its root's."""
+    before = LOW_PORTS.read_text()
+    assert make_box(user=user).exec(["python3", "-c", BIND]).text == "bound\n"
+    assert LOW_PORTS.read_text() == before
+
+
+def test_low_ports_of_the_host_are_left_alone(make_box: Callable[..., Sandbox]) -> None:
+    """With the host's network nothing is changed, although there is a way to."""
+    before = LOW_PORTS.read_text()
+    box = make_box(network="host")
+    assert box.read_text(str(LOW_PORTS)) == before == LOW_PORTS.read_text()
+
+
+def test_low_ports_may_stay_roots(make_box: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox starts all the same, as where /proc/sys is read-only."""
+    monkeypatch.setattr("samebox_bubblewrap.low_ports._FIRST", Path("/proc/sys/net/ipv4/no-such-setting"))
+    done = make_box(user="1000").exec(["python3", "-c", BIND])
+    assert (done.ok, "Permission denied" in done.stderr.decode()) == (False, True)

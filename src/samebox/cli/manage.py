@@ -87,14 +87,17 @@ def prune(
     engine_option: _Options = [],  # noqa: B006
     as_json: _Json = False,
 ) -> None:
-    """Remove the sandboxes of owners that are dead; what was to be kept stays, and so do volumes."""
+    """Remove the sandboxes of owners that are dead, and the networks of sandboxes that are gone.
+
+    What was to be kept stays, and so do volumes.
+    """
     with failures(), _inventory(engine, engine_option) as inventory:
         left: list[Entries] = [*inventory.abandoned()]
         if images_older_than is not None:
             left += inventory.stale_images(images_older_than)
         if not as_json:
             _complain(inventory.unreachable.values())
-        _remove(inventory, left, lambda entry: entry, as_json=as_json)
+        _remove(inventory, left, lambda entry: entry, as_json=as_json, afterwards=inventory.prune)
 
 
 def volumes(
@@ -161,10 +164,27 @@ def _list(
     _complain(unreachable.values())
 
 
+def _nothing() -> list[str]:
+    return []
+
+
 def _remove(
-    inventory: Inventory, wanted: Iterable[_Wanted], find: Callable[[_Wanted], Entries], *, as_json: bool
+    inventory: Inventory,
+    wanted: Iterable[_Wanted],
+    find: Callable[[_Wanted], Entries],
+    *,
+    as_json: bool,
+    afterwards: Callable[[], list[str]] = _nothing,
 ) -> None:
-    """Find and remove each sandbox, volume or image; go on after a failure, and fail at the end."""
+    """Find and remove each sandbox, volume or image; go on after a failure, and fail at the end.
+
+    Args:
+        inventory: What there is.
+        wanted: What to remove.
+        find: Finds the entry of one.
+        as_json: Print JSON.
+        afterwards: Removes what nothing uses then, and returns it in words.
+    """
     removed: list[Entries] = []
     failed: dict[str, str] = {}
     for each in wanted:
@@ -177,13 +197,18 @@ def _remove(
             removed.append(entry)
             if not as_json:
                 typer.echo(str(entry))
+    leftovers = afterwards()
     if as_json:
         result = {
             "removed": [entry.as_dict() for entry in removed],
+            "leftovers": leftovers,
             "failed": failed,
             "unreachable": inventory.unreachable,
         }
         typer.echo(json.dumps(result, indent=2))
+    else:
+        for line in leftovers:
+            typer.echo(line)
     _complain(failed.values())
     if failed:
         sys.exit(OWN_FAILURE)

@@ -110,8 +110,8 @@ class SandboxConfig(BaseModel):
     hostname: str | None = None
     """The host name that the sandbox sees; None: the engine's choice."""
     network: bool | str = False
-    """The sandbox's network. False: only loopback. True: the engine's default network. A text: a mode or network of the
-    engine."""
+    """The sandbox's network. False: only loopback. True: one with a way out, where other sandboxes are out of reach. A
+    text: a mode or network of the engine."""
     ports: Annotated[dict[str, HostPort], BeforeValidator(published_ports)] = Field(default_factory=dict)
     """The published ports: from the container's port (with /udp if need be) to a port of the host, None being any free
     port. A port is published on the host's loopback alone, unless an address is given."""

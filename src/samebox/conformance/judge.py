@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from samebox.capabilities import Capability
 from samebox.conformance.verdicts import Verdict
 from samebox.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from samebox.capabilities import Capability
+LATE = frozenset({Capability.NETWORK_APART})
+"""What this host may lack although its probe does not say so, as only a running sandbox can tell: `Engine.exposure`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ def judge(required: Sequence[Capability], claims: Claims, error: BaseException |
         return _judge_unclaimed(required, f"{claims.engine} does not claim {', '.join(unclaimed)}", error)
     if error is None:
         return Judgement(Verdict.PASS)
+    if isinstance(error, UnsupportedError) and error.capability in LATE:
+        return Judgement(Verdict.HOST_MISSING, f"{error.capability}: {error.reason}")
     if isinstance(error, UnsupportedError):
         return Judgement(Verdict.FAIL, f"over-claim: {_line(error)}")
     claimed = f"over-claim of {', '.join(required)}: " if required else ""

@@ -303,6 +303,25 @@ class Engine(ABC):
         """
         raise self._unsupported(Capability.PORTS)
 
+    def exposure(self, sandbox_id: str) -> str | None:
+        """Return why other sandboxes can reach a running sandbox with `network=True`; None if they can't.
+
+        An engine whose `probe` can tell has it among the missing capabilities, as `Capability.NETWORK_APART`. This
+        method is for what only trying tells. Called for each sandbox with `network=True`, so that the engine keeps the
+        answer.
+
+        Raises:
+            SandboxNotFoundError: There is no such sandbox.
+        """
+        return None
+
+    def prune(self) -> Sequence[str]:
+        """Remove what the engine has made for sandboxes that are gone, and return the names of what was removed.
+
+        What somebody uses, or may be about to use, stays. Sandboxes, images and volumes are left alone.
+        """
+        return ()
+
     def volumes(self) -> Sequence[VolumeStatus]:
         """Return the named volumes that samebox made. Needs `Capability.VOLUMES`."""
         raise self._unsupported(Capability.VOLUMES)

@@ -71,6 +71,7 @@ _HARDENING = (
     Capability.ROOT_FILESYSTEM,
     Capability.PROCESS_ISOLATION,
     Capability.NETWORK_NONE,
+    Capability.NETWORK_APART,
     Capability.MEMORY_LIMIT,
     Capability.PIDS_LIMIT,
     Capability.CAP_DROP,
@@ -145,6 +146,7 @@ def hardening_lacking(config: SandboxConfig, engine: Engine, info: EngineInfo) -
     """Return the default hardening that the config leaves on and the engine can't enforce here, with the reasons."""
     off = {
         Capability.NETWORK_NONE: config.network is not False,
+        Capability.NETWORK_APART: config.network is not True,
         Capability.MEMORY_LIMIT: config.memory is None,
         Capability.CAP_DROP: not config.cap_drop,
         Capability.NO_NEW_PRIVILEGES: not config.no_new_privileges,

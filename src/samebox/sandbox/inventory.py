@@ -259,6 +259,25 @@ class Inventory:
         else:
             engine.remove(entry.status.id)
 
+    def prune(self) -> list[str]:
+        """Have each engine remove what it has made for sandboxes that are gone, and return what was removed.
+
+        Returns:
+            The engine and what it was of each, as "docker network samebox-sandboxes".
+
+        Raises:
+            EngineError: An engine that was named can't be asked.
+        """
+        removed = []
+        for name, engine in self._engines.items():
+            try:
+                removed += [f"{name} {what}" for what in engine.prune()]
+            except SandboxError as error:
+                if name in self._named:
+                    raise
+                self.unreachable[name] = str(error)
+        return removed
+
     def _ask(self, names: Iterable[str], question: Callable[[Engine], Iterable[_Status]]) -> list[tuple[str, _Status]]:
         """Return the engines' answers, sorted; an unnamed engine that can't answer is noted in `unreachable`."""
         found: list[tuple[str, _Status]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import secrets
@@ -154,6 +155,7 @@ class Lifecycle:
             if self._guest is not None:
                 return
             self._connections = self._connected(self._chosen())
+            self._look_at_the_network(self._started())
             if self._closed:  # by a signal's handler
                 self.close()
                 msg = f"sandbox {self._name!r} was closed"
@@ -176,6 +178,21 @@ class Lifecycle:
         with self._lock:
             self._chosen()
             return self._info()
+
+    def _look_at_the_network(self, engine: Engine) -> None:
+        """Note where other sandboxes can reach this one, which some engines find out by trying alone."""
+        assert self._selection is not None  # noqa: S101 - the engine is chosen before
+        unenforced = self._selection.unenforced
+        if self.config.network is not True or Capability.NETWORK_APART in unenforced:
+            return
+        try:
+            reason = engine.exposure(self._id)
+        except SandboxError as error:
+            reason = f"it could not be found out: {error}"
+        if reason is not None:
+            self._selection = dataclasses.replace(
+                self._selection, unenforced={**unenforced, Capability.NETWORK_APART: reason}
+            )
 
     def _belong_here(self) -> None:
         """Belong to the process that uses it first, which a fork may have made."""

@@ -20,6 +20,7 @@ from mutants import (
     listings,
     made_images,
     memory,
+    networks,
     output,
     processes,
     reuse,
@@ -50,6 +51,7 @@ GROUPS = {
     reuse: "Names and reuse",
     made_images: "Images that were made",
     ending: "Gone or failed",
+    networks: "Networks",
     claims: "Claims",
 }
 """The modules that make them, each with its heading."""

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from samebox.engine.local import LocalEngine
 
 
-@mutant("network/no-network-asked-for-in-words")
-def claims_no_network(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
-    """NETWORK_NONE is claimed, and the host's network is there."""
-    engine.capabilities |= {Capability.NETWORK_NONE}
-
-
 @mutant("environment/hostname-is-the-configs")
 def claims_hostnames(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """HOSTNAME is claimed, and the setting is dropped."""
@@ -161,7 +155,11 @@ def claims_volumes(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None
     engine.capabilities |= {Capability.VOLUMES, Capability.USER}
 
 
-@mutant("images/build-takes-back-what-is-deep", "made-images/build-is-listed-and-removed")
+@mutant(
+    "images/build-takes-back-what-is-deep",
+    "images/build-has-the-proxies-that-it-is-given[not-given]",
+    "made-images/build-is-listed-and-removed",
+)
 def claims_builds(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """BUILD is claimed, and nothing is built."""
     engine.capabilities |= {Capability.BUILD}

@@ -104,6 +104,7 @@ class BubblewrapEngine(Engine):
             Capability.USER,
             Capability.NETWORK_NONE,
             Capability.NETWORK,
+            Capability.NETWORK_APART,
             Capability.NETWORK_NAMED,
             Capability.HOSTNAME,
             Capability.DNS,

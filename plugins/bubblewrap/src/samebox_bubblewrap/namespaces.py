@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import time
@@ -15,10 +16,12 @@ from samebox_bubblewrap.descriptors import above_stdio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["first_process", "namespace", "root_of", "wait_for_setup"]
+__all__ = ["entered", "first_process", "namespace", "root_of", "wait_for_setup"]
 
 _NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 _LIMIT = 10.0
+_CLONE_NEWNET = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
@@ -40,6 +43,30 @@ def namespace(pid: int, kind: str) -> Iterator[tuple[int, int]]:
             os.close(user)
     finally:
         os.close(found)
+
+
+@contextlib.contextmanager
+def entered(network: int) -> Iterator[None]:
+    """Be in a network namespace with the calling thread alone.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    before = above_stdio(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+    try:
+        _enter(network)
+        try:
+            yield
+        finally:
+            _enter(before)
+    finally:
+        os.close(before)
+
+
+def _enter(network: int) -> None:
+    if _LIBC.setns(network, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
 
 
 def wait_for_setup(pid: int) -> None:

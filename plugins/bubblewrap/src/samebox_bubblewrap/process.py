@@ -16,6 +16,7 @@ from samebox.engine.streams import SocketStream
 from samebox.errors import EngineError, SandboxGoneError
 from samebox_bubblewrap.descriptors import Descriptors, pipe, read_all, socket_pair
 from samebox_bubblewrap.keeper import keeper
+from samebox_bubblewrap.low_ports import open_low_ports
 from samebox_bubblewrap.namespaces import namespace, wait_for_setup
 from samebox_bubblewrap.network import UserNetwork
 from samebox_bubblewrap.stage import HostPath, Stage
@@ -130,7 +131,8 @@ class SandboxProcess:
         by_thread = self._cgroup is not None and self._cgroup.by_thread
         if self._cgroup is not None:
             options += self._cgroup.view
-        if (self._cgroup is not None and not by_thread) or limits or plan.network:
+        own_network = "--share-net" not in options
+        if (self._cgroup is not None and not by_thread) or limits or own_network:
             info, info_end = fds.pipe()
             release_end, release = fds.pipe()
             options += ["--info-fd", str(info_end), "--block-fd", str(release_end)]
@@ -155,11 +157,11 @@ class SandboxProcess:
         control.close()
         if info is not None and release is not None:
             fds.close_only(info_end, release_end)
-            self._prepare(info, limits, plan)
+            self._prepare(info, limits, plan, own_network=own_network)
             with contextlib.suppress(BrokenPipeError):  # bwrap has failed; _wait_for_init tells why
                 os.write(release, b"\n")
 
-    def _prepare(self, info: int, limits: Limits, plan: Plan) -> None:
+    def _prepare(self, info: int, limits: Limits, plan: Plan, *, own_network: bool) -> None:
         """Limit and connect init while bwrap holds it before its start: no process of the sandbox is ever without."""
         text = read_all(info, _START_LIMIT)
         pid = text.partition(b'"child-pid": ')[2].partition(b",")[0].strip()
@@ -180,6 +182,8 @@ class SandboxProcess:
         except (OSError, ValueError) as error:
             self.kill()
             raise EngineError(f"the sandbox's limits can't be applied: {error}") from error
+        if own_network:
+            open_low_ports(int(pid))
         if plan.network:
             self._connect(int(pid))
 

@@ -24,6 +24,10 @@ __all__ = ["ROOT", "Copy", "MakeDirectory", "Recipe", "Run", "check_instructions
 
 ROOT = "0:0"
 """Who copies files and makes directories, and runs commands unless the Dockerfile says otherwise."""
+_PROXIES = frozenset(
+    {name for word in ("http", "https", "ftp", "no", "all") for name in (f"{word}_proxy", f"{word}_proxy".upper())}
+)
+"""The arguments that a Dockerfile has without an ARG, as Docker's builder knows them."""
 _INSTRUCTIONS = ("FROM", "ARG", "ENV", "RUN", "COPY", "ADD", "WORKDIR", "USER")
 _REMOTE = ("http://", "https://", "git@", "ssh://", "git://", "ftp://")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
@@ -164,7 +168,8 @@ class Recipe:
             command, program = _command(instruction)
             # Both streams in one, so that the last lines of the log are the last that were written.
             argv = tuple(args) if instruction.json else ("/bin/sh", "-c", f"exec 2>&1\n{command}")
-            env = {**self._args, **self.set}
+            undeclared = {key: value for key, value in self.build.args.items() if key in _PROXIES}
+            env = {**undeclared, **self._args, **self.set}
             self.steps.append(Run(instruction.original, argv, env, self._cwd, self._runs_as, program))
         elif name == "ENV":
             for key, value in [(args[at], self._word(args[at + 1])) for at in range(0, len(args), 3)]:

@@ -102,6 +102,8 @@ class DockerBuilder(ImageBuilder):
                     forcerm=True,
                     timeout=TIMEOUT,
                     decode=True,
+                    # The proxies of the command line's config.json may have a password, which is no build's business.
+                    use_config_proxy=False,
                 )
                 for text in progress(objects(answers)) if modern else _texts(answers):
                     said.extend(_IMAGE.findall(text))

@@ -10,6 +10,7 @@ from samebox.engine.oci.kernel_paths import MASKED, READ_ONLY
 from samebox.engine.oci.limits import CPU_PERIOD, limits
 from samebox.engine.oci.settings import kernel_names
 from samebox.engine.program import init_argv
+from samebox_docker.network import NAME
 from samebox_docker.settings import exposed_ports, host_settings, security_options
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def container_body(
 def _network_mode(network: bool | str) -> str:  # noqa: FBT001 - the config's field
     if isinstance(network, str):
         return network
-    return "default" if network else "none"
+    return NAME if network else "none"
 
 
 def _kernel_view(config: SandboxConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from samebox.engine import SandboxStatus
     from samebox.errors import SandboxError
     from samebox_docker.clients import ClientPool
+    from samebox_docker.network import Network
 
 _REMOVAL = 30.0
 """How long to wait for a removal that someone else has begun, in seconds."""
@@ -31,10 +32,12 @@ class Containers:
 
     Args:
         pool: The daemon's clients.
+        network: The network of sandboxes, without which some can't start.
     """
 
-    def __init__(self, pool: ClientPool) -> None:
+    def __init__(self, pool: ClientPool, network: Network) -> None:
         self._pool = pool
+        self._network = network
         self._engine = pool.engine
 
     def create(self, name: str, body: dict[str, Any], labels: Mapping[str, str]) -> str:
@@ -79,7 +82,16 @@ class Containers:
             SandboxNotFoundError: It is not there.
             EngineError: It can't be started; the text has Docker's words.
         """
-        with self.about(sandbox_id, "start") as container, self._pool.client() as client:
+        with self.about(sandbox_id, "start") as container:
+            try:
+                self._start(container)
+            except RefusedError as error:
+                if not self._network.heal(container, error):
+                    raise
+                self._start(container)
+
+    def _start(self, container: str) -> None:
+        with self._pool.client() as client:
             client.start(container)
 
     def stop(self, sandbox_id: str, grace: float = 0.0) -> None:

@@ -90,6 +90,8 @@ class Creation:
             known=daemon.agent.runs,
             attempt=lambda: daemon.agent.attempt(self._program, self._facts.id),
         )
+        if self._config.network is True:
+            daemon.network.ensure()
         labels = {**image_label(self._config, default_image, self._facts.id), **labels}
         owner = daemon.users.known(self._facts.id, self._user)
         container = self._create(name, labels, owner)

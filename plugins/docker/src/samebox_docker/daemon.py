@@ -11,6 +11,7 @@ from samebox_docker.build import DockerBuilder
 from samebox_docker.clients import ClientPool, Greeting
 from samebox_docker.containers import Containers
 from samebox_docker.images import Images
+from samebox_docker.network import Network
 from samebox_docker.users import Users
 from samebox_docker.volumes import Volumes
 from samebox_docker.workdir import WorkdirOwners
@@ -48,7 +49,8 @@ class Daemon:
     def __init__(self, address: Address, timeout: float) -> None:
         self.address = address
         self.pool = ClientPool(address, timeout)
-        self.containers = Containers(self.pool)
+        self.network = Network(self.pool, self._identity)
+        self.containers = Containers(self.pool, self.network)
         self.images = Images(self.pool)
         self.made_images = MadeImages(self.images)
         self.agent = AgentVolume(self.pool)
@@ -57,6 +59,11 @@ class Daemon:
         self.builder = DockerBuilder(self.pool, self.images)
         self.workdirs = WorkdirOwners(self.pool)
         self._described: tuple[Greeting, dict[str, Any]] | None = None
+
+    def _identity(self) -> str:
+        """Return what tells the daemon from others of its host: the ID alone may be that of the host."""
+        _, info = self.describe()
+        return f"{info.get('ID')} {info.get('DockerRootDir')}"
 
     def describe(self) -> tuple[Greeting, dict[str, Any]]:
         """Return what the daemon says of itself, and of its host.

@@ -244,6 +244,20 @@ class DockerEngine(Engine):
         """
         return self._daemon.containers.host_port(sandbox_id, port)
 
+    def exposure(self, sandbox_id: str) -> str | None:
+        """Have a second container try to reach a running sandbox, once for each daemon; see `Engine.exposure`.
+
+        Raises:
+            SandboxNotFoundError: The container is not there.
+            EngineError: Docker refused.
+        """
+        with self._daemon.containers.about(sandbox_id, "inspect") as container:
+            return self._daemon.network.exposure(container)
+
+    def prune(self) -> Sequence[str]:
+        """Remove the network of sandboxes if no container has it; see `Engine.prune`."""
+        return [f"network {name}" for name in self._daemon.network.prune()]
+
     def volumes(self) -> Sequence[VolumeStatus]:
         """Return the named volumes that samebox made on the daemon."""
         return self._daemon.volumes.list()

@@ -11,7 +11,7 @@ from samebox.capabilities import Capability
 from samebox.engine.labels import MANAGED
 from samebox.engine.oci import sandboxes
 from samebox.engine.oci.refusal import RefusedError
-from samebox.engine.oci.status import inspected_status, published_port
+from samebox.engine.oci.status import inspected_status, published_port, text_labels
 from samebox.errors import EngineError, ImageNotFoundError, SandboxError, UnsupportedError
 from samebox_podman.settings import inspected_ulimits
 from samebox_podman.spec import HOSTS_TO_GIVE, differences
@@ -165,6 +165,14 @@ class Containers:
     def unconnected(self, sandbox_id: str, words: str) -> SandboxError:
         """Return the error for a stream that could not be opened; see `samebox.engine.oci.sandboxes.unconnected`."""
         return sandboxes.unconnected(self._client.engine, sandbox_id, words, self.inspect)
+
+    def label(self, sandbox_id: str, name: str) -> str | None:
+        """Return a label of a container, or None.
+
+        Raises:
+            SandboxNotFoundError: The container is not there.
+        """
+        return text_labels(self.found(sandbox_id)["Config"]).get(name)
 
     def default_ulimits(self, image: str) -> Mapping[str, tuple[int, int]]:
         """Return the limits, soft and hard, of containers that ask for none; Podman tells of them in containers alone.

@@ -31,6 +31,7 @@ from samebox_podman.directories import SandboxDirectories
 from samebox_podman.host import PodmanHost, host_at, probe_host, stronger
 from samebox_podman.images import find_image, inspect_image
 from samebox_podman.local_images import LocalImages
+from samebox_podman.network import LABEL as NETWORK, Networks
 from samebox_podman.options import PodmanOptions
 from samebox_podman.seccomp import delivered
 from samebox_podman.settings import check_settings
@@ -65,6 +66,8 @@ class PodmanEngine(Engine):
         self._attachments = Attachments()
         self._made: dict[tuple[int, str], list[str]] = {}
         """Volumes that were made for what this object has created and not started, by process and id."""
+        self._joined: dict[tuple[int, str], str | None] = {}
+        """The network that each sandbox of this object has to itself, if any, by process and id."""
 
     @property
     def client(self) -> PodmanClient:
@@ -90,6 +93,10 @@ class PodmanEngine(Engine):
     @property
     def _made_images(self) -> MadeImages:
         return MadeImages(self._local_images, local=True)
+
+    @property
+    def _networks(self) -> Networks:
+        return Networks(self.client)
 
     @property
     def _host(self) -> PodmanHost:
@@ -158,8 +165,12 @@ class PodmanEngine(Engine):
         with (
             self._volumes.made(volume_names(config)) as made,
             delivered(self.client, facts.id, config) as seccomp,
+            self._networks.made(wanted=config.network is True and not self._host.rootless) as network,
         ):
+            if network is not None:
+                labels = {**labels, NETWORK: network}
             sandbox_id = self._create_with(config, facts, name, labels, seccomp)
+        self._joined[os.getpid(), sandbox_id] = network
         if made:
             self._made[os.getpid(), sandbox_id] = made
         return sandbox_id
@@ -292,8 +303,11 @@ class PodmanEngine(Engine):
         with contextlib.suppress(SandboxNotFoundError):
             container = self._containers.exact(sandbox_id)
             self._attachments.drop(container)
+            own = os.getpid(), container
+            network = self._joined.pop(own) if own in self._joined else self._containers.label(container, NETWORK)
             self._containers.give_name_back(container)
             remove_container(self.client, container)
+            self._networks.remove(network)
             unmake(self._made.pop((os.getpid(), container), ()), self._volumes.remove)
 
     def inspect(self, sandbox_id: str) -> SandboxStatus:
@@ -327,6 +341,18 @@ class PodmanEngine(Engine):
     def host_port(self, sandbox_id: str, port: str) -> HostPort:
         """Return where on the service's host a published port is; see `samebox.engine.Engine.host_port`."""
         return self._containers.host_port(sandbox_id, port)
+
+    def exposure(self, sandbox_id: str) -> str | None:
+        """Have a second container try to reach a running sandbox, once for each service; see `Engine.exposure`."""
+        if self._host.rootless:
+            return None
+        if self._host.exposure is None:
+            self._host.exposure = self._networks.exposure(self._containers.found(sandbox_id)) or ""
+        return self._host.exposure or None
+
+    def prune(self) -> Sequence[str]:
+        """Remove networks of sandboxes that are gone; see `Engine.prune`."""
+        return [f"network {name}" for name in self._networks.prune()]
 
     def volumes(self) -> Sequence[VolumeStatus]:
         """Return the named volumes that samebox made on the service; see `samebox.engine.Engine.volumes`."""

@@ -71,6 +71,8 @@ class PodmanHost:
     """What images, by id, have at a path; None: nothing."""
     runs: dict[str, str] = field(default_factory=dict)
     """Why programs for a machine other than the host's own can't be run, by machine; "": they can."""
+    exposure: str | None = None
+    """Why sandboxes with a network reach one another; "": they don't; None: not known yet."""
     ulimits: Mapping[str, tuple[int, int]] | None = None
     """The limits, soft and hard, of a container that asks for none; None: not known yet."""
 

@@ -16,6 +16,7 @@ from samebox.engine.oci.mounts import tmpfs_options
 from samebox.engine.oci.settings import SHARED_MEMORY, kernel_names
 from samebox.engine.program import MOUNT_POINT, init_argv
 from samebox_podman.mounts import bind_mounts, binds_compared, volume_mounts
+from samebox_podman.network import LABEL as NETWORK
 from samebox_podman.settings import OWN_NETWORKS, network_mode, settings_compared, settings_spec
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def container_spec(
         "umask": UMASK,
         "stop_signal": 15,
         "systemd": "false",
+        "httpproxy": False,  # the proxies of the service's own environment, which may have a password
         "init": False,
         "privileged": config.privileged,
         "no_new_privileges": config.no_new_privileges,
@@ -97,7 +99,7 @@ def container_spec(
         # As Docker: a volume of the image is an anonymous one, removed with the container.
         "image_volume_mode": "anonymous",
         "volumes": [_volume(agent_volume, MOUNT_POINT, "ro", "nocopy"), *volume_mounts(config)],
-        **_network(config.network),
+        **(_network(config.network) if NETWORK not in labels else _bridge(labels[NETWORK])),
         **settings_spec(config, default_ulimits),
         **seccomp,
     }
@@ -174,7 +176,11 @@ def _network(network: bool | str) -> dict[str, Any]:  # noqa: FBT001 - the confi
         return {"netns": {"nsmode": mode}, "network_options": {mode: value.split(",")}}
     if network == mode:
         return {"netns": {"nsmode": mode}}
-    return {"netns": {"nsmode": "bridge"}, "networks": {each: {} for each in network.split(",")}}
+    return _bridge(*network.split(","))
+
+
+def _bridge(*networks: str) -> dict[str, Any]:
+    return {"netns": {"nsmode": "bridge"}, "networks": {each: {} for each in networks}}
 
 
 def _limits(config: SandboxConfig, missing: Mapping[Capability, str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-/* The agent's roles: init, serve and version (protocol.md, section 8). */
+/* The agent's roles: init, serve, reach and version (protocol.md, section 8). */
 #include "init.h"
 #include "process.h"
 #include "protocol.h"
+#include "reach.h"
 #include "serve.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@ static int usage(void)
 {
     static const char text[] = "usage: agent serve [FD]\n"
                                "       agent init [--idle-timeout MS] [--max-lifetime MS] [--control FD] [--serve FD]\n"
+                               "       agent reach ADDRESS [TRIES]\n"
                                "       agent version\n";
     return write(2, text, sizeof text - 1) < 0 ? 65 : 64;
 }
@@ -90,6 +92,14 @@ static int role_serve(char **argv)
     return serve(in, out);
 }
 
+static int role_reach(char **argv)
+{
+    int64_t tries = 1;
+    if (!argv[0] || (argv[1] && (argv[2] || !parse_number(argv[1], INT_MAX, &tries))))
+        return usage();
+    return reach(argv[0], tries);
+}
+
 static int role_version(void)
 {
     char text[32];
@@ -104,6 +114,8 @@ int main(int argc, char **argv)
         return role_init(argv + 2);
     if (argc >= 2 && strcmp(argv[1], "serve") == 0)
         return role_serve(argv + 2);
+    if (argc >= 2 && strcmp(argv[1], "reach") == 0)
+        return role_reach(argv + 2);
     if (argc == 2 && strcmp(argv[1], "version") == 0)
         return role_version();
     return usage();

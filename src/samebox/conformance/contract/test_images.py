@@ -255,6 +255,24 @@ def test_dockerfile_is_built(new_box: NewBox, harness: Harness) -> None:
 
 @requires(Capability.BUILD)
 @verifies("build")
+@pytest.mark.parametrize("given", [True, False], ids=["given", "not-given"])
+def test_build_has_the_proxies_that_it_is_given(new_box: NewBox, harness: Harness, *, given: bool) -> None:
+    """A build's steps have a proxy that is among the build's arguments, without an ARG for it, and no other.
+
+    Why: engines hand on the proxies of their own environment or of a command line's settings, with the password in it,
+    to whatever a stranger's Dockerfile runs.
+    Check: the environment of a step.
+    """
+    proxy = "http://192.0.2.1:3128"
+    text = f"FROM {harness.build_base}\nRUN mkdir /built && env > /built/seen && echo {secrets.token_hex()}\n"
+    build = {"dockerfile": text, "args": {"HTTPS_PROXY": proxy} if given else {}}
+    seen = new_box(image=None, build=build).read_text("/built/seen").splitlines()
+    found = [line for line in seen if line.partition("=")[0].lower().endswith("_proxy")]
+    assert found == ([f"HTTPS_PROXY={proxy}"] if given else [])
+
+
+@requires(Capability.BUILD)
+@verifies("build")
 def test_failing_build_names_its_step(new_box: NewBox, harness: Harness) -> None:
     """A build that fails raises an error with the step and what it wrote last.
 

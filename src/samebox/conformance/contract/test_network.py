@@ -14,6 +14,7 @@ import pytest
 from samebox.capabilities import Capability
 from samebox.conformance.contract.harness import DEADLINE, ORDINARY_USER, enforced, refused, requires, verifies
 from samebox.conformance.contract.servers import server
+from samebox.conformance.contract.sockets import server_at
 from samebox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -320,17 +321,32 @@ def test_nothing_is_published_or_asked_without_a_network(new_box: NewBox, settin
 
 
 @requires(Capability.DNS, Capability.NETWORK)
-@verifies("dns", "extra_hosts")
+@verifies("extra_hosts")
 def test_extra_hosts_are_known(new_box: NewBox) -> None:
-    """`extra_hosts` and `dns` are what the sandbox's resolver reads.
+    """`extra_hosts` are what the sandbox's resolver reads.
 
     Why: each engine spells them in another way, and drops what it can't read.
-    Check: /etc/hosts and /etc/resolv.conf inside.
+    Check: /etc/hosts inside.
     """
     box = new_box(extra_hosts={"conformance.example": "192.0.2.7"}, dns=["192.0.2.53"], network=True)
     lines = [line.split() for line in box.read_text("/etc/hosts").splitlines()]
     assert ["192.0.2.7", "conformance.example"] in lines, lines
-    assert "nameserver 192.0.2.53" in box.read_text("/etc/resolv.conf"), box.read_text("/etc/resolv.conf")
+
+
+@requires(Capability.DNS, Capability.NETWORK)
+@verifies("dns")
+def test_name_servers_are_asked(new_box: NewBox) -> None:
+    """The name servers in `dns` are those that a look-up inside asks.
+
+    Why: each engine spells them in another way, and some put a forwarder of their own before them.
+    Check: what comes to a name server, which is the sandbox's own here.
+    """
+    box = new_box(dns=["127.0.0.1"], network=True)
+    with server_at(box, 53) as name_server:
+        script = "nslookup conformance.example || getent hosts conformance.example || ping -c 1 conformance.example"
+        with box.spawn(["sh", "-c", script], stdin=False, timeout=DEADLINE) as lookup:
+            assert name_server.datagram(), box.read_text("/etc/resolv.conf")
+            lookup.kill()
 
 
 @requires(Capability.DNS, Capability.USER)
