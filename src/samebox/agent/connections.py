@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from samebox.agent.call import OperationFailedError
 from samebox.agent.client import Connection
@@ -19,6 +20,7 @@ from samebox.engine.requirements import lacking
 from samebox.errors import (
     ConnectionLostError,
     EngineError,
+    EngineUnavailableError,
     ProtocolError,
     SandboxClosedError,
     SandboxError,
@@ -27,6 +29,7 @@ from samebox.errors import (
     UnsupportedError,
     os_error,
 )
+from samebox.guest.operation import apart
 
 if TYPE_CHECKING:
     from samebox.agent.records import Field
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 _SETTLE = 2.0
 """How long a sandbox that is ending may still look alive to its engine, in seconds."""
+_EXPLANATION = 3.0
+"""How long an engine may take to tell what became of a sandbox, in seconds; its caller's timeout may be over."""
 
 
 class AgentConnections:
@@ -62,12 +67,29 @@ class AgentConnections:
         connection = self._open.get(user)
         return connection if connection is not None and connection.usable else None
 
-    def open(self, user: str | None, *, prove: bool = False) -> Connection:
+    def reopen(self, user: str | None, within: float) -> Connection:
+        """As `open`, for at most so many seconds, however long the engine's own calls may take."""
+        opening = apart(functools.partial(self.open, user, within=within))
+        try:
+            return opening.result(within)
+        except TimeoutError as error:
+            if isinstance(error, SandboxError):
+                raise
+            return self._unanswered(within)
+
+    def _unanswered(self, seconds: float) -> NoReturn:
+        raise EngineUnavailableError(
+            f"{self._where} could not be reached for {seconds:g} s: its engine opened no connection to the sandbox; "
+            "see whether the engine's service still answers, and make the call again"
+        )
+
+    def open(self, user: str | None, *, prove: bool = False, within: float = -1) -> Connection:
         """Return the user's open connection, or open a new connection; may block.
 
         Args:
             user: The user that commands run as; None: the sandbox's own user.
             prove: Whether the agent has to prove that it is the agent of this installation.
+            within: How long to wait for another thread that opens one, in seconds; -1: as long as it takes.
 
         Raises:
             SandboxGoneError: The sandbox does not run any more.
@@ -79,7 +101,9 @@ class AgentConnections:
         if self._pid != os.getpid():
             # A lock that another thread held at the fork would never be free in this process.
             self._lock, self._pid, self._open = threading.RLock(), os.getpid(), {}
-        with self._lock:
+        if not self._lock.acquire(timeout=within):
+            self._unanswered(within)
+        try:
             if self._closed:
                 msg = f"{self._where} was closed"
                 raise SandboxClosedError(msg)
@@ -91,6 +115,8 @@ class AgentConnections:
                 msg = f"{self._where} was closed"
                 raise SandboxClosedError(msg)
             return connection
+        finally:
+            self._lock.release()
 
     def _connect(self, user: str | None, *, prove: bool) -> Connection:
         if user is not None:
@@ -161,32 +187,49 @@ class AgentConnections:
         return self._ended(status) if status.state != "running" else None
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
-        """Return the error that the end of a connection means; may block for as long as a sandbox needs to end.
+        """Return the error that the end of a connection means; may block for 3 seconds, as a sandbox needs to end.
 
         Returns:
-            `SandboxGoneError` if the sandbox is gone, else the error itself: only the agent was ended, and the next
-            call gets a new agent.
+            `SandboxGoneError` if the sandbox is gone; the error itself if only the agent was ended, and the next call
+            gets a new agent; another `ConnectionLostError` if the engine does not tell, as when the link to it is cut.
         """
         if self._closed:
             return SandboxClosedError(f"{self._where} was closed")
+        explanation = apart(functools.partial(self._explained, error, user))
+        try:
+            return explanation.result(_EXPLANATION)
+        except TimeoutError:
+            return _unexplained(error, f"there was no answer for {_EXPLANATION:g} s")
+
+    def _explained(self, error: ConnectionLostError, user: str | None) -> SandboxError:
         deadline = time.monotonic() + _SETTLE
+        paused = False
         while True:
             try:
                 status = self._engine.inspect(self._id)
+                paused = status.paused
                 if status.state != "running":
                     return self._ended(status)
-                self.open(user)
+                self.open(user, within=_EXPLANATION)
             except SandboxNotFoundError:
                 return SandboxGoneError(f"{self._where} is gone: it was removed")
             except SandboxGoneError as gone:
                 return gone
             except (EngineError, ConnectionLostError, OSError) as reason:
                 if time.monotonic() > deadline:
-                    why = f"{reason}{maybe_memory(self.memory_limit())}"
-                    return SandboxGoneError(f"{self._where} cannot be reached any more: {why}")
+                    return self._unreached(error, reason, paused=paused)
             else:
                 return error
             time.sleep(0.05)
+
+    def _unreached(self, error: ConnectionLostError, reason: Exception, *, paused: bool) -> SandboxError:
+        """Return the error for a sandbox that runs, as far as its engine knows, and to which no connection is had."""
+        if paused:
+            return ConnectionLostError(f"{error}; the sandbox is paused: let it go on, and make the call again")
+        if isinstance(reason, EngineUnavailableError):
+            return _unexplained(error, str(reason))
+        why = f"{reason}{maybe_memory(self.memory_limit())}"
+        return SandboxGoneError(f"{self._where} cannot be reached any more: {why}")
 
     def close(self) -> None:
         """Close every connection, for good."""
@@ -195,6 +238,10 @@ class AgentConnections:
             for connection in list(self._open.values()):
                 connection.close()
             self._open.clear()
+
+
+def _unexplained(error: ConnectionLostError, why: str) -> ConnectionLostError:
+    return ConnectionLostError(f"{error}; what became of the sandbox is not known, as its engine can't be asked: {why}")
 
 
 def _refusal(error: BaseException, user: str | None, workdir: str) -> Exception | None:

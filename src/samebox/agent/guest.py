@@ -65,7 +65,7 @@ class AgentGuest(AgentFiles, Guest):
         whole, source = _split(input)
         stdout, stderr = Collector(limit), Collector(limit)
         began = time.perf_counter()
-        call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user, input=whole)
+        call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user, timeout, input=whole)
         feeder = _Feeder(call, source) if source is not None else None
         try:
             record = await self._ended(call, cwd, user, deadline(timeout))
@@ -100,7 +100,7 @@ class AgentGuest(AgentFiles, Guest):
             fields += [("tty", 1), ("rows", rows), ("columns", columns)]
         stdout, stderr = Pipe(), Pipe()
         started: Future[Record] = Future()
-        call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user, started=started)
+        call = await self._begin(EXEC, fields, {STDOUT: stdout, STDERR: stderr}, user, timeout, started=started)
         process = AgentProcess(
             self,
             call,

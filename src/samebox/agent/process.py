@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from samebox.agent import frames
+from samebox.agent.caller import ANSWER
 from samebox.errors import ConnectionLostError, OutputLimitError, ProtocolError, SandboxError
 from samebox.guest.guest import GRACE
 from samebox.guest.operation import Blocking
@@ -62,6 +63,8 @@ class AgentProcess(ProcessCore):
         self._output_limit = output_limit
         self._began = time.perf_counter()
         self._ended = 0.0
+        self._late = False
+        """Whether the agent was there when the command should have ended; from then on it is waited for."""
         call.finished.add_done_callback(self._note_end)
         self.stdin = _Input(call)
         self.stdout = _Output(self, frames.STDOUT, stdout)
@@ -87,7 +90,7 @@ class AgentProcess(ProcessCore):
 
     def _not_started(self) -> SandboxError:
         if self._timeout is not None and self._timeout < _START:
-            return not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+            return self._not_ended()
         how = (
             f"was not started within {_START:g} s; its sandbox is overloaded, or what starts commands there was stopped"
         )
@@ -106,12 +109,35 @@ class AgentProcess(ProcessCore):
         """See `ProcessCore.wait`."""
         for channel, pipe in self._pipes.items():
             self._call.credit(channel, pipe.release(self._output_limit))
-        last = deadline(self._timeout)
-        left = None if last is None else last - (time.perf_counter() - self._began)
-        record = await self._caller._ended(self._call, None, self._user, left, timeout)  # noqa: SLF001
+        record = await self._caller._ended(self._call, None, self._user, self._left, timeout)  # noqa: SLF001
         if record is None:
-            raise not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+            raise self._not_ended()
         return self._result(record)
+
+    async def await_output(self, waiter: Future[None]) -> None:
+        """Wait for output, or its end; raises `ExecTimeoutError` where the agent keeps neither the timeout nor silence.
+
+        Args:
+            waiter: Resolved when either has come.
+        """
+        left = None if self._late else self._left
+        try:
+            await self._call.until(waiter, left if left is None else max(0.0, left))
+        except TimeoutError as error:
+            if isinstance(error, SandboxError):
+                raise
+            if not await self._call.answered(ANSWER):
+                raise self._not_ended() from None
+            self._late = True
+
+    @property
+    def _left(self) -> float | None:
+        """How long until the agent has ended the command at the latest, in seconds."""
+        last = deadline(self._timeout)
+        return None if last is None else last - (time.perf_counter() - self._began)
+
+    def _not_ended(self) -> ExecTimeoutError:
+        return not_ended(self._argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
 
     async def poll(self) -> ExecResult | None:
         """See `ProcessCore.poll`."""
@@ -169,7 +195,7 @@ class _Output(OutputCore):
             self._call.credit(self._channel, credit)
             if data is not None:
                 return data
-            await self._call.until(self._pipe.waiter())
+            await self._process.await_output(self._pipe.waiter())
 
     async def read(self, size: int = -1, *, limit: int | None = None) -> bytes:
         """See `OutputCore.read`."""
