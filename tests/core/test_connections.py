@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from samebox.agent.connections import AgentConnections
 from samebox.capabilities import Capability, Isolation
 from samebox.config.model import SandboxConfig
 from samebox.engine import EngineInfo, SandboxStatus
-from samebox.errors import ConnectionLostError, EngineUnavailableError, SandboxGoneError
+from samebox.errors import ConnectionLostError, EngineError, EngineUnavailableError, SandboxGoneError
 
 if TYPE_CHECKING:
     from samebox.engine import ByteStream
@@ -104,9 +105,19 @@ def test_an_engine_that_opens_no_connection_in_time() -> None:
     connections = AgentConnections(engine, "id", "box", SandboxConfig())
     for _ in range(2):
         began = time.monotonic()
-        with pytest.raises(
-            EngineUnavailableError, match=r"^sandbox 'box' on fake could not be reached for 0\.2 s"
-        ):
+        with pytest.raises(EngineUnavailableError, match=r"^sandbox 'box' on fake could not be reached for 0\.2 s"):
             connections.reopen(None, 0.2)
         assert time.monotonic() - began < 2
     engine.over.set()
+
+
+def test_a_process_that_may_open_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine's OSError is told in words, with what to do."""
+
+    def connect(_self: FakeEngine, _sandbox_id: str, _user: str | None = None) -> ByteStream:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(FakeEngine, "connect", connect)
+    text = r"^no connection to the agent in sandbox 'box' on fake can be opened: Too many open files; close .*ulimit"
+    with pytest.raises(EngineError, match=text):
+        AgentConnections(FakeEngine(), "id", "box", SandboxConfig()).open(None)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SETTLE = 40.0
 """How long what is being removed may still be seen, in seconds."""
+_CONTAINERS_OWN = re.compile("[0-9a-f]{64}")
 _CONTAINER_GROUP = re.compile("(docker-|libpod-)?[0-9a-f]{64}(\\.scope)?")
 _FOREVER = {"MainThread", "samebox-transport", "samebox-bubblewrap"}
 """The threads that a process has once, from the first time that they are needed."""
@@ -82,9 +83,10 @@ class Footprint:
                 yield f"{what} {line}"
 
     def _of_the_host(self) -> Iterator[str]:
-        places = self._service.bed.places
+        directory = "docker" if self._service.engine == "docker" else self._service.name
+        places = [f"{place}/{directory}/" for place in self._service.bed.places]
         for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines():
-            if any(place in line for place in places):
+            if any(place in line for place in places) and _CONTAINERS_OWN.search(line):
                 yield f"mount {line.split()[4]}"
         own = f"samebox-{os.getpid()}-"
         for path, names, _ in os.walk("/sys/fs/cgroup"):

@@ -27,6 +27,7 @@ from samebox.errors import (
     SandboxGoneError,
     SandboxNotFoundError,
     UnsupportedError,
+    descriptor_error,
     os_error,
 )
 from samebox.guest.operation import apart
@@ -34,7 +35,7 @@ from samebox.guest.operation import apart
 if TYPE_CHECKING:
     from samebox.agent.records import Field
     from samebox.config.model import SandboxConfig
-    from samebox.engine import Engine, SandboxStatus
+    from samebox.engine import ByteStream, Engine, SandboxStatus
 
 _SETTLE = 2.0
 """How long a sandbox that is ending may still look alive to its engine, in seconds."""
@@ -125,10 +126,7 @@ class AgentConnections:
                 raise UnsupportedError(
                     Capability.EXEC_USER, self._engine.name, f"{reason} (asked for by user={user!r})"
                 )
-        try:
-            stream = self._engine.connect(self._id, user)
-        except (SandboxNotFoundError, SandboxGoneError) as error:
-            raise SandboxGoneError(f"{self._where} is gone: {self._end()}") from error
+        stream = self._stream(user)
         try:
             connection = Connection(stream, self._where)
         except BaseException:
@@ -152,6 +150,16 @@ class AgentConnections:
                 msg = f"the agent in {self._where} is not the one of this installation (its SHA-256 is {digest})"
                 raise ProtocolError(msg)
         return connection
+
+    def _stream(self, user: str | None) -> ByteStream:
+        try:
+            return self._engine.connect(self._id, user)
+        except (SandboxNotFoundError, SandboxGoneError) as error:
+            raise SandboxGoneError(f"{self._where} is gone: {self._end()}") from error
+        except OSError as error:
+            if isinstance(error, SandboxError):
+                raise
+            raise descriptor_error(error, f"no connection to the agent in {self._where} can be opened") from error
 
     def memory_limit(self) -> int | None:
         """Return the sandbox's limit in bytes; None where it has none, or its host can't keep it."""

@@ -75,7 +75,13 @@ class Choice:
         raise EngineUnavailableError(msg)
 
     def _one(self, name: str, config: SandboxConfig) -> Iterator[Selection]:
-        yield _checked(self._known.get(name)(config.options), config)
+        engine = self._known.get(name)(config.options)
+        try:
+            selection = _checked(engine, config)
+        except BaseException:
+            engine.close()
+            raise
+        yield selection  # who gets it closes its engine
 
     def _usable(self, config: SandboxConfig) -> Iterator[Selection]:
         for engine_class, rootless in preference(config, self._known):

@@ -30,6 +30,7 @@ from samebox.errors import (
     SandboxGoneError,
     SandboxNotFoundError,
     UnsupportedError,
+    descriptor_error,
 )
 from samebox.guest.operation import Blocking
 from samebox.images.presets import with_runtime
@@ -137,10 +138,15 @@ class Lifecycle:
                 raise SandboxClosedError(msg)
             if self._guest is not None:
                 return
-            if self._choice is None or self._selection is None:
-                self._choice = Choice(self.config)
-                self._selection = self._choice.next()
-            self._connections = self._connected(self._choice)
+            try:
+                if self._choice is None or self._selection is None:
+                    self._choice = Choice(self.config)
+                    self._selection = self._choice.next()
+                self._connections = self._connected(self._choice)
+            except OSError as error:
+                if isinstance(error, SandboxError):
+                    raise
+                raise descriptor_error(error, f"sandbox {self._name!r} can't be started") from error
             if self._closed:  # by a signal's handler
                 self.close()
                 msg = f"sandbox {self._name!r} was closed"
@@ -293,7 +299,7 @@ class Lifecycle:
             try:
                 if sandbox_id := sandbox_id or self._made_by(engine, attempt, error):
                     engine.remove(sandbox_id)
-            except SandboxError as second:
+            except (SandboxError, OSError) as second:
                 error.add_note(f"and sandbox {self._name!r} could not be removed: {second}")
             raise
         return connections
