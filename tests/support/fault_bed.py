@@ -94,7 +94,7 @@ class Service:
         """Return the settings of a sandbox on this engine.
 
         Args:
-            more: Further settings.
+            more: Further settings, or others in their place.
         """
         known = self.bed.environment
         if self.is_embedded:

@@ -143,10 +143,12 @@ class Lifecycle:
                     self._choice = Choice(self.config)
                     self._selection = self._choice.next()
                 self._connections = self._connected(self._choice)
-            except OSError as error:
-                if isinstance(error, SandboxError):
-                    raise
-                raise descriptor_error(error, f"sandbox {self._name!r} can't be started") from error
+            except BaseException as error:
+                if self._selection is not None:
+                    self._selection.engine.close()  # no more than idle connections, of which nobody may come for a use
+                if isinstance(error, OSError) and not isinstance(error, SandboxError):
+                    raise descriptor_error(error, f"sandbox {self._name!r} can't be started") from error
+                raise
             if self._closed:  # by a signal's handler
                 self.close()
                 msg = f"sandbox {self._name!r} was closed"
