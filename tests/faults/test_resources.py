@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from child_program import ChildProgram
-from samebox import ConnectionLostError, Sandbox, SandboxError, SandboxGoneError, SandboxOSError, SpawnError
+from samebox import ConnectionLostError, Sandbox, SandboxGoneError, SandboxOSError, SpawnError
 from samebox.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fault_bed import Service, Table
     from footprint import Footprint
 
@@ -113,14 +114,15 @@ def test_space_of_the_root(engine: Service, table: Table, footprint: Footprint) 
     table.add(row, promised, engine.name, "ENOSPC")
 
 
-def test_inodes(engine: Service, tmp_path: Path, table: Table, footprint: Footprint) -> None:
+def test_inodes(engine: Service, table: Table, footprint: Footprint) -> None:
     """A file for which no inode is left says ENOSPC; the others are there, and one that is removed makes room."""
     row, promised = "inodes used up", "ENOSPC; what was written is there"
-    small = tmp_path / "small"
-    small.mkdir()
     if engine.name == "podman-rootless":
-        table.add(row, promised, engine.name, "not tried: its service sees no file system that is mounted later")
+        why = "its service sees no file system that was mounted after its start"
+        table.add(row, promised, engine.name, f"not tried: {why}")
         return
+    small = Path(tempfile.mkdtemp(prefix="samebox-faults-", dir="/var/tmp"))  # where a rootless engine may look
+    small.chmod(0o755)
     subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "nr_inodes=20,mode=1777", "small", str(small)], check=True)
     try:
         with Sandbox(**engine.settings(mounts=[f"{small}:/small:rw"])) as box:
@@ -140,37 +142,39 @@ def test_inodes(engine: Service, tmp_path: Path, table: Table, footprint: Footpr
             assert box.read_bytes("/small/one-more") == b"kept"
     finally:
         subprocess.run(["/bin/umount", str(small)], check=True)
+        small.rmdir()
     table.add(row, promised, engine.name, "ENOSPC")
 
 
 def test_processes(engine: Service, table: Table, footprint: Footprint) -> None:
     """A command for which no process is left says so; it runs once others have ended."""
-    row, promised = "pids used up", "SpawnError or EAGAIN; the next command runs once others ended"
-    seen = set()
+    row, promised = "pids used up", "SpawnError; the next command runs once others have ended"
     try:
         box = Sandbox(**engine.settings(pids_limit=32)).start()
     except UnsupportedError as error:
         table.add(row, promised, engine.name, f"refused before: {error.reason}")
         return
-    with box:
-        with box.spawn(["sh", "-c", "while :; do sleep 60 & done 2>/dev/null"], timeout=TIMEOUT):
-            time.sleep(1)
-            for _ in range(5):
-                began = time.monotonic()
-                try:
-                    seen.add("a result" if box.exec(["true"], timeout=5).ok else "the command fails")
-                except (SpawnError, ConnectionLostError) as error:
-                    seen.add(type(error).__name__)
-                assert time.monotonic() - began < 10
+    with box, contextlib.ExitStack() as running:
+        with pytest.raises(SpawnError):  # noqa: PT012 - how many the agent itself takes, none knows
+            for _ in range(64):
+                running.enter_context(box.spawn(["sleep", "60"], timeout=TIMEOUT))
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(SpawnError):
+                box.exec(["true"], timeout=5)
+            assert time.monotonic() - began < 10
+        box.write_text("file", "kept")
+        assert box.read_text("file") == "kept"
+        running.close()
         ends = time.monotonic() + TIMEOUT
         while True:
             try:
                 assert box.exec(["echo", "on"], timeout=TIMEOUT).text == "on\n"
                 break
-            except SandboxError:
+            except SpawnError:
                 assert time.monotonic() < ends
                 time.sleep(0.2)
-    table.add(row, promised, engine.name, ", ".join(sorted(seen)))
+    table.add(row, promised, engine.name, "SpawnError")
 
 
 def test_descriptors(engine: Service, tmp_path: Path, table: Table, footprint: Footprint) -> None:
