@@ -48,7 +48,7 @@ def _write(box: Sandbox, _: Path) -> Any:
 
 
 def _upload(box: Sandbox, directory: Path) -> Any:
-    for number in range(200):
+    for number in range(100):
         (directory / f"f{number}").touch()
         os.truncate(directory / f"f{number}", 8 << 20)
     return box.upload(directory, "uploaded").files
