@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import secrets
@@ -145,7 +146,8 @@ class Lifecycle:
                 self._connections = self._connected(self._choice)
             except BaseException as error:
                 if self._selection is not None:
-                    self._selection.engine.close()  # no more than idle connections, of which nobody may come for a use
+                    with contextlib.suppress(SandboxError, OSError):
+                        self._selection.engine.close()  # idle connections, which nobody may come to use or to close
                 if isinstance(error, OSError) and not isinstance(error, SandboxError):
                     raise descriptor_error(error, f"sandbox {self._name!r} can't be started") from error
                 raise
