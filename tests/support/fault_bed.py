@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from footprint import descendants
 from testbed.layout import Layout
 from testbed.state import State
 
@@ -115,10 +117,19 @@ class Service:
         return done.stdout
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the service's process."""
+        """Send a signal to the service's process, and to those that are the service as well."""
         record = self.bed.daemon(self.name)
         assert record is not None, f"{self.name} does not run"
+        # A rootless Podman runs itself once more in its user namespace, and that process is who answers.
+        others = [pid for pid in descendants(record.pid) if _comm(pid) == _comm(record.pid)]
         record.send(number)
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text("ascii")
 
 
 class Table:
