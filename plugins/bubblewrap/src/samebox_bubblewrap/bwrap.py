@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 
@@ -125,8 +124,9 @@ def probe_bwrap(bwrap: Bwrap) -> str:
 
 def _probe(bwrap: Bwrap) -> str:
     if bwrap.has_overlay:
-        with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
-            failure = _run(bwrap, ["--overlay-src", lower, "--tmp-overlay", "/mnt"])
+        # Some directory that is there anyway: one that is made for this would stay when this process is killed.
+        lower = os.path.dirname(agent_program().path)  # noqa: PTH120 - a string is wanted
+        failure = _run(bwrap, ["--overlay-src", lower, "--tmp-overlay", "/mnt"])
         if not failure:
             return ""
     plain = _run(bwrap, [])
