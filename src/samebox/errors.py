@@ -91,7 +91,7 @@ class SandboxExistsError(EngineError):
 
 
 class SandboxGoneError(SandboxError):
-    """The sandbox itself is gone: removed, ended, out of memory, or its engine has stopped. Never a failed command."""
+    """The sandbox itself is gone, as its engine says: removed, ended, out of memory. Never a failed command."""
 
 
 class SandboxClosedError(SandboxGoneError):
@@ -99,9 +99,9 @@ class SandboxClosedError(SandboxGoneError):
 
 
 class ConnectionLostError(SandboxError, ConnectionError):
-    """The connection to the agent ended in the middle of a call, while the sandbox lives on.
+    """The connection to the agent ended in the middle of a call; nobody has said that the sandbox is gone.
 
-    What the call did is unknown. The next call opens a new connection.
+    What the call did is unknown. The next call opens a new connection, once the engine can be reached.
     """
 
 

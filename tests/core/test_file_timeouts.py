@@ -72,8 +72,8 @@ class Silent(AgentGuest):
         """See `Connections.current`."""
         return None if self._opening else self.peer.connection
 
-    def open(self, user: str | None) -> Connection:
-        """See `Connections.open`."""
+    def reopen(self, user: str | None, within: float) -> Connection:
+        """See `Connections.reopen`."""
         time.sleep(self._opening)
         return self.peer.connection
 

@@ -15,7 +15,13 @@ import pytest
 
 from samebox import AsyncSandbox, Capability, Sandbox
 from samebox.engine.local import LocalEngine
-from samebox.errors import EngineError, ImageNotFoundError, SandboxClosedError, SandboxGoneError
+from samebox.errors import (
+    EngineError,
+    EngineUnavailableError,
+    ImageNotFoundError,
+    SandboxClosedError,
+    SandboxGoneError,
+)
 from samebox.guest.operation import Blocking, drive
 from samebox.guest.results import ExecTimeoutError
 from samebox.sandbox import disposal
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from samebox.config.model import SandboxConfig
+    from samebox.engine import SandboxStatus
 
 LOCAL: dict[str, Any] = {"engine": "local", "isolation": "none"}
 
@@ -342,3 +349,41 @@ def test_an_engine_without_networks_apart_is_not_asked(monkeypatch: pytest.Monke
     monkeypatch.setattr(LocalEngine, "exposure", lambda *_: pytest.fail("asked"))
     with Sandbox(**LOCAL, network=True) as box:
         assert box.unenforced[Capability.NETWORK_APART] == "no such thing on this engine"
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["its id is known", "its name alone is known"])
+def test_what_a_failed_start_made_is_removed_later(monkeypatch: pytest.MonkeyPatch, told: bool) -> None:  # noqa: FBT001 - a case
+    """What is made when a service goes away can't be removed at once; it stayed for ever."""
+    monkeypatch.setattr(disposal, "_PAUSES", (0.01,) * 100)
+    removed, away = threading.Event(), threading.Event()
+    create, remove, inspect = LocalEngine.create, LocalEngine.remove, LocalEngine.inspect
+
+    def check() -> None:
+        if away.is_set():
+            raise EngineUnavailableError("nothing listens there")
+
+    def creating(self: LocalEngine, *args: Any, **settings: Any) -> str:
+        made = create(self, *args, **settings)
+        away.set()
+        if not told:
+            check()
+        return made
+
+    def removing(self: LocalEngine, sandbox_id: str) -> None:
+        check()
+        remove(self, sandbox_id)
+        removed.set()
+
+    def inspecting(self: LocalEngine, sandbox_id: str) -> SandboxStatus:
+        check()
+        return inspect(self, sandbox_id)
+
+    monkeypatch.setattr(LocalEngine, "create", creating)
+    monkeypatch.setattr(LocalEngine, "start", lambda _self, _id: check())
+    monkeypatch.setattr(LocalEngine, "remove", removing)
+    monkeypatch.setattr(LocalEngine, "inspect", inspecting)
+    with pytest.raises(EngineUnavailableError) as caught:
+        Sandbox(**LOCAL).start()
+    assert "could not be removed, which is tried again: nothing listens there" in "".join(caught.value.__notes__)
+    away.clear()
+    assert removed.wait(10)

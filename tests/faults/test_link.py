@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy import Proxy
-from samebox import Sandbox, SandboxError
+from samebox import ConnectionLostError, Sandbox, SandboxError
+from ssh_server import SshServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,20 +29,29 @@ DEADLINE = 8.0
 PROMISED = "a result or a SandboxError in time; the next call works"
 
 
+OVER = pytest.mark.parametrize("link", ["unix", "tcp"], indirect=True)
+
+
 @pytest.fixture
-def link(service: Service) -> Iterator[Proxy]:
-    """A proxy before the service."""
+def link(request: pytest.FixtureRequest, service: Service) -> Iterator[Proxy]:
+    """A proxy before the service, over a unix socket or tcp."""
     with TemporaryDirectory(prefix="sbx") as name:
-        url = service.settings()["options"]["url"]
-        with Proxy(Path(name) / "s", url.removeprefix("unix://")) as proxy:
+        path = Path(name) / "s" if getattr(request, "param", "unix") == "unix" else None
+        with Proxy(path, service.url.removeprefix("unix://")) as proxy:
             yield proxy
+
+
+def over(link: Proxy) -> str:
+    """Return what a row says of how the service is reached."""
+    return ", over tcp" if link.url.startswith("tcp") else ""
 
 
 def behind(link: Proxy, service: Service) -> dict[str, Any]:
     """Return the settings of a sandbox on the service behind the proxy."""
-    return service.settings() | {"options": {"url": link.url}}
+    return service.settings(options={"url": link.url})
 
 
+@OVER
 def test_cut_in_a_command(link: Proxy, service: Service, table: Table) -> None:
     """After any byte of a command's answer: the call ends in time, and the next one gets a new connection."""
     generator = random.Random(1)  # noqa: S311 - where to cut
@@ -58,7 +70,7 @@ def test_cut_in_a_command(link: Proxy, service: Service, table: Table) -> None:
             link.cut_after(None)
             assert box.exec(["echo", "on"], timeout=DEADLINE).text == "on\n", count
     assert seen.keys() <= {"a result", "ConnectionLostError"}, seen
-    table.add("link cut after any byte of a command", PROMISED, service.name, ", ".join(sorted(seen)))
+    table.add(f"link cut after any byte of a command{over(link)}", PROMISED, service.name, ", ".join(sorted(seen)))
 
 
 def test_cut_in_a_start(link: Proxy, service: Service, table: Table) -> None:
@@ -111,6 +123,7 @@ def test_slow(link: Proxy, service: Service, table: Table) -> None:
     table.add("link with a delay of 0.2 s", "the result", service.name, "a result")
 
 
+@OVER
 def test_cut_for_good(link: Proxy, service: Service, table: Table) -> None:
     """Without any link a call fails at once, and the sandbox can be used again when the link is back."""
     with Sandbox(**behind(link, service)) as box:
@@ -122,4 +135,26 @@ def test_cut_for_good(link: Proxy, service: Service, table: Table) -> None:
         assert time.monotonic() - began < DEADLINE + 5
         link.cut_after(None)
         box.exec(["true"], timeout=DEADLINE).check()
-    table.add("link gone, then back", PROMISED, service.name, type(caught.value).__name__)
+    table.add(f"link gone, then back{over(link)}", PROMISED, service.name, type(caught.value).__name__)
+
+
+def test_ssh(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: Table) -> None:
+    """A connection through ssh that breaks is lost, and the next call makes another one."""
+    if not SshServer.is_here():
+        pytest.fail("this host has no sshd: install openssh-server")
+    with SshServer(tmp_path, service.url) as server:
+        monkeypatch.setenv("PATH", f"{server.programs}:{os.environ['PATH']}")
+        path = "" if service.engine == "docker" else service.url.removeprefix("unix://")
+        with Sandbox(**service.settings(options={"url": f"ssh://{server.host}{path}"})) as box:
+            for _ in range(3):
+                box.write_text("file", "kept")
+                timer = threading.Timer(0.5, server.cut)
+                timer.start()
+                began = time.monotonic()
+                with pytest.raises(ConnectionLostError) as caught:
+                    box.exec(["sleep", "60"], timeout=DEADLINE)
+                timer.join()
+                assert time.monotonic() - began < DEADLINE + 5
+                assert box.exec(["echo", "on"], timeout=DEADLINE).text == "on\n"
+                assert box.read_text("file") == "kept"
+    table.add("link through ssh cut in a command", PROMISED, service.name, type(caught.value).__name__)

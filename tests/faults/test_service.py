@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from registry_server import RegistryServer, layer, require_registry
 from samebox import ImageBuild, Sandbox, SandboxError
 from samebox.engine.registry import make_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from fault_bed import Service, Table
 
@@ -28,6 +30,8 @@ DEADLINE = 8.0
 """The timeout of what has one, in seconds."""
 LATE = 5.0
 """How much later than that a call may end; and a service's silence that is given up, twice."""
+_LARGE = 128 << 20
+"""The size of an image that takes its time to be pulled, in bytes."""
 STOPPED = 20.0
 """How long a service that was stopped stays so, in seconds."""
 
@@ -44,7 +48,7 @@ def _write(box: Sandbox, _: Path) -> Any:
 
 
 def _upload(box: Sandbox, directory: Path) -> Any:
-    for number in range(200):
+    for number in range(100):
         (directory / f"f{number}").touch()
         os.truncate(directory / f"f{number}", 8 << 20)
     return box.upload(directory, "uploaded").files
@@ -70,6 +74,20 @@ def _build(service: Service) -> str:
     text = f"FROM {settings['image']}\nRUN sleep 4; echo {time.time()} > /made\n"
     with Sandbox(**settings | {"image": None, "build": ImageBuild(dockerfile=text)}) as box:
         return box.exec(["true"], timeout=DEADLINE).check().text or "built"
+
+
+def _pushed(service: Service, stack: contextlib.ExitStack, directory: Path) -> str:
+    """Start a registry with a large image, and return the image's reference."""
+    require_registry()
+    registry = stack.enter_context(RegistryServer(directory))
+    root = Path(service.bed.environment["SAMEBOX_TEST_IMAGE_DIR"], "busybox.tar")
+    return registry.push("large", layer("x", _LARGE, root))
+
+
+def _pull(service: Service, *, image: str) -> str:
+    with Sandbox(**service.settings(image=image)) as box:
+        box.exec(["true"], timeout=DEADLINE).check()
+    return "pulled"
 
 
 def _faults(service: Service, fault: str) -> None:
@@ -139,10 +157,22 @@ def test_while_a_sandbox_is_used(service: Service, fault: str, phase: str, tmp_p
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "restarted"])
-@pytest.mark.parametrize("phase", ["create", "build"])
-def test_while_a_sandbox_is_made(service: Service, fault: str, phase: str, table: Table) -> None:
+@pytest.mark.parametrize("phase", ["create", "build", "pull"])
+def test_while_a_sandbox_is_made(service: Service, fault: str, phase: str, tmp_path: Path, table: Table) -> None:
     """A start ends as documented and in time; the service is of use afterwards, and nothing is left."""
-    work = {"create": _create, "build": _build}[phase]
+    with contextlib.ExitStack() as stack:
+        image = _pushed(service, stack, tmp_path) if phase == "pull" else ""
+        pull = functools.partial(_pull, image=image)
+        works: dict[str, Callable[[Service], str]] = {"create": _create, "build": _build, "pull": pull}
+        seen = _broken(service, fault, works[phase])
+        _check_after(service)
+        if image:
+            assert _pull(service, image=image) == "pulled"
+            service.program("rmi", "--force", image)
+    table.add(f"service {fault}: {phase}", "a result or a SandboxError in time; nothing is left", service.name, seen)
+
+
+def _broken(service: Service, fault: str, work: Callable[[Service], str]) -> str:
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
         working = pool.submit(_outcome, lambda: work(service))
@@ -150,5 +180,4 @@ def test_while_a_sandbox_is_made(service: Service, fault: str, phase: str, table
         _faults(service, fault)
         seen, ended = working.result(120)
         assert ended - began < 60 + LATE, f"{seen} after {ended - began:.1f} s"
-    _check_after(service)
-    table.add(f"service {fault}: {phase}", "a result or a SandboxError in time; nothing is left", service.name, seen)
+    return seen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from footprint import descendants
 from testbed.layout import Layout
 from testbed.state import State
 
@@ -56,34 +59,77 @@ class FaultBed:
         """Return the process of a service, if it runs."""
         return State(self.layout.state_file).daemon(name)
 
+    @functools.cached_property
     def environment(self) -> Mapping[str, str]:
-        """Return the variables with the services' addresses and the images' names."""
+        """The variables with the services' addresses and the images' names."""
         lines = self._run("env").splitlines()
         pairs = (line.removeprefix("export ").partition("=")[::2] for line in lines)
         return {name: value.strip("'\"") for name, value in pairs}
 
+    @property
+    def places(self) -> tuple[str, str]:
+        """The directories in which the services have everything."""
+        return str(self.layout.state), str(self.layout.run)
+
 
 @dataclass(frozen=True)
 class Service:
-    """One engine's service in a fault bed."""
+    """One engine in a fault bed: its service there, or bubblewrap, which has none."""
 
     name: str
     engine: str
     variable: str
-    """The one with the service's address."""
+    """The one with the service's address; "" for none."""
     bed: FaultBed
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings of a sandbox on this service."""
-        known = self.bed.environment()
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it runs in this process, without a service."""
+        return not self.variable
+
+    @property
+    def url(self) -> str:
+        """The service's address."""
+        return self.bed.environment[self.variable]
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Return the settings of a sandbox on this engine.
+
+        Args:
+            more: Further settings, or others in their place.
+        """
+        known = self.bed.environment
+        if self.is_embedded:
+            return {"engine": self.engine, "image": f"dir:{known['SAMEBOX_TEST_IMAGE_DIR']}/busybox", **more}
         image = known["SAMEBOX_TEST_IMAGE_BUSYBOX"]
-        return {"engine": self.engine, "options": {"url": known[self.variable]}, "image": image}
+        return {"engine": self.engine, "options": {"url": self.url}, "image": image, **more}
+
+    def program(self, *words: str) -> str:
+        """Run the service's own command line, and return what it prints.
+
+        Raises:
+            subprocess.CalledProcessError: It fails; `stderr` has its words.
+        """
+        client = (
+            ["docker", "--host", self.url] if self.engine == "docker" else ["podman", "--remote", "--url", self.url]
+        )
+        done = subprocess.run([*client, *words], capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the service's process."""
+        """Send a signal to the service's process, and to those that are the service as well."""
         record = self.bed.daemon(self.name)
         assert record is not None, f"{self.name} does not run"
+        # A rootless Podman runs itself once more in its user namespace, and that process is who answers.
+        others = [pid for pid in descendants(record.pid) if _comm(pid) == _comm(record.pid)]
         record.send(number)
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text("ascii")
 
 
 class Table:
@@ -97,6 +143,8 @@ class Table:
         self.rows.append({"fault": fault, "promised": promised, "engine": engine, "seen": seen})
 
     def write(self, path: Path) -> None:
-        """Write the table as JSON, in a fixed order."""
-        rows = sorted(self.rows, key=lambda row: (row["fault"], row["engine"]))
+        """Write the table as JSON, in a fixed order; rows of earlier runs stay where this run has none."""
+        known = json.loads(path.read_text("utf-8")) if path.exists() else []
+        merged = {(row["fault"], row["engine"]): row for row in known + self.rows}
+        rows = [merged[key] for key in sorted(merged)]
         path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

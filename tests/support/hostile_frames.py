@@ -165,7 +165,8 @@ class _Guest(AgentGuest):
     def current(self, user: str | None) -> Connection:
         return self._connection
 
-    open = current
+    def reopen(self, user: str | None, within: float) -> Connection:
+        return self._connection
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
         return error

@@ -55,7 +55,9 @@ class LyingGuest(AgentGuest):
         """Return the one connection; see `Connections.current`."""
         return self.peer.connection
 
-    open = current
+    def reopen(self, user: str | None, within: float) -> Connection:
+        """Return the one connection; see `Connections.reopen`."""
+        return self.peer.connection
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
         """Return the error itself; see `Connections.explain`."""

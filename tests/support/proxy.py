@@ -1,4 +1,4 @@
-"""Proxy: a link to a service's socket that can be cut, stalled and slowed down."""
+"""Proxy: a link to a service's socket, over a unix socket or tcp, that can be cut, stalled and slowed down."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ _CHUNK = 64 << 10
 
 
 class Proxy:
-    """Forwards each connection to a unix socket to another one.
+    """Forwards each connection to a unix socket.
 
     Args:
-        path: Where it listens.
+        path: The unix socket on which it listens; None: a port of the loopback.
         target: The service's socket.
     """
 
-    def __init__(self, path: Path, target: str) -> None:
-        self.url = f"unix://{path}"
+    def __init__(self, path: Path | None, target: str) -> None:
         self.delay = 0.0
         """How long each part of an answer is held back, in seconds."""
         self._target = target
@@ -33,9 +32,14 @@ class Proxy:
         self._flowing.set()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._lock = threading.Lock()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(64)
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+            self.url = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen(64)
+            self.url = f"unix://{path}"
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
 

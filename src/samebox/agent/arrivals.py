@@ -11,6 +11,8 @@ from samebox.agent.frames import STDERR, STDOUT, WINDOW
 from samebox.agent.output import Pipe
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from samebox.agent.call import Call
 
 _MOST = 2 * WINDOW
@@ -39,17 +41,16 @@ class Arrivals:
         self._ended: set[int] = set()
         self._waiters: list[Future[None]] = []
 
-    async def next(self, call: Call, timeout: float | None = None) -> tuple[int, bytes] | None:
+    async def next(self, call: Call, wait: Callable[[Future[None]], Awaitable[None]]) -> tuple[int, bytes] | None:
         """Return the bytes that came next, with their channel; None at the end of both streams.
 
         Bytes that were taken from a pipe meanwhile are passed over.
 
         Args:
             call: The command, which is given credit.
-            timeout: The longest wait, in seconds; None: any time.
+            wait: Waits for what is resolved when bytes have come, or the end of both.
 
         Raises:
-            TimeoutError: Nothing came in that time.
             ConnectionLostError: The connection ended before the streams did.
         """
         while True:
@@ -61,7 +62,7 @@ class Arrivals:
                     pipe.take()  # raises what ended it
                 return None
             if not size:
-                await call.until(self._waiter(), timeout)
+                await wait(self._waiter())
                 continue
             data, credit = self.pipes[channel].take()
             if data is not None and len(data) > size:

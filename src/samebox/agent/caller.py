@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from samebox.agent.records import Field, Record
     from samebox.guest.files import Path
 
-_ANSWER = 3.0
+ANSWER = 3.0
 """How long an agent that is asked whether it is there may take, once an answer is overdue, in seconds."""
+_OPENING = 20.0
+"""How long a new connection to a sandbox that runs may take, in seconds."""
 _BACKSTOP = 30.0
 """How much later the host gives up on an agent that is there and does not end a command, in seconds."""
 
@@ -33,8 +35,8 @@ class Connections(Protocol):
     def current(self, user: str | None) -> Connection | None:
         """Return the user's open connection, or None."""
 
-    def open(self, user: str | None) -> Connection:
-        """Return the user's open connection, or open a new connection; may block."""
+    def reopen(self, user: str | None, within: float) -> Connection:
+        """Return the user's open connection, or open a new connection; may block for so many seconds."""
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
         """Return the error that the end of a connection means: of the whole sandbox or only its agent; may block."""
@@ -58,6 +60,7 @@ class AgentCaller:
         fields: Sequence[Field],
         sinks: Mapping[int, Sink],
         user: str | None = None,
+        timeout: float | None = None,
         **settings: Any,
     ) -> Call:
         connection = self._connections.current(user)
@@ -66,7 +69,8 @@ class AgentCaller:
                 return connection.call(operation, fields, sinks, **settings)
             except ConnectionLostError:
                 pass  # the connection ended since its last use, so the agent was not asked yet
-        connection = await Blocking(functools.partial(self._connections.open, user))
+        within = _OPENING if timeout is None else min(_OPENING, timeout + ANSWER)
+        connection = await Blocking(functools.partial(self._connections.reopen, user, within))
         return connection.call(operation, fields, sinks, **settings)
 
     async def _end(
@@ -113,7 +117,7 @@ class AgentCaller:
             TimeoutError: The caller's time is over.
         """
         deadline = None if deadline is None else max(0.0, deadline)
-        if deadline is None or (timeout is not None and timeout <= deadline + _ANSWER):
+        if deadline is None or (timeout is not None and timeout <= deadline + ANSWER):
             return await self._settled(call, call.outcome(), path, user, timeout)
         try:
             return await self._settled(call, call.outcome(), path, user, deadline)
@@ -121,7 +125,7 @@ class AgentCaller:
             if isinstance(error, SandboxError):
                 raise
         # The agent is on the hostile side: it may be stopped, or its link stalled.
-        if not await call.answered(_ANSWER):
+        if not await call.answered(ANSWER):
             return None
         left = None if timeout is None else timeout - deadline
         try:

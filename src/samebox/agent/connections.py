@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from samebox.agent.call import OperationFailedError
 from samebox.agent.client import Connection
@@ -20,22 +21,27 @@ from samebox.engine.requirements import lacking
 from samebox.errors import (
     ConnectionLostError,
     EngineError,
+    EngineUnavailableError,
     ProtocolError,
     SandboxClosedError,
     SandboxError,
     SandboxGoneError,
     SandboxNotFoundError,
     UnsupportedError,
+    descriptor_error,
     os_error,
 )
+from samebox.guest.operation import apart
 
 if TYPE_CHECKING:
     from samebox.agent.records import Field
     from samebox.config.model import SandboxConfig
-    from samebox.engine import Engine, SandboxStatus
+    from samebox.engine import ByteStream, Engine, SandboxStatus
 
 _SETTLE = 2.0
 """How long a sandbox that is ending may still look alive to its engine, in seconds."""
+_EXPLANATION = 3.0
+"""How long an engine may take to tell what became of a sandbox, in seconds; its caller's timeout may be over."""
 
 
 class AgentConnections:
@@ -63,12 +69,29 @@ class AgentConnections:
         connection = self._open.get(user)
         return connection if connection is not None and connection.usable else None
 
-    def open(self, user: str | None, *, prove: bool = False) -> Connection:
+    def reopen(self, user: str | None, within: float) -> Connection:
+        """As `open`, for at most so many seconds, however long the engine's own calls may take."""
+        opening = apart(functools.partial(self.open, user, within=within))
+        try:
+            return opening.result(within)
+        except TimeoutError as error:
+            if isinstance(error, SandboxError):
+                raise
+            return self._unanswered(within)
+
+    def _unanswered(self, seconds: float) -> NoReturn:
+        raise EngineUnavailableError(
+            f"{self._where} could not be reached for {seconds:g} s: its engine opened no connection to the sandbox; "
+            "see whether the engine's service still answers, and make the call again"
+        )
+
+    def open(self, user: str | None, *, prove: bool = False, within: float = -1) -> Connection:
         """Return the user's open connection, or open a new connection; may block.
 
         Args:
             user: The user that commands run as; None: the sandbox's own user.
             prove: Whether the agent has to prove that it is the agent of this installation.
+            within: How long to wait for another thread that opens one, in seconds; -1: as long as it takes.
 
         Raises:
             SandboxGoneError: The sandbox does not run any more.
@@ -80,7 +103,9 @@ class AgentConnections:
         if self._pid != os.getpid():
             # A lock that another thread held at the fork would never be free in this process.
             self._lock, self._pid, self._open = threading.RLock(), os.getpid(), {}
-        with self._lock:
+        if not self._lock.acquire(timeout=within):
+            self._unanswered(within)
+        try:
             if self._closed:
                 msg = f"{self._where} was closed"
                 raise SandboxClosedError(msg)
@@ -92,6 +117,8 @@ class AgentConnections:
                 msg = f"{self._where} was closed"
                 raise SandboxClosedError(msg)
             return connection
+        finally:
+            self._lock.release()
 
     def _connect(self, user: str | None, *, prove: bool) -> Connection:
         if user is not None:
@@ -103,10 +130,7 @@ class AgentConnections:
                 raise UnsupportedError(
                     Capability.EXEC_USER, self._engine.name, f"{reason} (asked for by user={user!r})"
                 )
-        try:
-            stream = self._engine.connect(self._id, user)
-        except (SandboxNotFoundError, SandboxGoneError) as error:
-            raise SandboxGoneError(f"{self._where} is gone: {self._end()}") from error
+        stream = self._stream(user)
         try:
             connection = Connection(stream, self._where)
         except BaseException:
@@ -130,6 +154,16 @@ class AgentConnections:
                 msg = f"the agent in {self._where} is not the one of this installation (its SHA-256 is {digest})"
                 raise ProtocolError(msg)
         return connection
+
+    def _stream(self, user: str | None) -> ByteStream:
+        try:
+            return self._engine.connect(self._id, user)
+        except (SandboxNotFoundError, SandboxGoneError) as error:
+            raise SandboxGoneError(f"{self._where} is gone: {self._end()}") from error
+        except OSError as error:
+            if isinstance(error, SandboxError):
+                raise
+            raise descriptor_error(error, f"no connection to the agent in {self._where} can be opened") from error
 
     def memory_limit(self) -> int | None:
         """Return the sandbox's limit in bytes; None where it has none, or its host can't keep it."""
@@ -165,32 +199,49 @@ class AgentConnections:
         return self._ended(status) if status.state != "running" else None
 
     def explain(self, error: ConnectionLostError, user: str | None) -> SandboxError:
-        """Return the error that the end of a connection means; may block for as long as a sandbox needs to end.
+        """Return the error that the end of a connection means; may block for 3 seconds, as a sandbox needs to end.
 
         Returns:
-            `SandboxGoneError` if the sandbox is gone, else the error itself: only the agent was ended, and the next
-            call gets a new agent.
+            `SandboxGoneError` if the sandbox is gone; the error itself if only the agent was ended, and the next call
+            gets a new agent; another `ConnectionLostError` if the engine does not tell, as when the link to it is cut.
         """
         if self._closed:
             return SandboxClosedError(f"{self._where} was closed")
+        explanation = apart(functools.partial(self._explained, error, user))
+        try:
+            return explanation.result(_EXPLANATION)
+        except TimeoutError:
+            return _unexplained(error, f"there was no answer for {_EXPLANATION:g} s")
+
+    def _explained(self, error: ConnectionLostError, user: str | None) -> SandboxError:
         deadline = time.monotonic() + _SETTLE
+        paused = False
         while True:
             try:
                 status = self._engine.inspect(self._id)
+                paused = status.paused
                 if status.state != "running":
                     return self._ended(status)
-                self.open(user)
+                self.open(user, within=_EXPLANATION)
             except SandboxNotFoundError:
                 return SandboxGoneError(f"{self._where} is gone: it was removed")
             except SandboxGoneError as gone:
                 return gone
             except (EngineError, ConnectionLostError, OSError) as reason:
                 if time.monotonic() > deadline:
-                    why = f"{reason}{maybe_memory(self.memory_limit())}"
-                    return SandboxGoneError(f"{self._where} cannot be reached any more: {why}")
+                    return self._unreached(error, reason, paused=paused)
             else:
                 return error
             time.sleep(0.05)
+
+    def _unreached(self, error: ConnectionLostError, reason: Exception, *, paused: bool) -> SandboxError:
+        """Return the error for a sandbox that runs, as far as its engine knows, and to which no connection is had."""
+        if paused:
+            return ConnectionLostError(f"{error}; the sandbox is paused: let it go on, and make the call again")
+        if isinstance(reason, EngineUnavailableError):
+            return _unexplained(error, str(reason))
+        why = f"{reason}{maybe_memory(self.memory_limit())}"
+        return SandboxGoneError(f"{self._where} cannot be reached any more: {why}")
 
     def close(self) -> None:
         """Close every connection, for good."""
@@ -199,6 +250,10 @@ class AgentConnections:
             for connection in list(self._open.values()):
                 connection.close()
             self._open.clear()
+
+
+def _unexplained(error: ConnectionLostError, why: str) -> ConnectionLostError:
+    return ConnectionLostError(f"{error}; what became of the sandbox is not known, as its engine can't be asked: {why}")
 
 
 def _refusal(error: BaseException, user: str | None, workdir: str) -> Exception | None:

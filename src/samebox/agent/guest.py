@@ -19,7 +19,7 @@ from samebox.config.environment import check_env
 from samebox.errors import ConnectionLostError
 from samebox.guest.arguments import check_user, seconds, words
 from samebox.guest.guest import GRACE, Guest
-from samebox.guest.operation import run
+from samebox.guest.operation import Wait, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,7 +76,7 @@ class AgentGuest(AgentFiles, Guest):
         arrivals = Arrivals() if on_stdout is not None or on_stderr is not None else None
         began = time.perf_counter()
         sinks: Mapping[int, Sink] = kept if arrivals is None else arrivals.pipes
-        call = await self._begin(EXEC, fields, sinks, user, input=whole)
+        call = await self._begin(EXEC, fields, sinks, user, longest, input=whole)
         feeder = _Feeder(call, source) if source is not None else None
         last = deadline(longest)
         try:
@@ -118,7 +118,7 @@ class AgentGuest(AgentFiles, Guest):
             fields += [("tty", 1), ("rows", rows), ("columns", columns)]
         arrivals = Arrivals()
         started: Future[Record] = Future()
-        call = await self._begin(EXEC, fields, arrivals.pipes, user, started=started)
+        call = await self._begin(EXEC, fields, arrivals.pipes, user, longest, started=started)
         process = AgentProcess(
             self,
             call,
@@ -187,9 +187,13 @@ async def _relay(
 ) -> None:
     """Hand a command's output to the caller as it comes, up to its end or the deadline, in seconds from now."""
     end = None if deadline is None else time.monotonic() + deadline
+
+    def wait(waiter: Future[None]) -> Wait[None]:
+        return call.until(waiter, None if end is None else max(0.0, end - time.monotonic()))
+
     while True:
         try:
-            found = await arrivals.next(call, None if end is None else max(0.0, end - time.monotonic()))
+            found = await arrivals.next(call, wait)
         except (TimeoutError, ConnectionLostError):
             return  # which the call's own end tells
         if found is None:

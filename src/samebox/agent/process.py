@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from samebox.agent import frames
+from samebox.agent.caller import ANSWER
 from samebox.errors import ConnectionLostError, OutputLimitError, ProtocolError, SandboxError
 from samebox.guest.arguments import seconds
 from samebox.guest.guest import GRACE
@@ -66,6 +67,8 @@ class AgentProcess(ProcessCore):
         self._output_limit = output_limit
         self._began = time.perf_counter()
         self._ended = 0.0
+        self._late = False
+        """Whether the agent was there when the command should have ended; from then on it is waited for."""
         call.finished.add_done_callback(self._note_end)
         self.stdin = _Input(call)
         self.stdout = _Output(self, frames.STDOUT, self._pipes[frames.STDOUT])
@@ -91,7 +94,7 @@ class AgentProcess(ProcessCore):
 
     def _not_started(self) -> SandboxError:
         if self._timeout is not None and self._timeout < _START:
-            return not_ended(self.argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+            return self._not_ended()
         how = (
             f"was not started within {_START:g} s; its sandbox is overloaded, or what starts commands there was stopped"
         )
@@ -118,20 +121,50 @@ class AgentProcess(ProcessCore):
         least = seconds(timeout, zero=True)
         for channel, pipe in self._pipes.items():
             self._call.credit(channel, pipe.release(self._output_limit))
-        last = deadline(self._timeout)
-        left = None if last is None else last - (time.perf_counter() - self._began)
-        record = await self._caller._ended(self._call, None, self._user, left, least)  # noqa: SLF001
+        record = await self._caller._ended(self._call, None, self._user, self._left, least)  # noqa: SLF001
         if record is None:
-            raise not_ended(self.argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
+            raise self._not_ended()
         return self._result(record)
 
     async def arrival(self, timeout: Timeout = None) -> tuple[StreamName, bytes] | None:
         """See `ProcessCore.arrival`."""
+        end = from_now(timeout)
         try:
-            found = await self._arrivals.next(self._call, seconds(timeout, zero=True))
+            found = await self._arrivals.next(self._call, lambda waiter: self.await_output(waiter, end))
         except ConnectionLostError as error:
             raise await self.explained(error) from error
         return None if found is None else ("stdout" if found[0] == frames.STDOUT else "stderr", found[1])
+
+    async def await_output(self, waiter: Future[None], end: float | None) -> None:
+        """Wait for output, or its end; raises `ExecTimeoutError` where the agent keeps neither the timeout nor silence.
+
+        Args:
+            waiter: Resolved when either has come.
+            end: When the caller's patience is over, on the monotonic clock; None: never.
+
+        Raises:
+            TimeoutError: The caller's patience is over.
+        """
+        patience = None if end is None else max(0.0, end - time.monotonic())
+        left = None if self._late or self._left is None else max(0.0, self._left)
+        callers = patience is not None and (left is None or patience <= left)
+        try:
+            await self._call.until(waiter, patience if callers else left)
+        except TimeoutError as error:
+            if callers or isinstance(error, SandboxError):
+                raise
+            if not await self._call.answered(ANSWER):
+                raise self._not_ended() from None
+            self._late = True
+
+    @property
+    def _left(self) -> float | None:
+        """How long until the agent has ended the command at the latest, in seconds."""
+        last = deadline(self._timeout)
+        return None if last is None else last - (time.perf_counter() - self._began)
+
+    def _not_ended(self) -> ExecTimeoutError:
+        return not_ended(self.argv, (self._pipes[frames.STDOUT], self._pipes[frames.STDERR]), self._timeout)
 
     async def poll(self) -> ExecResult | None:
         """See `ProcessCore.poll`."""
@@ -189,8 +222,7 @@ class _Output(OutputCore):
             self._call.credit(self._channel, credit)
             if data is not None:
                 return data
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            await self._call.until(self._pipe.waiter(), left)
+            await self._process.await_output(self._pipe.waiter(), deadline)
 
     async def read(self, size: int = -1, *, limit: int | None = None, timeout: Timeout = None) -> bytes:
         """See `OutputCore.read`."""
@@ -198,7 +230,7 @@ class _Output(OutputCore):
             return b""
         if size < 0:
             return await self._until(b"", limit, timeout)
-        data = await self._next(_from_now(timeout))
+        data = await self._next(from_now(timeout))
         if len(data) > size:
             self._pipe.put_back(data[size:])
         return data[:size]
@@ -209,7 +241,7 @@ class _Output(OutputCore):
 
     async def _until(self, end: bytes, limit: int | None, timeout: Timeout) -> bytes:
         """Return the bytes up to an end, b"" being the end of the stream, and give back what comes after it."""
-        last = _from_now(timeout)
+        last = from_now(timeout)
         most = self._limit if limit is None else limit
         taken = bytearray()
         with self._kept(taken):
@@ -262,7 +294,7 @@ class _Input(InputCore):
             self._call.end_input()
 
 
-def _from_now(timeout: Timeout) -> float | None:
+def from_now(timeout: Timeout) -> float | None:
     """Return when a wait of a caller is over, on the monotonic clock."""
     left = seconds(timeout, zero=True)
     return None if left is None else time.monotonic() + left

@@ -30,7 +30,7 @@ class AgentSocket(SocketCore):
         pipe = Pipe()
         opened: Future[Record] = Future()
         fields: list[Field] = [("host", host), ("port", port), ("timeout", round(timeout * 1000))]
-        call = await caller._begin(CONNECT, fields, {STDOUT: pipe}, started=opened)  # noqa: SLF001 - the caller's own parts
+        call = await caller._begin(CONNECT, fields, {STDOUT: pipe}, timeout=timeout, started=opened)  # noqa: SLF001 - the caller's own parts
         try:
             await caller._settled(call, opened, None)  # noqa: SLF001
         except BaseException:

@@ -99,6 +99,8 @@ class SandboxStatus:
     """Whether the kernel ended the sandbox for its memory limit."""
     created: float | None = None
     """When the sandbox was created, in seconds since 1970."""
+    paused: bool = False
+    """Whether the sandbox runs, and its processes are held until somebody lets them go on."""
 
 
 @dataclass(frozen=True, slots=True)

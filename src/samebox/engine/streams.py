@@ -97,14 +97,15 @@ class MultiplexedStream(ByteStream):
         """Return stdout's bytes; see `ByteStream.recv`.
 
         Raises:
-            ProtocolError: A header is none of Docker's, or the stream ends inside a frame.
+            ProtocolError: A header is none of Docker's.
+            ConnectionResetError: The stream ends inside a frame.
         """
         while True:
             data, self._backlog = (self._backlog, b"") if self._backlog else (self._stream.recv(size), b"")
             if not data:
                 if self._header or self._left:
-                    msg = "the engine's stream ended inside a frame"
-                    raise ProtocolError(msg)
+                    msg = "the engine's stream ended inside a frame"  # its link was cut: nobody sent what is wrong
+                    raise ConnectionResetError(msg)
                 return b""
             if out := self._demultiplex(data):
                 return out

@@ -110,7 +110,7 @@ class Blocking(Generic[T]):
 
         A call that has to be waited for is returned as it is.
         """
-        return self if self.whole else Wait(_apart(self.call), seconds)
+        return self if self.whole else Wait(apart(self.call), seconds)
 
     def wait(self) -> T:
         """Make the call in this thread."""
@@ -156,7 +156,7 @@ class Pause:
         await asyncio.sleep(self.seconds)
 
 
-def _apart(call: Callable[[], T]) -> Future[T]:
+def apart(call: Callable[[], T]) -> Future[T]:
     """Make a call in a thread of its own, and return its outcome."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()  # from here on, who gives up waiting does not cancel it

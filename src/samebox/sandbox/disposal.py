@@ -28,18 +28,22 @@ class Disposal:
     """Looks after a sandbox until it is removed.
 
     Args:
-        holder: What has to be alive for the sandbox to stay.
+        holder: What has to be alive for the sandbox to stay; None: nobody holds the sandbox, see `persist_soon`.
         remove: Removes the sandbox, and may be called again if that fails. It must not hold the holder.
         release: Gives back what the removal needs, where nobody else does.
         name: The sandbox's, for the warning.
     """
 
-    def __init__(self, holder: object, remove: Callable[[], None], release: Callable[[], None], name: str) -> None:
+    def __init__(
+        self, holder: object | None, remove: Callable[[], None], release: Callable[[], None], name: str
+    ) -> None:
         self._remove = remove
         self._release = release
         self._failed = False
-        self._finalizer = weakref.finalize(holder, _collected, os.getpid(), self, name)
-        self._finalizer.atexit = False  # `_at_exit` removes what is left, without a warning for each
+        self._finalizer = None
+        if holder is not None:
+            self._finalizer = weakref.finalize(holder, _collected, os.getpid(), self, name)
+            self._finalizer.atexit = False  # `_at_exit` removes what is left, without a warning for each
         _left.add(self)
 
     def dispose(self) -> None:
@@ -53,7 +57,8 @@ class Disposal:
             self._remove()
             self._failed = False
             _left.discard(self)
-            self._finalizer.detach()
+            if self._finalizer is not None:
+                self._finalizer.detach()
 
     def finish(self) -> None:
         """Remove the sandbox, and give back what that needs: nobody else will."""
@@ -69,6 +74,10 @@ class Disposal:
                 if _ending.wait(pause):
                     return None
         return self.finish()
+
+    def persist_soon(self) -> None:
+        """Have another thread `persist`."""
+        hand_over(self.persist)
 
     def complaint(self, name: str) -> str:
         """Return the warning about a sandbox whose holder is gone before the sandbox is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -33,6 +34,7 @@ from samebox.errors import (
     SandboxGoneError,
     SandboxNotFoundError,
     UnsupportedError,
+    descriptor_error,
 )
 from samebox.guest.operation import Blocking
 from samebox.images.presets import with_runtime
@@ -154,8 +156,16 @@ class Lifecycle:
                 raise SandboxClosedError(msg)
             if self._guest is not None:
                 return
-            self._connections = self._connected(self._chosen())
-            self._look_at_the_network(self._started())
+            try:
+                self._connections = self._connected(self._chosen())
+                self._look_at_the_network(self._started())
+            except BaseException as error:
+                if self._selection is not None:
+                    with contextlib.suppress(SandboxError, OSError):
+                        self._selection.engine.close()  # idle connections, which nobody may come to use or to close
+                if isinstance(error, OSError) and not isinstance(error, SandboxError):
+                    raise descriptor_error(error, f"sandbox {self._name!r} can't be started") from error
+                raise
             if self._closed:  # by a signal's handler
                 self.close()
                 msg = f"sandbox {self._name!r} was closed"
@@ -356,23 +366,20 @@ class Lifecycle:
                 self._disposal = Disposal(self, remove, engine.close, self._name)
             self._id = sandbox_id
         except BaseException as error:
-            try:
-                if sandbox_id := sandbox_id or self._made_by(engine, attempt, error):
-                    engine.remove(sandbox_id)
-            except SandboxError as second:
-                error.add_note(f"and sandbox {self._name!r} could not be removed: {second}")
+            if sandbox_id or not isinstance(
+                error, ConfigError | UnsupportedError | IsolationError | SandboxExistsError
+            ):
+                self._undo(functools.partial(_undo, engine, sandbox_id, self._name, attempt), engine, error)
             raise
         return connections
 
-    def _made_by(self, engine: Engine, attempt: str, error: BaseException) -> str:
-        """Return the id of what an attempt has made, that an engine which was interrupted did not tell; else ""."""
-        if isinstance(error, ConfigError | UnsupportedError | IsolationError | SandboxExistsError):
-            return ""
+    def _undo(self, undo: Callable[[], None], engine: Engine, error: BaseException) -> None:
+        """Remove what a start that failed has made; later, where the engine can't now, as while its service starts."""
         try:
-            status = engine.inspect(self._name)
-        except SandboxError:
-            return ""  # it is not there, or its engine is not
-        return status.id if status.labels.get(ATTEMPT) == attempt else ""
+            undo()
+        except (SandboxError, OSError) as second:
+            error.add_note(f"and sandbox {self._name!r} could not be removed, which is tried again: {second}")
+            Disposal(None, undo, engine.close, self._name).persist_soon()
 
     async def host_port(self, port: int | str) -> int:
         """Return the port of the host at which a published port of the sandbox can be reached.
@@ -507,6 +514,19 @@ def _changes(engine: Engine, status: SandboxStatus, within: float) -> bool:
             return True
         time.sleep(_PAUSE)
     return False
+
+
+def _undo(engine: Engine, sandbox_id: str, name: str, attempt: str) -> None:
+    """Remove a sandbox that one attempt has made; by its name, where an engine that was interrupted told no id."""
+    if not sandbox_id:
+        try:
+            status = engine.inspect(name)
+        except SandboxNotFoundError:
+            return
+        if status.labels.get(ATTEMPT) != attempt:
+            return
+        sandbox_id = status.id
+    engine.remove(sandbox_id)
 
 
 def _dispose(engine: Engine, sandbox_id: str, config: SandboxConfig) -> None:

@@ -10,11 +10,14 @@ from samebox.agent.call import Call
 from samebox.agent.client import Connection
 from samebox.agent.connections import AgentConnections
 from samebox.agent.guest import AgentGuest
+from samebox.agent.process import AgentProcess
 from samebox.errors import ConnectionLostError, EngineError, SandboxError, SandboxGoneError
 from samebox.guest.operation import Wait
 from samebox.guest.results import ExecResult
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import pytest
 
     from mutants.results import Operation
@@ -120,6 +123,16 @@ def trusts_a_stopped_agent(engine: type[LocalEngine], patch: pytest.MonkeyPatch)
 
     patch.setattr(Connection, "tend", lambda _self: 1.0)
     patch.setattr(Call, "answered", answered)
+
+
+@mutant("gone/stopped-agent-keeps-no-reader")
+def forgets_the_timeout_of_a_reader(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
+    """Whoever reads a process's output waits for the agent alone, whatever the process's timeout."""
+
+    async def await_output(self: AgentProcess, waiter: Future[None]) -> None:
+        await self._call.until(waiter)
+
+    patch.setattr(AgentProcess, "await_output", await_output)
 
 
 @mutant("gone/stopped-agent-keeps-no-file-call")

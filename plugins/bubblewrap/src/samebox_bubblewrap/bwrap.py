@@ -8,7 +8,6 @@ import re
 import shutil
 import stat
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 
@@ -155,11 +154,11 @@ def _probe(bwrap: Bwrap) -> str:
 
 
 def _overlay_failure(bwrap: Bwrap, user: HostUser | None) -> str:
-    with tempfile.TemporaryDirectory(prefix="samebox-probe-") as lower:
-        os.chmod(lower, 0o755)  # noqa: PTH101, S103 - a name; it is empty
-        with contextlib.suppress(EngineError):  # temporary files are where owners can't be mapped; images may not be
-            return _run(bwrap, user, ["--overlay-src", HostPath(lower, (0, 0)), "--tmp-overlay", "/mnt"])
-        return _run(bwrap, user, ["--overlay-src", HostPath(lower), "--tmp-overlay", "/mnt"])
+    # Some directory that is there anyway: one that is made for this would stay when this process is killed.
+    lower = os.path.dirname(agent_program().path)  # noqa: PTH120 - a string is wanted
+    with contextlib.suppress(EngineError):  # the agent is where owners can't be mapped; images may not be
+        return _run(bwrap, user, ["--overlay-src", HostPath(lower, (0, 0)), "--tmp-overlay", "/mnt"])
+    return _run(bwrap, user, ["--overlay-src", HostPath(lower), "--tmp-overlay", "/mnt"])
 
 
 def _run(bwrap: Bwrap, user: HostUser | None, extra: list[Word]) -> str:

@@ -33,6 +33,8 @@ _PERIOD = 100_000  # µs, the kernel's default
 _PREFIX = "samebox-"
 _NAME = re.compile(_PREFIX + r"(\d+)-(\d+)-\d+")
 _COUNTER = count()
+_late: set[Path] = set()
+"""Groups that could not be removed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +176,17 @@ class Cgroup:
             return False
 
     def remove(self) -> None:
-        """Remove the groups. What has just ended may hold them for some milliseconds."""
+        """Remove the groups. What has just ended may hold them for some milliseconds.
+
+        The kernel may take longer, as for a million of files in memory: then they are removed with a later one.
+        """
         for directory in set(self._directories.values()):
-            _remove(directory, patience=1.0)
+            if not _remove(directory, patience=1.0):
+                _late.add(directory)
         self._directories = {}
+        for directory in list(_late):
+            if _remove(directory, patience=0.0):
+                _late.discard(directory)
 
 
 @cache
@@ -327,16 +336,17 @@ def _start_time(pid: int) -> int:
         return -1
 
 
-def _remove(directory: Path, patience: float) -> None:
+def _remove(directory: Path, patience: float) -> bool:
+    """Remove a group, trying for so many seconds; return whether it is gone."""
     end = time.monotonic() + patience
     while True:
         try:
             directory.rmdir()
         except FileNotFoundError:
-            return
+            return True
         except OSError:
             if time.monotonic() >= end:
-                return
+                return False
             time.sleep(0.002)
         else:
-            return
+            return True

@@ -23,4 +23,5 @@ def listed_status(found: Mapping[str, Any]) -> SandboxStatus:
         labels=labels,
         exit_code=int(found["ExitCode"]) if state == "stopped" else None,
         created=timestamp(str(found["Created"])),
+        paused=found["State"] == "paused",
     )

@@ -47,7 +47,7 @@ class AttachedStream(MultiplexedStream):
         """Return the agent's bytes; see `samebox.engine.ByteStream.recv`."""
         try:
             data = super().recv(size)
-        except (BlockingIOError, ProtocolError):
+        except (OSError, ProtocolError):
             if self._stderr:
                 return b""
             raise

@@ -259,6 +259,21 @@ def test_stopped_agent_is_given_up(new_box: NewBox) -> None:
     assert box.read_text("file") == "kept"
 
 
+def test_stopped_agent_keeps_no_reader(new_box: NewBox) -> None:
+    """When the guest stops the agent, reading the output of a process that has a timeout ends at that timeout.
+
+    Why: whoever reads a process's lines, and not only its end, would wait as long as the guest likes.
+    Check: that the host keeps a process's time in `read` and `readline`, as it does in `wait`.
+    """
+    box = new_box()
+    began = time.monotonic()
+    with box.spawn(["sh", "-c", f"{AGENTS} kill -STOP $agents; sleep 300"], timeout=1) as process:
+        with pytest.raises(ExecTimeoutError):
+            process.stdout.readline()
+        assert time.monotonic() - began < 1 + OVERDUE + 1, "the timeout came late"
+    assert box.exec(["echo", "on"], timeout=DEADLINE).stdout == b"on\n"
+
+
 def test_stopped_agent_keeps_no_file_call(new_box: NewBox) -> None:
     """When the guest stops the agent, file calls with a timeout end with SandboxTimeoutError in about that time.
 

@@ -72,6 +72,7 @@ def inspected_status(found: Mapping[str, Any]) -> SandboxStatus:
         # OOMKilled is said of any process; it is the first one's end that is told here.
         out_of_memory=code == _KILLED and bool(state.get("OOMKilled")),
         created=timestamp(str(found["Created"])),
+        paused=state.get("Status") == "paused",
     )
 
 
