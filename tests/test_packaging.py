@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def names(requirements: list[Any]) -> set[str]:
     """Return the distributions' names in a list of requirements, without the groups that it includes."""
-    found = (re.match(r"[a-z0-9-]+", line) for line in requirements if isinstance(line, str))
+    found = (re.match(r"[a-z0-9.-]+", line) for line in requirements if isinstance(line, str))
     return {match[0] for match in found if match}
 
 
@@ -89,7 +89,7 @@ def test_every_dependency_has_its_reason() -> None:
         lists += [project["dependencies"], *project.get("optional-dependencies", {}).values()]
     used = set[str]().union(*map(names, lists)) - {"samebox"}
     page = (ROOT / "docs/adr/0001-dependencies.md").read_text(encoding="utf-8")
-    rows = re.findall(r"(?m)^\| ([a-z0-9, -]+) \|", page)
+    rows = re.findall(r"(?m)^\| ([a-z0-9., -]+) \|", page)
     explained = {name for row in rows for name in row.split(", ")} - {"distribution"}
 
     assert used == explained
