@@ -25,7 +25,7 @@ def ignores_the_output_limit(engine: type[LocalEngine], patch: pytest.MonkeyPatc
 @mutant("limits/output-over-the-limit-keeps-both-ends")
 def truncates_in_silence(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """Output over the limit is cut, and nothing says so."""
-    change_result(patch, lambda _: {"truncated": False})
+    change_result(patch, lambda _: {"truncated_stdout": False, "truncated_stderr": False})
 
 
 @mutant("limits/output-over-the-limit-keeps-both-ends")

@@ -42,8 +42,8 @@ def leaves_stdin_open(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> N
     async def begin_open(
         original: Operation, self: Any, operation: int, fields: Any, *args: Any, **settings: Any
     ) -> Any:
-        if operation == 1 and not any(name == "flags" for name, _ in fields):
-            fields = [*fields, ("flags", 1)]
+        if operation == 1 and ("flags", 0) in fields:
+            fields = [field if field != ("flags", 0) else ("flags", 1) for field in fields]
         return await original(self, operation, fields, *args, **settings)
 
     wrap(patch, AgentGuest, "_begin", begin_open)

@@ -295,8 +295,12 @@ def test_attach_makes_nothing(harness: Harness, new_box: NewBox, name: str) -> N
     Why: a typo in a name, or a sandbox that is gone, is a new one without anything in it, and nobody is told.
     Check: that nothing is created on the way.
     """
-    settings: dict[str, Any] = {"engine": harness.engine, "options": harness.options}
     box = new_box(name=name, keep=True)
+    settings: dict[str, Any] = {
+        "engine": harness.engine,
+        "options": harness.options,
+        "isolation": box.config.isolation,
+    }
     box.write_text("file", "kept")
     missing = f"{name}-not"
     with pytest.raises(SandboxNotFoundError, match=f"has no sandbox '{missing}' to attach to; correct the name"):
@@ -320,7 +324,7 @@ def test_destroy_removes_what_is_kept(harness: Harness, new_box: NewBox, name: s
     for use in (True, False):
         box = new_box(name=name, keep=True)
         box.start()
-        other = Sandbox(name=name, **settings)
+        other = Sandbox(name=name, isolation=box.config.isolation, **settings)
         if use:
             other.exec(["true"], timeout=DEADLINE)
         other.destroy()
