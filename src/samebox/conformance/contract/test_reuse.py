@@ -324,7 +324,8 @@ def test_destroy_removes_what_is_kept(harness: Harness, new_box: NewBox, name: s
     for use in (True, False):
         box = new_box(name=name, keep=True)
         box.start()
-        other = Sandbox(name=name, isolation=box.config.isolation, **settings)
+        settings["isolation"] = box.config.isolation
+        other = Sandbox(name=name, **settings)
         if use:
             other.exec(["true"], timeout=DEADLINE)
         other.destroy()
