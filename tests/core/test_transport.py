@@ -22,6 +22,7 @@ from samebox.agent import frames
 from samebox.agent.frames import frame
 from samebox.agent.output import Collector, Pipe
 from samebox.engine import transport
+from samebox.engine.watch import Watch
 from samebox.errors import ConnectionLostError
 from samebox.guest.operation import drive
 
@@ -231,6 +232,61 @@ def test_a_timeout_holds_while_others_are_flooded(peer: Peer) -> None:
         peer.connection.keep_reading()
         over.set()
         agent.join()
+
+
+class Flooded:
+    """A channel that always has something to read, once it has."""
+
+    expects = False
+
+    def __init__(self, log: list[int], number: int) -> None:
+        self._log, self._number = log, number
+        self._descriptor, self._flood = os.pipe()
+
+    def flood(self) -> None:
+        """Have something from now on."""
+        os.write(self._flood, b"x")
+
+    def fileno(self) -> int:
+        """See `Channel.fileno`."""
+        return self._descriptor
+
+    def readable(self) -> bool:
+        """Read nothing, so that as much is left."""
+        self._log.append(self._number)
+        return True
+
+    def writable(self) -> bool:
+        """See `Channel.writable`."""
+        return False
+
+    def tend(self) -> float:
+        """See `Channel.tend`."""
+        return 1.0
+
+    def closed(self) -> None:
+        """See `Channel.closed`."""
+        os.close(self._descriptor)
+        os.close(self._flood)
+
+
+def test_four_that_flood_slow_down_no_other(fresh: Transport) -> None:
+    """Each channel is read once before any is read again, as often as a sandbox sends."""
+    log: list[int] = []
+    channels = [Flooded(log, number) for number in range(5)]
+    watches = [Watch(fresh, channel) for channel in channels]
+    for watch in watches:
+        watch.keep_reading()
+    for channel in channels[:4]:
+        channel.flood()
+    settle(lambda: len(log) > 100)
+    channels[4].flood()
+    settle(lambda: log.count(4) > 100)
+    seen = log[log.index(4) :]
+    for watch in watches:
+        watch.remove()
+    for start in range(len(seen) - 9):
+        assert set(seen[start : start + 9]) == set(range(5)), seen[start : start + 9]
 
 
 def test_a_timeout_may_be_longer_than_poll_can_count(peer: Peer) -> None:
