@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 import os
 import threading
 import time
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.engine import ByteStream, Engine, SandboxStatus
 
+_log = logging.getLogger("samebox.agent")
 _SETTLE = 2.0
 """How long a sandbox that is ending may still look alive to its engine, in seconds."""
 _EXPLANATION = 3.0
@@ -207,6 +209,7 @@ class AgentConnections:
         """
         if self._closed:
             return SandboxClosedError(f"{self._where} was closed")
+        _log.info("lost the agent: %s", error)
         explanation = apart(functools.partial(self._explained, error, user))
         try:
             return explanation.result(_EXPLANATION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -27,11 +28,16 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls the function li
 
 @app.callback()
 def _root(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has done it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell on stderr which engine is taken, and each stage's time.")
+    ] = False,
 ) -> None:
-    pass
+    if verbose:
+        logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+        logging.getLogger("samebox").setLevel(logging.DEBUG)
 
 
 app.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})(run.run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from samebox.config.model import SandboxConfig
     from samebox.engine.contract import Engine, EngineInfo
 
+_log = logging.getLogger("samebox.engine")
 ENGINE = "SAMEBOX_ENGINE"
 _NEVER_BY_DEFAULT = "local"
 _INSTALL = {
@@ -81,9 +83,11 @@ class Choice:
             UnsupportedError: The engine named can't honour the config (also `IsolationError` and `ConfigError`).
         """
         if refused is not None:
-            self._wrong.append((self._given, refused))
+            self._note(self._given, refused)
         if (selection := next(self._left, None)) is not None:
             self._given = selection.engine.name
+            info = selection.info
+            _log.info("took %s %s, isolation %s", info.name, info.version, info.isolation)
             return selection
         if self._named:
             raise refused or self._wrong[0][1]
@@ -113,7 +117,7 @@ class Choice:
                     else:
                         selection.engine.close()
             except SandboxError as error:
-                self._wrong.append((engine_class.name, error))
+                self._note(engine_class.name, error)
 
     def _strongest(self, name: str) -> Iterator[Selection]:
         """Yield every engine with each of its walls, the strongest first."""
@@ -133,12 +137,16 @@ class Choice:
             with self._noting(engine_class):
                 yield _opened(engine_class, options, self._config)
 
+    def _note(self, name: str, error: SandboxError) -> None:
+        _log.info("passed over %s: %s", name, error)
+        self._wrong.append((name, error))
+
     @contextlib.contextmanager
     def _noting(self, engine_class: type[Engine]) -> Iterator[None]:
         try:
             yield
         except SandboxError as error:
-            self._wrong.append((engine_class.name, error))
+            self._note(engine_class.name, error)
 
 
 def select(config: SandboxConfig, known: Registry | None = None) -> Selection:

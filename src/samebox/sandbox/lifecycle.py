@@ -40,6 +40,7 @@ from samebox.guest.operation import Blocking
 from samebox.images.presets import with_runtime
 from samebox.sandbox.disposal import Disposal, hand_over
 from samebox.sandbox.owner import Owner
+from samebox.sandbox.stages import Stages
 from samebox.sandbox.summary import summary
 from samebox.sandbox.tier import check_tier
 from samebox.version import __version__
@@ -303,8 +304,10 @@ class Lifecycle:
         if status.state != "running":
             self._progress(f"starting {self._name} again")
             engine.start(status.id)
+        stages = Stages(self._name, engine.name)
         connections = AgentConnections(engine, status.id, self._name, self.config)
         connections.open(None)
+        stages.over("attached")
         self._attached, self._id = True, status.id
         return connections
 
@@ -345,9 +348,12 @@ class Lifecycle:
         if self.config.keep:
             labels[KEEP] = "1"
         sandbox_id = ""
+        stages = Stages(self._name, engine.name)
         try:
             sandbox_id = engine.create(self.config, image=image, name=self._name, labels=labels)
+            stages.over("created")
             engine.start(sandbox_id)
+            stages.over("started")
             connections = AgentConnections(engine, sandbox_id, self._name, self.config)
             try:
                 connections.open(None, prove=engine.agent_delivered)
@@ -361,6 +367,7 @@ class Lifecycle:
                     msg = f"sandbox {self._name!r} on {engine.name} {how}"
                     raise SandboxGoneError(msg) from error
                 raise
+            stages.over("connected")
             if not self.config.keep:
                 remove = functools.partial(_dispose, engine, sandbox_id, self.config)
                 self._disposal = Disposal(self, remove, engine.close, self._name)
@@ -531,7 +538,9 @@ def _undo(engine: Engine, sandbox_id: str, name: str, attempt: str) -> None:
 
 def _dispose(engine: Engine, sandbox_id: str, config: SandboxConfig) -> None:
     """Remove a sandbox, and its volumes if the config says so."""
+    stages = Stages(sandbox_id, engine.name)
     engine.remove(sandbox_id)
+    stages.over("removed")
     if config.volumes_remove:
         for name in {mount.source for mount in config.mounts if mount.type == "volume"}:
             engine.remove_volume(name)
