@@ -84,8 +84,8 @@ def _found(error: Exception) -> str:
 class Client(docker.APIClient):
     """docker-py's client without credentials of its own, as reading them may fail and is not needed for most calls.
 
-    Builds need none either: what they begin with is there before. What is left of config.json are the proxies for
-    builds, if they are as Docker writes them.
+    Builds need none either: what they begin with is there before. Nothing else of config.json is used: its proxies may
+    have a password, which is no sandbox's and no build's business.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -94,20 +94,11 @@ class Client(docker.APIClient):
 
     @property
     def _general_configs(self) -> dict[str, Any]:
-        return self.__general
+        return {"auths": {}}  # not empty, or docker-py reads the file again
 
     @_general_configs.setter
     def _general_configs(self, config: Any) -> None:
-        proxies = config.get("proxies") if isinstance(config, dict) else None
-        hosts = proxies.items() if isinstance(proxies, dict) else ()
-        self.__general = {
-            "auths": {},  # not empty, or docker-py reads the file again
-            "proxies": {
-                host: {name: value for name, value in each.items() if isinstance(value, str)}
-                for host, each in hosts
-                if isinstance(each, dict)
-            },
-        }
+        del config
 
 
 class _NoneNeeded(docker.auth.AuthConfig):
