@@ -243,8 +243,8 @@ class PodmanEngine(Engine):
             return sandbox_id
 
     def _check(self, config: SandboxConfig) -> None:
-        if self._host.info is None:
-            self.probe()
+        if self._host.info is None or self.options.runtime is not None:
+            self.probe()  # which refuses a runtime that the service would ignore
         check_settings(config, rootless=self._host.rootless)
         check_volume_names(config)
         check_profile(config.security_opt)
