@@ -122,7 +122,7 @@ def claims_capabilities(engine: type[LocalEngine], patch: pytest.MonkeyPatch) ->
     engine.capabilities |= {Capability.CAP_ADD, Capability.USER}
 
 
-@mutant("hardening/another-user-has-no-weaker-walls[root]", "hardening/an-ordinary-user-has-no-weaker-walls")
+@mutant("hardening/another-user-has-no-weaker-walls", "hardening/an-ordinary-user-has-no-weaker-walls")
 def claims_walls_for_every_user(engine: type[LocalEngine], patch: pytest.MonkeyPatch) -> None:
     """CAP_DROP, NO_NEW_PRIVILEGES, USER and EXEC_USER are claimed, and every command is the host's own user's."""
     engine.capabilities |= {
