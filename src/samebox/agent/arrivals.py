@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from array import array
-from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from samebox.agent.frames import STDERR, STDOUT, WINDOW
-from samebox.agent.output import Pipe
+from samebox.agent.output import Pipe, Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from concurrent.futures import Future
 
     from samebox.agent.call import Call
 
@@ -39,7 +39,7 @@ class Arrivals:
         self._last = 0
         """The stream of the last run."""
         self._ended: set[int] = set()
-        self._waiters: list[Future[None]] = []
+        self._waiters = Waiters()
 
     async def next(self, call: Call, wait: Callable[[Future[None]], Awaitable[None]]) -> tuple[int, bytes] | None:
         """Return the bytes that came next, with their channel; None at the end of both streams.
@@ -87,7 +87,7 @@ class Arrivals:
                 self._runs[self._first + 2] += self._runs[self._first]
                 self._runs[self._first + 3] += self._runs[self._first + 1]
                 self._drop(2)
-            self._wake()
+            self._waiters.wake()
 
     def _taken(self, size: int) -> None:
         with self._lock:
@@ -105,20 +105,9 @@ class Arrivals:
     def _end(self, channel: int) -> None:
         with self._lock:
             self._ended.add(channel)
-            self._wake()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.set_running_or_notify_cancel():
-                waiter.set_result(None)
+            self._waiters.wake()
 
     def _waiter(self) -> Future[None]:
         """Return a future that is resolved when there are bytes, or both streams have ended."""
         with self._lock:
-            future: Future[None] = Future()
-            if self._first < len(self._runs) or len(self._ended) == len(self.pipes):
-                future.set_result(None)
-            else:
-                self._waiters = [*(other for other in self._waiters if not other.done()), future]
-            return future
+            return self._waiters.add(ready=self._first < len(self._runs) or len(self._ended) == len(self.pipes))

@@ -119,6 +119,33 @@ class Collector:
         return b"".join((*self._head, memoryview(first)[over:], *others))
 
 
+class Waiters:
+    """Who waits for something to come; its owner holds a lock for every call."""
+
+    def __init__(self) -> None:
+        self._futures: list[Future[None]] = []
+
+    def add(self, *, ready: bool) -> Future[None]:
+        """Return a future for one who waits.
+
+        Args:
+            ready: Whether there is nothing to wait for.
+        """
+        future: Future[None] = Future()
+        if ready:
+            future.set_result(None)
+        else:
+            self._futures = [*(other for other in self._futures if not other.done()), future]
+        return future
+
+    def wake(self) -> None:
+        """Resolve the futures of all who wait."""
+        waiting, self._futures = self._futures, []
+        for future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+
 class Pipe:
     """Holds a stream's bytes until they are read, at most one window; the agent waits while the pipe is full.
 
@@ -142,7 +169,7 @@ class Pipe:
         self._held = Blocks()
         self._ended = False
         self._error: BaseException | None = None
-        self._waiters: list[Future[None]] = []
+        self._waiters = Waiters()
         self._owed = 0
         self._room: int | None = None
         self.truncated = False
@@ -153,7 +180,7 @@ class Pipe:
             if self._room is None:
                 self._held.add(data)
                 self._note(self._channel, len(data))
-                self._wake()
+                self._waiters.wake()
                 return 0
             kept = data[: self._room]
             self._room -= len(kept)
@@ -161,7 +188,7 @@ class Pipe:
             if kept:
                 self._held.add(kept)
                 self._note(self._channel, len(kept))
-                self._wake()
+                self._waiters.wake()
             return self._due(len(data))
 
     def _due(self, size: int) -> int:
@@ -180,14 +207,8 @@ class Pipe:
         with self._lock:
             self._ended = True
             self._error = self._error or error
-            self._wake()
+            self._waiters.wake()
         self._end(self._channel)
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.set_running_or_notify_cancel():
-                waiter.set_result(None)
 
     def take(self) -> tuple[bytes | None, int]:
         """Return the next bytes (None: none yet, b"": the end) and how much credit to give for them.
@@ -213,12 +234,7 @@ class Pipe:
     def waiter(self) -> Future[None]:
         """Return a future that is resolved when `take` has bytes or the end to return."""
         with self._lock:
-            future: Future[None] = Future()
-            if self._held or self._ended:
-                future.set_result(None)
-            else:
-                self._waiters = [*(other for other in self._waiters if not other.done()), future]
-            return future
+            return self._waiters.add(ready=bool(self._held) or self._ended)
 
     def release(self, limit: int) -> int:
         """Hold up the agent no longer: keep up to `limit` bytes and drop all bytes after those.

@@ -28,6 +28,7 @@ from samebox.config.paths import absolute_path
 from samebox.config.ports import HostPort, published_ports
 from samebox.config.units import (
     ULIMITS,
+    USER,
     AddedCapabilities,
     LinuxCapability,
     MemoryLimit,
@@ -57,7 +58,7 @@ _SPELLING = {
         r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}",
         "a name begins with a letter or digit and has letters, digits, '_', '.', '-'",
     ),
-    "user": (r"[a-zA-Z0-9_][\w.-]*\$?(:[a-zA-Z0-9_][\w.-]*)?", "a user is a name, a uid or uid:gid"),
+    "user": (USER, "a user is a name, a uid or uid:gid"),
     "hostname": (
         r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?",
         "a host name has letters, digits, '.' and '-', at most 63",

@@ -159,11 +159,15 @@ def _opened(engine_class: type[Engine], options: Mapping[str, Any], config: Sand
     engine = engine_class(options)
     try:
         info = engine.probe()
-        added = ", ".join(f"{name}={value!r}" for name, value in options.items() if name not in config.options)
-        return Selection(engine, info, check(config, engine, info), added)
+        return Selection(engine, info, check(config, engine, info), _added(options, config))
     except BaseException:
         engine.close()
         raise
+
+
+def _added(options: Mapping[str, Any], config: SandboxConfig) -> str:
+    """Return in words the options that are not the config's own."""
+    return ", ".join(f"{name}={value!r}" for name, value in options.items() if name not in config.options)
 
 
 def _stronger(engine_class: type[Engine], config: SandboxConfig) -> list[dict[str, Any]]:
@@ -189,7 +193,7 @@ def _strong_enough(engine_class: type[Engine], config: SandboxConfig, *, named: 
     wrong: list[str] = []
     tiers, enough, found = {weak.tier}, False, False
     for options in _stronger(engine_class, config):
-        more = ", ".join(f"{name}={value!r}" for name, value in options.items() if name not in config.options)
+        more = _added(options, config)
         try:
             selection = _opened(engine_class, options, config)
         except IsolationError as error:

@@ -7,6 +7,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from samebox.config.units import USER
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,7 +18,6 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST = 1e9
 """Thirty years, in seconds; the agent counts in milliseconds."""
-_USER = re.compile(r"[a-zA-Z0-9_][\w.-]*\$?(:[a-zA-Z0-9_][\w.-]*)?")
 
 
 def seconds(value: Timeout, name: str = "timeout", *, zero: bool = False) -> float | None:
@@ -70,7 +71,7 @@ def check_user(user: Any) -> None:
     Raises:
         ValueError: It is not.
     """
-    if user is not None and (not isinstance(user, str) or not _USER.fullmatch(user)):
+    if user is not None and (not isinstance(user, str) or not re.fullmatch(USER, user)):
         msg = f"user is a name, a uid or uid:gid as a text, or None for the sandbox's own user, not {user!r}"
         raise ValueError(msg)
 

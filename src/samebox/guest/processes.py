@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from samebox.errors import SandboxOSError
+from samebox.errors import FileTooLargeError, SandboxOSError
 
 if TYPE_CHECKING:
     from samebox.guest.files import Files
@@ -65,10 +65,8 @@ async def _cut(files: Files, path: str) -> bytes:
     """Return a command line; "" for one that is longer than anybody reads."""
     try:
         return await files.read_bytes(path, limit=_LONGEST)
-    except SandboxOSError as error:
-        if error.errno == 27:  # EFBIG
-            return b""
-        raise
+    except FileTooLargeError:
+        return b""
 
 
 def _parsed(pid: int, uid: int, stat: bytes, words: bytes) -> ProcessInfo | None:
